@@ -1,0 +1,49 @@
+"""RALO's contract: what plugins implement, what crosses the wire, how a run is configured.
+
+Everything a plugin author needs is importable from here. This package imports neither torch
+nor falcon nor vllm, and knows nothing of the server's and the workers' insides.
+"""
+
+from ralo_core.components import BuildContext, Command, Component, Recipe
+from ralo_core.config.settings import setting
+from ralo_core.data import (
+    PROMPT,
+    Answer,
+    Batch,
+    Completion,
+    GenerationRequest,
+    GradientUpload,
+    Problem,
+    RolloutTree,
+    TreeBuilder,
+    WeightFile,
+    WeightVersion,
+)
+from ralo_core.errors import RaloError
+from ralo_core.hookspecs import hookimpl
+from ralo_core.protocols import LossBatch, SamplingContext
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PROMPT",
+    "Answer",
+    "Batch",
+    "BuildContext",
+    "Command",
+    "Completion",
+    "Component",
+    "GenerationRequest",
+    "GradientUpload",
+    "LossBatch",
+    "Problem",
+    "RaloError",
+    "Recipe",
+    "RolloutTree",
+    "SamplingContext",
+    "TreeBuilder",
+    "WeightFile",
+    "WeightVersion",
+    "hookimpl",
+    "setting",
+]

@@ -1,0 +1,107 @@
+"""The plugin that ralo-core itself is: the components that need nothing beyond numpy.
+
+Its neighbours ralo-server and ralo-worker register what needs their dependencies.
+"""
+
+from ralo_core.components import Command, Component
+from ralo_core.hookspecs import hookimpl
+
+
+@hookimpl
+def ralo_register_problem_providers() -> list[Component]:
+    """Register `arithmetic` and `jsonl`."""
+    return [
+        Component(
+            name="arithmetic",
+            factory="ralo_core.builtin.arithmetic:ArithmeticProvider",
+            config="ralo_core.builtin.arithmetic:ArithmeticSettings",
+            summary="generated chained additions, graded by difficulty; the embedded default",
+        ),
+        Component(
+            name="jsonl",
+            factory="ralo_core.builtin.jsonl:JsonlProvider",
+            config="ralo_core.builtin.jsonl:JsonlSettings",
+            summary="problems from JSON-lines files, with field mapping",
+        ),
+    ]
+
+
+@hookimpl
+def ralo_register_rewards() -> list[Component]:
+    """Register `arithmetic`, `exact`, `format` and `function`."""
+    return [
+        Component(
+            name="arithmetic",
+            factory="ralo_core.builtin.rewards:ArithmeticReward",
+            summary="1 if the number behind the last '#' is the sum, else 0",
+        ),
+        Component(
+            name="exact",
+            factory="ralo_core.builtin.rewards:ExactReward",
+            config="ralo_core.builtin.rewards:ExactSettings",
+            summary="1 if the answer equals the reference, else 0",
+        ),
+        Component(
+            name="format",
+            factory="ralo_core.builtin.rewards:FormatReward",
+            config="ralo_core.builtin.rewards:FormatSettings",
+            summary="1 if the whole answer matches a regular expression, else 0",
+        ),
+        Component(
+            name="function",
+            factory="ralo_core.builtin.rewards:FunctionReward",
+            config="ralo_core.builtin.rewards:FunctionSettings",
+            summary="any function of your own, named as module:function",
+        ),
+    ]
+
+
+@hookimpl
+def ralo_register_gradient_codecs() -> list[Component]:
+    """Register `none` and `bf16`."""
+    return [
+        Component(
+            name="none",
+            factory="ralo_core.builtin.codecs:Float32Codec",
+            summary="float32 as it is",
+        ),
+        Component(
+            name="bf16",
+            factory="ralo_core.builtin.codecs:Bfloat16Codec",
+            summary="rounded to bfloat16, half the bytes",
+        ),
+    ]
+
+
+@hookimpl
+def ralo_register_trackers() -> list[Component]:
+    """Register `jsonl`."""
+    return [
+        Component(
+            name="jsonl",
+            factory="ralo_core.builtin.trackers:JsonlTracker",
+            summary="metrics.jsonl in the run directory",
+        )
+    ]
+
+
+@hookimpl
+def ralo_register_commands() -> list[Command]:
+    """Register the commands that need no other distribution."""
+    return [
+        Command(
+            name="plugins",
+            target="ralo_core.cli.plugins:plugins",
+            summary="Show the installed plugins, their components and options.",
+        ),
+        Command(
+            name="config",
+            target="ralo_core.cli.config:config",
+            summary="Show, check and explain the configuration.",
+        ),
+        Command(
+            name="run",
+            target="ralo_core.cli.run:run",
+            summary="Train on this machine: orchestrator, samplers and trainers together.",
+        ),
+    ]

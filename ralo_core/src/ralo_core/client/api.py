@@ -1,0 +1,194 @@
+"""`Client`: one method per endpoint a worker or the command line uses.
+
+Neighbours: `client.transport` does the HTTP, `wire` the bodies. Every mutating call carries an
+idempotency key, so that a retry after a lost answer has the effect of one call. Methods that
+ask for work return None when there is nothing to do now, and raise `RunOver` at the end.
+"""
+
+import hashlib
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy.typing as npt
+
+from ralo_core import wire
+from ralo_core.client.transport import Backoff, Transport
+from ralo_core.data import Batch, GradientUpload, Problem, RolloutTree, WeightVersion
+from ralo_core.structuring import structure, unstructure
+
+CHUNK_BYTES = 64 << 20
+
+
+@attrs.frozen
+class LeasedProblem:
+    """A problem with the lease that its tree must quote; `expires` is unix time in seconds."""
+
+    problem: Problem
+    lease_id: str
+    expires: float
+
+
+@attrs.frozen
+class EvalJob:
+    """Held-out problems to be answered greedily with the weights of exactly `version`."""
+
+    id: str
+    version: int
+    problems: tuple[Problem, ...]
+
+
+class Client:
+    """A worker's view of the orchestrator at `url`. Thread-safe."""
+
+    def __init__(
+        self,
+        url: str,
+        worker_id: str = "cli",
+        *,
+        backoff: Backoff | None = None,
+        stopping: threading.Event | None = None,
+    ) -> None:
+        self.worker_id = worker_id
+        self.transport = Transport(
+            url, headers={"X-Ralo-Worker": worker_id}, backoff=backoff, stopping=stopping
+        )
+
+    def health(self) -> dict[str, Any]:
+        """Return run name, state and version; answers as soon as the server is up."""
+        return self._get("/health")
+
+    def config(self) -> dict[str, Any]:
+        """Return ``{"run": name, "config": resolved config, "plugins": [...]}``."""
+        return self._get("/config")
+
+    def stats(self) -> dict[str, Any]:
+        """Return the whole state of the run as `docs/openapi.yaml` describes it."""
+        return self._get("/stats")
+
+    def register(self, role: str, plugins: Sequence[Mapping[str, str]], **facts: Any) -> dict[str, Any]:
+        """Announce this worker and its plugins; a plugin mismatch raises `ServerError` 409."""
+        body = {"worker_id": self.worker_id, "role": role, "plugins": list(plugins), **facts}
+        return self._post("/worker/register", body)
+
+    def heartbeat(self, **facts: Any) -> dict[str, Any]:
+        """Report state and renew all leases of this worker; returns ``{"state": ...}``."""
+        return self._post("/worker/heartbeat", {"worker_id": self.worker_id, **facts})
+
+    def problems(self, count: int, wait: float = 5.0) -> list[LeasedProblem] | None:
+        """Lease up to `count` problems, waiting up to `wait` seconds for the first."""
+        answer = self._work("/problem/get", {"count": count, "wait": wait}, wait)
+        if answer is None:
+            return None
+        return [
+            LeasedProblem(
+                wire.problem_from_json(item["problem"]), item["lease_id"], item["expires"]
+            )
+            for item in answer.json()["problems"]
+        ]
+
+    def upload_tree(self, tree: RolloutTree) -> dict[str, Any]:
+        """Hand in the tree of a leased problem; waits while the queue is full."""
+        return self._send("/upload", wire.pack_tree(tree), {"Idempotency-Key": tree.lease_id})
+
+    def batch(self, wait: float = 5.0) -> Batch | None:
+        """Lease the next batch."""
+        answer = self._work("/get", {"wait": wait}, wait)
+        return None if answer is None else wire.unpack_batch(answer.content)
+
+    def release(self, lease_ids: Iterable[str], outcome: str, reason: str = "") -> None:
+        """Give leases up: ``returned`` (unfinished), ``failed`` (with the reason) or ``empty``
+        (a batch that has no gradient)."""
+        body = {"lease_ids": list(lease_ids), "outcome": outcome, "reason": reason}
+        self._post("/lease/release", body)
+
+    def upload_gradient(
+        self,
+        tensors: Mapping[str, npt.NDArray[Any]],
+        *,
+        upload_id: str,
+        batch_id: str,
+        base_version: int,
+        weight: float,
+        codec: str,
+        metrics: Mapping[str, float],
+    ) -> dict[str, Any]:
+        """Send a gradient in chunks, then commit it; returns the server's word on it."""
+        body = wire.pack({"codec": codec}, tensors)
+        declaration = GradientUpload(
+            upload_id=upload_id,
+            batch_id=batch_id,
+            worker_id=self.worker_id,
+            base_version=base_version,
+            weight=weight,
+            codec=codec,
+            size=len(body),
+            sha256=hashlib.sha256(body).hexdigest(),
+            metrics=dict(metrics),
+        )
+        view = memoryview(body)
+        for offset in range(0, len(body), CHUNK_BYTES):
+            path = f"/gradient/upload_chunk?upload_id={upload_id}&offset={offset}&total={len(body)}"
+            self._send(path, view[offset : offset + CHUNK_BYTES], {})
+        return self._post("/gradient/upload_finalize", unstructure(declaration))
+
+    def version(self, after: int = -1, wait: float = 0.0) -> WeightVersion | None:
+        """Return the newest version if it is newer than `after`, waiting up to `wait` seconds."""
+        answer = self._work("/weights/version", {"after": after, "wait": wait}, wait)
+        return None if answer is None else structure(answer.json(), WeightVersion)
+
+    def manifest(self, version: int) -> WeightVersion:
+        """Return the files of one version."""
+        return structure(self._get("/weights/manifest", {"version": version}), WeightVersion)
+
+    def download(self, version: int, name: str, target: Path) -> None:
+        """Stream one file of a version to `target`."""
+        answer = self.transport.request(
+            "GET", "/weights/download", params={"version": version, "file": name}, stream=True
+        )
+        with answer, target.open("wb") as file:
+            for block in answer.iter_content(1 << 20):
+                file.write(block)
+
+    def eval_job(self) -> EvalJob | None:
+        """Lease an evaluation job."""
+        answer = self.transport.request("POST", "/eval/job/claim", json={"worker_id": self.worker_id})
+        if answer.status_code == 204:
+            return None
+        job = answer.json()
+        problems = tuple(wire.problem_from_json(item) for item in job["problems"])
+        return EvalJob(job["job_id"], job["version"], problems)
+
+    def report_eval(self, job_id: str, report: Mapping[str, Any]) -> None:
+        """Hand in an evaluation's result."""
+        self._post("/eval/job/report", {"job_id": job_id, **report})
+
+    def stop(self) -> dict[str, Any]:
+        """Ask the run to drain and finish."""
+        return self._post("/stop", {})
+
+    def _get(self, path: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        answer: dict[str, Any] = self.transport.request("GET", path, params=params).json()
+        return answer
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = self.transport.request("POST", path, json=body).json()
+        return answer
+
+    def _send(self, path: str, body: Any, headers: Mapping[str, str]) -> dict[str, Any]:
+        answer: dict[str, Any] = self.transport.request(
+            "POST",
+            path,
+            data=body,
+            headers={"Content-Type": wire.CONTENT_TYPE, **headers},
+            timeout=300.0,
+        ).json()
+        return answer
+
+    def _work(self, path: str, params: Mapping[str, Any], wait: float) -> Any:
+        answer = self.transport.request("GET", path, params=params, timeout=wait + 30.0)
+        return None if answer.status_code == 204 else answer
+
+

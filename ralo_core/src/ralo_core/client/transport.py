@@ -1,0 +1,164 @@
+"""HTTP with patience: one request, retried until it is answered, with capped backoff and jitter.
+
+Neighbours: `client.api` gives it typed calls. What retrying can mend (no connection, 408, 429,
+5xx) is retried, by default forever, and logged once per change of state, not once per try; 410
+raises `RunOver`; every other refusal raises `ServerError` with the server's problem document.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import requests
+
+from ralo_core.errors import RunOver, ServerError
+
+log = logging.getLogger(__name__)
+
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+@attrs.frozen(kw_only=True)
+class Backoff:
+    """Wait ``first * factor**n`` seconds before try n + 1, at most `cap`, times a random
+    factor in [0.5, 1]; give up after `deadline` seconds (None: never)."""
+
+    first: float = 0.1
+    factor: float = 2.0
+    cap: float = 15.0
+    deadline: float | None = None
+
+    def delay(self, tries: int) -> float:
+        """Return the seconds to wait after `tries` failures."""
+        full = min(self.cap, self.first * self.factor ** min(tries - 1, 32))
+        return full * random.uniform(0.5, 1.0)  # noqa: S311 (jitter needs no secrecy)
+
+
+class Transport:
+    """A thread-safe connection to one server. `stopping` ends waits early when set."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        backoff: Backoff | None = None,
+        stopping: threading.Event | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.headers = dict(headers or {})
+        self.backoff = backoff or Backoff()
+        self.stopping = stopping or threading.Event()
+        self._local = threading.local()
+        self._reachable = True
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 60.0,
+        stream: bool = False,
+    ) -> requests.Response:
+        """Send until answered with 2xx or 304 and return the answer.
+
+        Raises `RunOver`, `ServerError`, or `ConnectionError` once the deadline has passed or
+        `stopping` is set. The caller makes the call idempotent: it may be sent many times.
+        """
+        started, tries = time.monotonic(), 0
+        while True:
+            tries += 1
+            pause = None
+            try:
+                response = self._session().request(
+                    method,
+                    self.url + path,
+                    params=params,
+                    json=json,
+                    data=data,
+                    headers={**self.headers, **(headers or {})},
+                    timeout=(5.0, timeout),
+                    stream=stream,
+                )
+                if response.status_code not in _RETRIED:
+                    self._note_reachable(path)
+                    return _checked(response)
+                reason = f"HTTP {response.status_code} {_title(response)}"
+                pause = _retry_after(response)
+            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+                reason = _short(error)
+                self._local.session = None
+            self._note_unreachable(path, reason)
+            wait = self.backoff.delay(tries) if pause is None else pause
+            self._wait(wait, started, f"{method} {self.url}{path}: {reason}")
+
+    def _session(self) -> requests.Session:
+        session = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.trust_env = False  # a proxy variable must not reroute a worker's traffic
+            self._local.session = session
+        return session
+
+    def _wait(self, seconds: float, started: float, what: str) -> None:
+        deadline = self.backoff.deadline
+        if deadline is not None and time.monotonic() + seconds - started > deadline:
+            msg = f"no answer within {deadline:g} s: {what}"
+            raise ConnectionError(msg)
+        if self.stopping.wait(seconds):
+            msg = f"stopped while waiting for an answer: {what}"
+            raise ConnectionError(msg)
+
+    def _note_unreachable(self, path: str, reason: str) -> None:
+        if self._reachable:
+            log.warning("%s does not answer %s (%s); retrying", self.url, path, reason)
+        self._reachable = False
+
+    def _note_reachable(self, path: str) -> None:
+        if not self._reachable:
+            log.info("%s answers again (%s)", self.url, path)
+        self._reachable = True
+
+
+def _checked(response: requests.Response) -> requests.Response:
+    if response.status_code < 400:
+        return response
+    problem = _problem(response)
+    if response.status_code == 410:
+        raise RunOver(str(problem.get("detail") or problem.get("title") or "the run is over"))
+    raise ServerError(response.status_code, problem)
+
+
+def _problem(response: requests.Response) -> dict[str, Any]:
+    try:
+        document = response.json()
+    except ValueError:
+        return {"title": response.reason, "detail": response.text[:300]}
+    return document if isinstance(document, dict) else {"title": str(document)}
+
+
+def _title(response: requests.Response) -> str:
+    return str(_problem(response).get("title") or "")
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    try:
+        return max(0.05, float(response.headers["Retry-After"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _short(error: Exception) -> str:
+    text = str(error)
+    for marker in ("Connection refused", "timed out", "Name or service not known", "reset by peer"):
+        if marker in text:
+            return marker
+    return f"{type(error).__name__}: {text[:120]}"

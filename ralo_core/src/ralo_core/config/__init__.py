@@ -1,0 +1,36 @@
+"""Layered, typed configuration; see `resolve` for the flow and `settings` for the keys."""
+
+from ralo_core.config.layers import Layer, environment_layer, file_layer, set_layer
+from ralo_core.config.resolve import Config, from_data, resolve
+from ralo_core.config.settings import (
+    EvaluationSettings,
+    GenerationSettings,
+    LearnerSettings,
+    PluginSettings,
+    PromptSettings,
+    RunSettings,
+    SamplerSettings,
+    ServerSettings,
+    TrainerSettings,
+    setting,
+)
+
+__all__ = [
+    "Config",
+    "EvaluationSettings",
+    "GenerationSettings",
+    "Layer",
+    "LearnerSettings",
+    "PluginSettings",
+    "PromptSettings",
+    "RunSettings",
+    "SamplerSettings",
+    "ServerSettings",
+    "TrainerSettings",
+    "environment_layer",
+    "file_layer",
+    "from_data",
+    "resolve",
+    "set_layer",
+    "setting",
+]

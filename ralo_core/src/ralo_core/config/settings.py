@@ -1,0 +1,122 @@
+"""The fixed sections of the config: one attrs class each, with help text and default.
+
+Neighbours: `config.resolve` structures them, each process reads the sections of its role.
+Sections that choose components (``[loss] use = ...``) are not here: plugins own those.
+"""
+
+from typing import Any
+
+import attrs
+
+from ralo_core.config.checks import at_least, one_of, positive
+
+
+def setting(default: Any, text: str, *checks: Any) -> Any:
+    """Return an attrs field with its help text, shown by ``ralo config explain``."""
+    factory = list if isinstance(default, list) else None
+    options: dict[str, Any] = {"factory": factory} if factory else {"default": default}
+    return attrs.field(metadata={"help": text}, validator=list(checks) or None, **options)
+
+
+@attrs.frozen(kw_only=True)
+class RunSettings:
+    """``[run]``: what is trained, and when to stop."""
+
+    name: str = setting("", "name of the run; empty: recipe and start time")
+    model: str = setting("", "Hugging Face model directory; empty: the embedded tiny model")
+    seed: int = setting(0, "seed of problems, sampling and the embedded model")
+    max_steps: int = setting(0, "stop after this many optimizer steps; 0: no bound", at_least(0))
+    max_minutes: float = setting(0.0, "stop after this many minutes; 0: no bound", at_least(0))
+
+
+@attrs.frozen(kw_only=True)
+class PluginSettings:
+    """``[plugins]``: which plugins must, and must not, be there."""
+
+    require: list[str] = setting([], "distributions that must be installed, e.g. 'ralo-treepo>=0.1'")
+    disable: list[str] = setting([], "plugins that are not loaded although installed")
+
+
+@attrs.frozen(kw_only=True)
+class PromptSettings:
+    """``[prompt]``: how a problem becomes token ids."""
+
+    system: str = setting("", "system message put before the problem; empty: none")
+    template: str = setting(
+        "chat", "'chat' (the model's own template), 'plain', or 'module:function' giving text"
+    )
+    plain: str = setting("{prompt}", "format of template 'plain'; {prompt} and {system} are known")
+
+
+@attrs.frozen(kw_only=True)
+class GenerationSettings:
+    """``[generation]``: the distribution that rollouts are drawn from."""
+
+    temperature: float = setting(1.0, "softmax temperature of sampling", positive)
+    top_p: float = setting(1.0, "keep the smallest set with this probability; 1: all", positive)
+    top_k: int = setting(0, "keep this many most probable tokens; 0: all", at_least(0))
+
+
+@attrs.frozen(kw_only=True)
+class ServerSettings:
+    """``[server]``: the orchestrator's web side."""
+
+    host: str = setting("127.0.0.1", "address to listen on")
+    port: int = setting(59888, "port to listen on; 0: any free one", at_least(0))
+    threads: int = setting(32, "threads of the web worker; every waiting client holds one", positive)
+    lease_seconds: float = setting(120.0, "a lease that is not renewed ends after this", positive)
+    queued_trees: int = setting(
+        64, "trees that may wait for a trainer before samplers are held back", positive
+    )
+    max_body_mb: int = setting(1024, "largest request body accepted, in MiB", positive)
+
+
+@attrs.frozen(kw_only=True)
+class SamplerSettings:
+    """``[sampler]``: the generation runtime."""
+
+    problems_in_flight: int = setting(32, "problems a sampler works on at once", positive)
+    threads: int = setting(0, "CPU threads of torch; 0: torch's default", at_least(0))
+
+
+@attrs.frozen(kw_only=True)
+class TrainerSettings:
+    """``[trainer]``: the gradient runtime."""
+
+    batch_trees: int = setting(32, "trees (problems) in one leased batch", positive)
+    microbatch_tokens: int = setting(16384, "padded tokens of one forward pass", positive)
+    threads: int = setting(0, "CPU threads of torch; 0: torch's default", at_least(0))
+
+
+@attrs.frozen(kw_only=True)
+class LearnerSettings:
+    """``[learner]``: the optimizer side of the orchestrator."""
+
+    gradients_per_step: int = setting(1, "gradient uploads that make one optimizer step", positive)
+    keep_last_versions: int = setting(3, "weight versions kept on disk", at_least(1))
+    dtype: str = setting(
+        "bfloat16", "dtype of published weights", one_of("bfloat16", "float16", "float32")
+    )
+    threads: int = setting(1, "CPU threads of torch", positive)
+
+
+@attrs.frozen(kw_only=True)
+class EvaluationSettings:
+    """``[evaluation]``: greedy accuracy on held-out problems, before, after and in between."""
+
+    problems: int = setting(200, "held-out problems per evaluation; 0: never evaluate", at_least(0))
+    every_steps: int = setting(0, "also evaluate every so many steps; 0: first and last", at_least(0))
+
+
+FIXED: dict[str, type] = {
+    "run": RunSettings,
+    "plugins": PluginSettings,
+    "prompt": PromptSettings,
+    "generation": GenerationSettings,
+    "server": ServerSettings,
+    "sampler": SamplerSettings,
+    "trainer": TrainerSettings,
+    "learner": LearnerSettings,
+    "evaluation": EvaluationSettings,
+}
+"""Section name -> settings class."""

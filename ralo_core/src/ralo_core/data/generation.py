@@ -1,0 +1,46 @@
+"""What a sampling algorithm asks of an engine, what it gets back, and what rewards see.
+
+Neighbours: sampling algorithms send `GenerationRequest`s, engines answer `Completion`s,
+`Answer` is the text form handed to rewards. Token ids in, token ids out: no text crosses
+between algorithm and engine, so nothing is ever tokenised twice.
+"""
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+
+@attrs.frozen(kw_only=True)
+class GenerationRequest:
+    """Continue `prompt` (token ids) by at most `max_tokens` tokens.
+
+    `temperature` 0 means greedy, with log-probs of the untempered distribution.
+    `top_p` 1 and `top_k` 0 switch those filters off.
+    """
+
+    prompt: tuple[int, ...]
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Completion:
+    """Tokens int32[n] with their behaviour log-probs float32[n] under the filtered,
+    tempered and renormalised distribution; ``finish_reason`` is ``eos`` (the last token is
+    an end-of-sequence id) or ``length``. `version` is the weight version that wrote it."""
+
+    tokens: npt.NDArray[np.int32]
+    logprobs: npt.NDArray[np.float32]
+    finish_reason: str
+    version: int
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """A finished response as rewards see it; `text` has no special tokens."""
+
+    text: str
+    finish_reason: str
+    tokens: int

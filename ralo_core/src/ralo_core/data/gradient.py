@@ -1,0 +1,31 @@
+"""`GradientUpload`: the declaration that travels with a gradient body.
+
+Neighbours: the trainer writes it, the server checks it at the door, the learner weighs the
+gradient by it. The tensors themselves are a safetensors body and are not held here.
+"""
+
+from collections.abc import Mapping
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class GradientUpload:
+    """One trainer group's mean gradient over one batch.
+
+    `upload_id` is the idempotency key. `base_version` is the weight version the gradient was
+    taken at. `weight` is the loss normaliser (usually the trained token count): the learner's
+    token-weighted mean is ``sum(weight * gradient) / sum(weight)``. `sha256` and `size`
+    (bytes) describe the body; `codec` says how its tensors are encoded; `metrics` are the
+    loss's scalars over the batch.
+    """
+
+    upload_id: str
+    batch_id: str
+    worker_id: str
+    base_version: int
+    weight: float
+    codec: str
+    size: int
+    sha256: str
+    metrics: Mapping[str, float] = attrs.field(factory=dict)

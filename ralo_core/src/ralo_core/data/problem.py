@@ -1,0 +1,28 @@
+"""`Problem`: one task for the policy, as a provider yields it and a sampler leases it.
+
+Neighbours: providers make problems, the store keeps them as JSON, rewards read `answer`.
+It knows nothing of tokens or prompts templates; `ralo_worker.prompting` renders it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+Message = Mapping[str, str]
+"""A chat message, ``{"role": ..., "content": ...}``."""
+
+
+@attrs.frozen(kw_only=True)
+class Problem:
+    """A task with its reference answer.
+
+    `id` is unique within a run. `prompt` is plain text or a list of chat messages.
+    `answer` is the reference as text; what it means is up to the rewards.
+    `metadata` is JSON-able and travels with the problem.
+    """
+
+    id: str
+    prompt: str | Sequence[Message]
+    answer: str
+    metadata: Mapping[str, Any] = attrs.field(factory=dict)

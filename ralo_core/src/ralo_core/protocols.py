@@ -1,0 +1,194 @@
+"""The contract of every component kind: what a built object must be able to do.
+
+Neighbours: plugins satisfy these protocols, the server and the worker call them, and
+`ralo_core.testing` checks an implementation against them. Torch objects appear as `Any`:
+core never imports torch.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol, runtime_checkable
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from ralo_core.data import Answer, Completion, GenerationRequest, Problem, RolloutTree
+
+
+@runtime_checkable
+class ProblemProvider(Protocol):
+    """Yields the problems of a run, in an order that depends on its settings alone.
+
+    Runs in the orchestrator. `state` after k problems, given to `restore` of a fresh
+    instance, makes it continue with problem k + 1. A finite provider also has ``__len__``.
+    """
+
+    def __iter__(self) -> Iterator[Problem]: ...
+    def state(self) -> dict[str, Any]:
+        """Return the position as JSON-able data."""
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a position that `state` returned."""
+    def held_out(self, count: int) -> Sequence[Problem]:
+        """Return up to `count` problems that iteration never yields, the same every time."""
+
+
+@runtime_checkable
+class InferenceEngine(Protocol):
+    """Generates tokens. Runs in the sampler; many callers wait on `generate` at once."""
+
+    version: int
+    """The weight version that new tokens are written with."""
+
+    async def generate(self, requests: Sequence[GenerationRequest]) -> list[Completion]:
+        """Return one completion per request, in order."""
+    async def load_weights(self, version: int, directory: Path) -> None:
+        """Swap in the safetensors files of `directory` between two decoding steps."""
+    async def close(self) -> None:
+        """Stop and free everything."""
+
+
+@attrs.frozen(kw_only=True)
+class SamplingContext:
+    """What a sampling algorithm may use beside the engine.
+
+    `prompt` holds the rendered problem's token ids, `eos_token_ids` the ids that end a
+    response, `max_tokens` the most response tokens that fit the model, `decode` turns token
+    ids into text, `random` is seeded per problem.
+    """
+
+    prompt: tuple[int, ...]
+    eos_token_ids: frozenset[int]
+    temperature: float
+    top_p: float
+    top_k: int
+    max_tokens: int
+    random: Random
+    decode: Any
+
+    def request(self, response: Sequence[int], max_tokens: int) -> GenerationRequest:
+        """Return the request that continues prompt + `response` under the run's sampling."""
+        return GenerationRequest(
+            prompt=(*self.prompt, *response),
+            max_tokens=max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+        )
+
+
+@runtime_checkable
+class SamplingAlgorithm(Protocol):
+    """Turns a problem into a rollout tree. Runs in the sampler, many problems at a time."""
+
+    async def sample(
+        self, problem: Problem, engine: InferenceEngine, context: SamplingContext
+    ) -> RolloutTree:
+        """Return the tree of all rollouts of `problem`, not yet scored."""
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """Scores answers. Runs in the sampler, off the event loop, once per problem."""
+
+    def score(self, problem: Problem, answers: Sequence[Answer]) -> Sequence[float]:
+        """Return one finite number per answer."""
+
+
+@runtime_checkable
+class AdvantageEstimator(Protocol):
+    """Turns rewards into advantages. Pure and numpy only; runs in the trainer per batch."""
+
+    def estimate(self, trees: Sequence[RolloutTree]) -> list[npt.NDArray[np.float32]]:
+        """Return per tree float32[L], a value per leaf, or float32[L, D], a value per leaf
+        and segment of its path (entry k for the k-th segment, the rest unused)."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class LossBatch:
+    """Padded rows for a loss, torch tensors of shape [rows, tokens].
+
+    `behaviour_logprobs`, `advantages` float32 and `mask` bool (True where a response token is
+    trained). `staleness` int64[rows] is trainer version minus the newest version in the row.
+    """
+
+    behaviour_logprobs: Any
+    advantages: Any
+    mask: Any
+    staleness: Any
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """The policy objective. Runs in the trainer, once per micro-batch."""
+
+    def loss(self, policy_logprobs: Any, batch: LossBatch) -> tuple[Any, float, dict[str, float]]:
+        """Return ``(sum, normaliser, metrics)`` from `policy_logprobs` float32[rows, tokens].
+
+        `sum` is a torch scalar, the summed loss of the micro-batch; the gradient of the batch
+        is that of ``total sum / total normaliser``. `metrics` are sums over the micro-batch
+        too: the trainer divides their totals by the total normaliser.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class GradientFacts:
+    """What an aggregation policy decides on: no tensors, only the declaration."""
+
+    upload_id: str
+    base_version: int
+    weight: float
+
+
+@runtime_checkable
+class AggregationPolicy(Protocol):
+    """Says how the gradients of one step combine. Runs in the learner."""
+
+    def coefficients(
+        self, gradients: Sequence[GradientFacts], current_version: int
+    ) -> Sequence[float]:
+        """Return one factor per gradient; the step uses their weighted sum. 0 leaves one out."""
+
+
+@runtime_checkable
+class OptimizerPolicy(Protocol):
+    """Makes the optimizer and steers it. Runs in the learner."""
+
+    def build(self, named_parameters: Iterable[tuple[str, Any]]) -> Any:
+        """Return a ``torch.optim.Optimizer`` over fp32 parameters."""
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of optimizer step `step`, counted from 1."""
+    @property
+    def max_grad_norm(self) -> float | None:
+        """The bound on the global L2 norm of the aggregate, or None for no clipping."""
+
+
+@runtime_checkable
+class GradientCodec(Protocol):
+    """Encodes one gradient tensor for the wire. Runs in the trainer and the learner."""
+
+    def encode(self, name: str, value: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+        """Return the arrays to send; keys are suffixes, ``""`` for the main one."""
+    def decode(self, name: str, parts: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+        """Return the flat float32 values that `encode`'s arrays stand for."""
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """A benchmark: what is asked and how a text is judged. Runs in the sampler."""
+
+    def items(self) -> Sequence[Problem]:
+        """Return the benchmark's problems."""
+    def correct(self, problem: Problem, answer: Answer) -> bool:
+        """Say whether `answer` solves `problem`."""
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """A sink for metrics. Runs in the learner, once per step and per evaluation."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record `metrics` of optimizer step `step`."""
+    def close(self) -> None:
+        """Flush and release."""

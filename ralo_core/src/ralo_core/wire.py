@@ -1,0 +1,161 @@
+"""The wire format: every binary body is a safetensors file with its JSON in the header.
+
+Neighbours: client and server both speak it through this module alone. It maps value types to
+`(header, tensors)` and back; it opens no sockets. There is no pickle anywhere.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from ralo_core.data import Batch, Problem, RolloutTree
+from ralo_core.errors import DataError, WireError
+from ralo_core.structuring import structure, unstructure
+
+CONTENT_TYPE = "application/vnd.safetensors"
+_KEY = "ralo"
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+_TREE_ARRAYS = {
+    field.name: np.float32 if field.name in ("logprobs", "rewards") else np.int32
+    for field in attrs.fields(RolloutTree)
+    if field.name
+    in ("prompt", "parents", "offsets", "tokens", "logprobs", "versions", "leaves", "rewards")
+}
+
+
+def pack(header: Mapping[str, Any], tensors: Tensors) -> bytes:
+    """Return a safetensors body with `header` as JSON in its metadata."""
+    arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    return save(arrays, {_KEY: json.dumps(header, ensure_ascii=False, allow_nan=False)})
+
+
+def unpack(body: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """Return header and tensors of a body, or raise `WireError` saying what is wrong with it."""
+    try:
+        tensors = load(body)
+    except (SafetensorError, KeyError, ValueError) as error:
+        msg = f"the body is not a safetensors file: {error}"
+        raise WireError(msg) from error
+    return read_header(body), tensors
+
+
+def read_header(body: bytes) -> dict[str, Any]:
+    """Return the JSON header of a body or of its beginning, without reading the tensors."""
+    size = int.from_bytes(body[:8], "little")
+    try:
+        header = json.loads(body[8 : 8 + size])["__metadata__"][_KEY]
+        decoded = json.loads(header)
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"the safetensors header carries no '{_KEY}' JSON: {error!r}"
+        raise WireError(msg) from error
+    if not isinstance(decoded, dict):
+        msg = f"the '{_KEY}' JSON of the safetensors header is not an object"
+        raise WireError(msg)
+    return decoded
+
+
+def tree_to_parts(tree: RolloutTree) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """Return the JSON and the arrays of a tree."""
+    header = {
+        "problem_id": tree.problem_id,
+        "lease_id": tree.lease_id,
+        "finish_reasons": list(tree.finish_reasons),
+        "temperature": tree.temperature,
+        "metadata": dict(tree.metadata),
+        "reward_parts": list(tree.reward_parts),
+    }
+    tensors = {name: getattr(tree, name) for name in _TREE_ARRAYS}
+    for name, part in tree.reward_parts.items():
+        tensors[f"reward_parts.{name}"] = part
+    return header, tensors
+
+
+def tree_from_parts(header: Mapping[str, Any], tensors: Tensors) -> RolloutTree:
+    """Return the validated tree, or raise `WireError` naming the tensor or field at fault."""
+    try:
+        arrays = {name: _array(tensors, name, dtype) for name, dtype in _TREE_ARRAYS.items()}
+        parts = {
+            name: _array(tensors, f"reward_parts.{name}", np.float32)
+            for name in header["reward_parts"]
+        }
+        return RolloutTree(
+            problem_id=str(header["problem_id"]),
+            lease_id=str(header["lease_id"]),
+            finish_reasons=tuple(header["finish_reasons"]),
+            temperature=float(header["temperature"]),
+            metadata=dict(header["metadata"]),
+            reward_parts=parts,
+            **arrays,
+        ).validate()
+    except DataError as error:
+        raise WireError(str(error)) from error
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        msg = f"the body is not a rollout tree: {error!r}"
+        raise WireError(msg) from error
+
+
+def pack_tree(tree: RolloutTree) -> bytes:
+    """Return the body of ``POST /upload``."""
+    return pack(*tree_to_parts(tree))
+
+
+def unpack_tree(body: bytes) -> RolloutTree:
+    """Return the tree of an upload body, validated."""
+    return tree_from_parts(*unpack(body))
+
+
+def pack_batch(batch: Batch) -> bytes:
+    """Return the body of ``GET /get``: all trees of a batch in one file."""
+    headers, tensors = [], {}
+    for index, tree in enumerate(batch.trees):
+        header, arrays = tree_to_parts(tree)
+        headers.append(header)
+        tensors.update({f"{index}/{name}": value for name, value in arrays.items()})
+    return pack({"id": batch.id, "expires": batch.expires, "trees": headers}, tensors)
+
+
+def unpack_batch(body: bytes) -> Batch:
+    """Return the batch of a ``GET /get`` body."""
+    header, tensors = unpack(body)
+    grouped: dict[str, dict[str, npt.NDArray[Any]]] = {}
+    for name, value in tensors.items():
+        index, _, key = name.partition("/")
+        grouped.setdefault(index, {})[key] = value
+    try:
+        trees = tuple(
+            tree_from_parts(tree, grouped[str(index)]) for index, tree in enumerate(header["trees"])
+        )
+        return Batch(id=str(header["id"]), expires=float(header["expires"]), trees=trees)
+    except KeyError as error:
+        msg = f"the body is not a batch: {error!r} is missing"
+        raise WireError(msg) from error
+
+
+def problem_to_json(problem: Problem) -> dict[str, Any]:
+    """Return a problem as plain data."""
+    plain: dict[str, Any] = unstructure(problem)
+    return plain
+
+
+def problem_from_json(data: Mapping[str, Any]) -> Problem:
+    """Return the problem that plain data stands for."""
+    return structure(data, Problem)
+
+
+def _array(tensors: Tensors, name: str, dtype: type) -> npt.NDArray[Any]:
+    value = tensors[name]
+    if value.dtype != dtype or value.ndim != 1:
+        msg = (
+            f"tensor '{name}' must be one-dimensional {np.dtype(dtype).name}, "
+            f"got {value.dtype.name}{list(value.shape)}"
+        )
+        raise WireError(msg)
+    return value
