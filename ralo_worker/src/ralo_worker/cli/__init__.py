@@ -1,0 +1,1 @@
+"""The commands that ralo-worker adds to ``ralo``."""

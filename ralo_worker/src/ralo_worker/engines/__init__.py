@@ -1,0 +1,1 @@
+"""Inference engines: each satisfies `ralo_core.protocols.InferenceEngine`."""

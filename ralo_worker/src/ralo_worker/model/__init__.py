@@ -1,0 +1,1 @@
+"""The embedded tiny model: what it is and how it is warmed up."""

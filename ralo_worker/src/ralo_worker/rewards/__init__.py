@@ -1,0 +1,1 @@
+"""Rewards that need more than numpy."""
