@@ -1,0 +1,60 @@
+"""The project's tasks: ``nox -s demo``, ``tests``, ``lint`` and ``bench``."""
+
+import time
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+DISTRIBUTIONS = (
+    "ralo_core",
+    "ralo_server",
+    "ralo_worker",
+    "plugins/ralo_treepo",
+    "plugins/ralo_grpo",
+)
+
+nox.options.sessions = ["tests", "lint"]
+nox.options.reuse_existing_virtualenvs = True
+
+
+def install(session: nox.Session, *extra: str, editable: bool = True) -> None:
+    """Install every distribution of this checkout with one pip command."""
+    flag = ["-e"] if editable else []
+    targets = [part for name in DISTRIBUTIONS for part in (*flag, str(ROOT / name))]
+    session.install("-c", "constraints.txt", *targets, *extra)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Train the embedded model with TreePO for three minutes and plot the reward."""
+    install(session, "matplotlib", editable=False)
+    run_dir = f"runs/demo-{time.strftime('%Y%m%d-%H%M%S')}"
+    options = session.posargs or ["--plugin", "treepo", "--set", "run.max_minutes=3"]
+    session.run("ralo", "run", "--run-dir", run_dir, *options)
+    session.run("ralo", "plot", run_dir, "-o", f"{run_dir}/reward.png")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run every test."""
+    install(session, "pytest", "hypothesis", "pyyaml", "jsonschema")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and types."""
+    install(session, "ruff", "mypy", "types-requests", "types-PyYAML")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    for name in DISTRIBUTIONS:
+        session.run("mypy", f"{name}/src")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Print the benchmarks' ratios; positional arguments choose among them."""
+    install(session, "trl", "matplotlib")
+    for script in session.posargs or sorted(str(path) for path in ROOT.glob("benchmarks/*.py")):
+        session.run("python", script)

@@ -1,0 +1,1 @@
+"""The ``ralo`` command line; each module is one command."""

@@ -1,0 +1,79 @@
+"""The ``ralo`` command: a click group whose commands are what the plugins register.
+
+Neighbours: every command module. Commands are imported only when they are used, and a
+`RaloError` is printed as its message, not as a traceback. It implements no command itself.
+"""
+
+import logging
+import os
+import sys
+from typing import Any
+
+import click
+
+from ralo_core import __version__
+from ralo_core.cli.options import PLUGIN_ENV
+from ralo_core.errors import RaloError, nearest
+from ralo_core.plugins import PluginHost
+from ralo_core.registry import Registry, load_object
+
+
+class PluginGroup(click.Group):
+    """A group that asks the registry for its commands, once per process."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all registered commands."""
+        return sorted(self._registry(ctx).commands())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command."""
+        commands = self._registry(ctx).commands()
+        if cmd_name not in commands:
+            known = nearest(cmd_name, commands)
+            raise click.UsageError(f"there is no command '{cmd_name}'{known}", ctx)
+        command: click.Command = load_object(commands[cmd_name].item.target)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from their summaries, importing none of them."""
+        rows = [
+            (name, entry.item.summary) for name, entry in sorted(self._registry(ctx).commands().items())
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a `RaloError` becomes a message and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except RaloError as error:
+            click.echo(f"ralo: {error}", err=True)
+            sys.exit(1)
+
+    def _registry(self, ctx: click.Context) -> Registry:
+        root = ctx.find_root()
+        if not isinstance(root.obj, Registry):
+            disabled = os.environ.get(PLUGIN_ENV, "").split(",")
+            try:
+                root.obj = Registry(PluginHost(disabled=filter(None, disabled)).load())
+            except RaloError as error:
+                click.echo(f"ralo: {error}", err=True)
+                sys.exit(1)
+        return root.obj
+
+
+@click.group(cls=PluginGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ralo")
+@click.option("-v", "--verbose", is_flag=True, help="Log at debug level.")
+def main(verbose: bool) -> None:
+    """RALO trains language models with reinforcement learning over plain HTTP."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""``ralo run``: the click command around `ralo_core.run.local`.
+
+Neighbours: `cli.options` resolves the config, `run.view` shows, `run.summary` closes.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from ralo_core.cli.options import config_options, gather
+from ralo_core.config import Config, RunSettings
+from ralo_core.run.local import LocalRun, ensure_model, server_port, worker_threads
+from ralo_core.run.summary import summary
+from ralo_core.run.view import LiveView, PlainView
+from ralo_core.supervise import StopSignal, Supervisor
+
+
+@click.command()
+@config_options
+@click.option("--run-dir", type=click.Path(path_type=Path), help="Default: runs/NAME.")
+@click.option("--samplers", default=1, show_default=True, help="Sampler processes.")
+@click.option("--trainers", default=1, show_default=True, help="Trainer processes.")
+@click.option("--plain", is_flag=True, help="Lines instead of a live view.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    recipe: str,
+    config_file: Path | None,
+    assignments: Sequence[str],
+    run_dir: Path | None,
+    samplers: int,
+    trainers: int,
+    plain: bool,
+) -> None:
+    """Train on this machine: orchestrator, samplers and trainers together.
+
+    The same command with the same --run-dir continues a run that was stopped.
+    """
+    console = Console()
+    config = gather(ctx.find_root().obj, recipe, config_file, assignments)
+    run_dir = run_dir or Path("runs") / _name(config, recipe)
+    supervisor, stopped = Supervisor(), StopSignal()
+    if not config.section(RunSettings).model:
+        console.print("no run.model given: using the embedded tiny model (made once, then cached)")
+    model = ensure_model(config, supervisor, stopped)
+    options = [*_repeat(recipe, config_file, assignments), "--set", f"run.model={model}"]
+    local = LocalRun(
+        config=config,
+        run_dir=run_dir,
+        serve_options=[*options, *server_port(config), *worker_threads(config, samplers + trainers)],
+        samplers=samplers,
+        trainers=trainers,
+        supervisor=supervisor,
+        stopped=stopped,
+    )
+    console.print(f"run directory: {run_dir} (logs in {run_dir / 'logs'})", soft_wrap=True)
+    quiet = plain or not console.is_terminal
+    stats = local.execute(PlainView(console) if quiet else LiveView(console))
+    again = ["ralo", "run", *_repeat(recipe, config_file, assignments), "--run-dir", str(run_dir)]
+    for line in summary(stats, run_dir, again):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _name(config: Config, recipe: str) -> str:
+    return config.section(RunSettings).name or f"{recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _repeat(recipe: str, config_file: Path | None, assignments: Sequence[str]) -> list[str]:
+    options = ["--plugin", recipe] if recipe else []
+    options += ["--config", str(config_file)] if config_file else []
+    for assignment in assignments:
+        options += ["--set", assignment]
+    return options

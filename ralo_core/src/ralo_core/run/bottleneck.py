@@ -1,0 +1,52 @@
+"""One sentence: what limits the run, and which knob moves it.
+
+Neighbours: `run.stats` measures, `run.view` prints. The rule reads from slowest to fastest
+link: who waits tells who is waited for.
+"""
+
+from ralo_core.run.stats import History
+
+_WAITING = 0.3
+
+
+def bottleneck(history: History) -> str:
+    """Return the sentence for the current state of the run."""
+    stats = history.latest
+    if not stats or stats["step"] == 0:
+        return _starting(history)
+    if stats["state"] != "running":
+        return f"the run is {stats['state']}: no new problems are handed out"
+    pending, needed = stats["gradients"]["pending"], stats["gradients_per_step"]
+    if pending > 2 * needed:
+        return (
+            f"learner-bound: {pending} gradients wait for a step of {needed}; raise "
+            "learner.threads or learner.gradients_per_step"
+        )
+    return _by_waiting(history)
+
+
+def _by_waiting(history: History) -> str:
+    trees = history.latest["trees"]
+    fill = trees["queued"] / max(1, trees["capacity"])
+    trainers, samplers = history.waiting_share("trainer"), history.waiting_share("sampler")
+    if trainers is not None and trainers > max(_WAITING, samplers or 0.0):
+        return (
+            f"sampler-bound: trainers wait {trainers:.0%} of the time, the queue is {fill:.0%} "
+            "full; add a sampler (--samplers) or give it more sampler.threads"
+        )
+    if samplers is not None and samplers > _WAITING:
+        return (
+            f"trainer-bound: samplers wait {samplers:.0%} of the time, the queue is {fill:.0%} "
+            "full; add a trainer (--trainers), raise trainer.threads or lower --samplers"
+        )
+    return f"balanced: nobody waits long, the queue is {fill:.0%} full"
+
+
+def _starting(history: History) -> str:
+    roles = {worker["role"] for worker in history.latest.get("workers", ()) if worker["alive"]}
+    missing = [role for role in ("sampler", "trainer") if role not in roles]
+    if missing:
+        return f"starting: waiting for a {' and a '.join(missing)}"
+    if history.latest.get("trees", {}).get("trained", 0) == 0:
+        return "starting: the first rollouts and the first batch are under way"
+    return "starting: the first optimizer step is under way"

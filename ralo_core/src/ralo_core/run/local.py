@@ -1,0 +1,148 @@
+"""Train on this machine: model, run directory, processes, view, end.
+
+Neighbours: the click command in `cli.run` calls `LocalRun`; the processes are ``ralo serve``,
+``ralo sample`` and ``ralo train``, started through the command line so that this module never
+imports server or worker. It talks to the orchestrator like any other client.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from ralo_core.client import Backoff, Client
+from ralo_core.config import Config, RunSettings, SamplerSettings, ServerSettings, TrainerSettings
+from ralo_core.errors import RaloError
+from ralo_core.run.stats import History, Stats
+from ralo_core.run.view import View
+from ralo_core.supervise import Child, StopSignal, Supervisor, describe_exit
+
+RALO = (sys.executable, "-m", "ralo_core.cli.main")
+_START_SECONDS = 120.0
+_POLL_SECONDS = 0.5
+
+
+def cache_dir() -> Path:
+    """Return the folder for models and weights shared by runs (``RALO_CACHE`` or ~/.cache/ralo)."""
+    return Path(os.environ.get("RALO_CACHE") or Path.home() / ".cache" / "ralo")
+
+
+def ensure_model(config: Config, supervisor: Supervisor, stopped: StopSignal) -> Path:
+    """Return the configured model directory, making the embedded tiny model where none is set.
+
+    Raises `RaloError` with the end of the log if the model cannot be made.
+    """
+    settings = config.section(RunSettings)
+    if settings.model:
+        return Path(settings.model)
+    directory = cache_dir() / "models" / f"tiny-seed{settings.seed}"
+    argv = [*RALO, "model", "tiny", str(directory), "--seed", str(settings.seed)]
+    child = supervisor.start("model", argv, cache_dir() / "logs" / "model.log", restart=False)
+    while not supervisor.poll() and not stopped:
+        time.sleep(0.1)
+    del supervisor.children["model"]
+    if child.exit_code != 0:
+        msg = f"making the embedded model failed; {child.log_path} ends with:\n{child.log_tail()}"
+        raise RaloError(msg)
+    return directory
+
+
+@attrs.define(kw_only=True)
+class LocalRun:
+    """The processes of one run on this machine. `execute` returns the last stats."""
+
+    config: Config
+    run_dir: Path
+    serve_options: Sequence[str]
+    samplers: int
+    trainers: int
+    supervisor: Supervisor
+    stopped: StopSignal
+
+    def execute(self, view: View) -> Stats:
+        """Start everything and show it until the run is finished or a signal asks to stop."""
+        history = History()
+        try:
+            client = self._start_server()
+            self._start_workers(client)
+            while not self.stopped:
+                self._check_children()
+                history.add(client.stats())
+                view.show(history)
+                if history.latest["state"] == "finished":
+                    self._let_workers_finish()
+                    break
+                time.sleep(_POLL_SECONDS)
+            else:
+                history.add(client.stats())
+        finally:
+            view.close()
+            self.supervisor.stop()
+        return history.latest
+
+    def _start_server(self) -> Client:
+        url_file = self.run_dir / "server.url"
+        url_file.unlink(missing_ok=True)
+        argv = [*RALO, "serve", "--run-dir", str(self.run_dir), *self.serve_options]
+        child = self.supervisor.start("serve", argv, self._log("serve"), restart=False)
+        deadline = time.monotonic() + _START_SECONDS
+        while not url_file.exists():
+            self._check_children()
+            if time.monotonic() > deadline or self.stopped:
+                msg = f"the orchestrator did not start; {child.log_path} ends with:\n{child.log_tail()}"
+                raise RaloError(msg)
+            time.sleep(0.05)
+        client = Client(url_file.read_text().strip(), "run", backoff=Backoff(deadline=_START_SECONDS))
+        client.health()
+        return client
+
+    def _start_workers(self, client: Client) -> None:
+        for role, count in (("sample", self.samplers), ("train", self.trainers)):
+            for index in range(count):
+                argv = [*RALO, role, "--server", client.transport.url]
+                name = f"{role}-{index}"
+                self.supervisor.start(name, argv, self._log(name))
+
+    def _check_children(self) -> None:
+        for child in self.supervisor.poll():
+            if child.exit_code != 0:
+                raise RaloError(_obituary(child))
+            if child.name == "serve":
+                msg = f"the orchestrator ended by itself; its log is {child.log_path}"
+                raise RaloError(msg)
+
+    def _let_workers_finish(self) -> None:
+        """Wait for the workers to be told that the run is over, so that they end by themselves."""
+        deadline = time.monotonic() + 10.0
+        while len(self.supervisor.poll()) < self.samplers + self.trainers:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.1)
+
+    def _log(self, name: str) -> Path:
+        return self.run_dir / "logs" / f"{name}.log"
+
+
+def _obituary(child: Child) -> str:
+    code = describe_exit(child.exit_code or 0)
+    return f"{child.name} failed ({code}); {child.log_path} ends with:\n{child.log_tail()}"
+
+
+def worker_threads(config: Config, workers: int) -> list[str]:
+    """Return ``--set`` options that share the CPU cores among workers that have no setting."""
+    share = max(1, (os.cpu_count() or 1) // max(1, workers))
+    options = []
+    for section, kind in (("sampler", SamplerSettings), ("trainer", TrainerSettings)):
+        if config.section(kind).threads == 0:
+            options += ["--set", f"{section}.threads={share}"]
+    return options
+
+
+def server_port(config: Config) -> list[str]:
+    """Return ``--set`` options that take any free port unless the user chose one."""
+    chosen = config.sources.get("server.port", "default") != "default"
+    port = config.section(ServerSettings).port if chosen else 0
+    return ["--set", f"server.port={port}"]

@@ -1,0 +1,54 @@
+"""The closing words of a run: what it reached, where the weights are, how to go on.
+
+Neighbours: `run.local` prints it from the last ``/stats``.
+"""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from ralo_core.run.stats import Stats
+from ralo_core.run.view import clock
+
+_EDGE = 5
+"""First and last reward are means over this many steps, for a single step is noisy."""
+
+
+def summary(stats: Stats, run_dir: Path, command: Sequence[str]) -> list[str]:
+    """Return the lines; `command` continues the run."""
+    lines = [
+        f"run {stats['run']}: {stats['state']} after {stats['step']} steps "
+        f"in {clock(stats['elapsed_seconds'])}"
+    ]
+    rewards = [step["reward"] for step in stats["steps"] if step.get("reward") is not None]
+    if rewards:
+        first, last = rewards[:_EDGE], rewards[-_EDGE:]
+        lines.append(
+            f"reward: {sum(first) / len(first):.3f} at first, {sum(last) / len(last):.3f} at last"
+        )
+    lines += _accuracy_lines(stats)
+    tokens, rollouts = stats["tokens"], stats["rollouts"]
+    lines.append(
+        f"decoded {tokens['decoded']:,} tokens in {rollouts['sampled']:,} rollouts, "
+        f"trained on {rollouts['trained']:,}"
+    )
+    weights = run_dir / "weights" / f"v{stats['version']:06d}"
+    lines.append(f"weights: {weights} (a Hugging Face model directory)")
+    if stats.get("last_error"):
+        lines.append(f"last error: {stats['last_error']}")
+    lines.append(f"go on with: {shlex.join(command)}")
+    return lines
+
+
+def _accuracy_lines(stats: Stats) -> list[str]:
+    done = stats["evaluations"]
+    if len(done) < 2:
+        return [
+            f"held-out greedy accuracy: {row['accuracy']:.1%} at version {row['version']}"
+            for row in done
+        ]
+    first, last = done[0], done[-1]
+    return [
+        f"held-out greedy accuracy: {first['accuracy']:.1%} -> {last['accuracy']:.1%} "
+        f"(version {first['version']} -> {last['version']}, {last['count']} problems)"
+    ]

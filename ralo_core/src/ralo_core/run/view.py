@@ -1,0 +1,155 @@
+"""What a person sees while ``ralo run`` works: a live panel, or plain lines with ``--plain``.
+
+Neighbours: `run.local` calls `show` twice a second with the history of ``/stats``; `run.chart`
+and `run.bottleneck` make the parts. It draws and decides nothing.
+"""
+
+import time
+from typing import Any, Protocol
+
+import attrs
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from ralo_core.run.bottleneck import bottleneck
+from ralo_core.run.chart import chart
+from ralo_core.run.stats import History, Stats
+
+
+class View(Protocol):
+    """Shows the state of the run."""
+
+    def show(self, history: History) -> None:
+        """Draw the newest state."""
+    def close(self) -> None:
+        """Give the terminal back."""
+
+
+@attrs.define
+class PlainView:
+    """A line every `seconds`, for logs and for terminals that cannot redraw."""
+
+    console: Console
+    seconds: float = 5.0
+    _next: float = attrs.field(default=0.0, init=False)
+    _said: str = attrs.field(default="", init=False)
+
+    def show(self, history: History) -> None:
+        """Print a line if it is time for one."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + self.seconds
+        self.console.print(plain_line(history), highlight=False, soft_wrap=True)
+        sentence = bottleneck(history)
+        if sentence.split(":")[0] != self._said:
+            self._said = sentence.split(":")[0]
+            self.console.print(f"  {sentence}", highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class LiveView:
+    """A panel that redraws in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+        self._live.start()
+
+    def show(self, history: History) -> None:
+        """Redraw the panel."""
+        self._live.update(panel(history, self._live.console.width))
+
+    def close(self) -> None:
+        """End the live display."""
+        self._live.stop()
+
+
+def plain_line(history: History) -> str:
+    """Return the state in one line."""
+    stats = history.latest
+    trees = stats["trees"]
+    return (
+        f"{clock(stats['elapsed_seconds'])} {stats['state']:<10} step {stats['step']:>5}  "
+        f"version {stats['version']:>5}  reward {_last(stats, 'reward')}  "
+        f"staleness {_last(stats, 'staleness')}  queue {trees['queued']}/{trees['capacity']}  "
+        f"{history.rate('tokens', 'decoded'):,.0f} tok/s  "
+        f"{history.rate('rollouts', 'trained'):,.0f} rollouts/s  ETA {eta(history)}"
+    )
+
+
+def panel(history: History, width: int) -> RenderableType:
+    """Return the live panel."""
+    stats = history.latest
+    rewards = [step["reward"] for step in stats["steps"] if step.get("reward") is not None]
+    curve = Text("\n".join(chart(rewards, width=max(20, min(100, width - 16)))), style="green")
+    heading = Text("reward per step", style="bold")
+    return Panel(
+        Group(heading, curve, _numbers(history), _workers(stats), Text(bottleneck(history), "cyan")),
+        title=f"RALO {stats['run']} ({stats['recipe'] or 'no recipe'})",
+        subtitle=f"{stats['state']}  {clock(stats['elapsed_seconds'])}  ETA {eta(history)}",
+    )
+
+
+def _numbers(history: History) -> Table:
+    stats = history.latest
+    trees, problems = stats["trees"], stats["problems"]
+    table = Table.grid(padding=(0, 3))
+    table.add_row(
+        f"step [b]{stats['step']}[/b]",
+        f"version [b]{stats['version']}[/b]",
+        f"reward [b]{_last(stats, 'reward')}[/b]",
+        f"staleness [b]{_last(stats, 'staleness')}[/b]",
+        _accuracy(stats),
+    )
+    table.add_row(
+        f"trees queued {trees['queued']}/{trees['capacity']}",
+        f"in training {trees['leased']}",
+        f"problems out {problems['leased']}",
+        f"{history.rate('tokens', 'decoded'):,.0f} tokens/s decoded",
+        f"{history.rate('rollouts', 'trained'):,.0f} rollouts/s trained",
+    )
+    return table
+
+
+def _accuracy(stats: Stats) -> str:
+    done = stats["evaluations"]
+    return f"held-out [b]{done[-1]['accuracy']:.1%}[/b] (v{done[-1]['version']})" if done else ""
+
+
+def _workers(stats: Stats) -> Table:
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for heading in ("worker", "role", "version", "seen"):
+        table.add_column(heading)
+    for worker in stats["workers"]:
+        style = "" if worker["alive"] else "red"
+        seen = f"{worker['seen_seconds_ago']:.0f} s ago"
+        table.add_row(worker["id"], worker["role"], str(worker["version"]), seen, style=style)
+    return table
+
+
+def _last(stats: Stats, key: str) -> str:
+    value: Any = stats["steps"][-1].get(key) if stats["steps"] else None
+    return f"{value:.3f}" if value is not None else "-"
+
+
+def eta(history: History) -> str:
+    """Return the time to the nearest limit of the run, ``-`` where there is none."""
+    stats = history.latest
+    limits, rate = stats["limits"], history.step_rate()
+    left = []
+    if limits["max_minutes"]:
+        left.append(limits["max_minutes"] * 60 - stats["elapsed_seconds"])
+    if limits["max_steps"] and rate:
+        left.append((limits["max_steps"] - stats["step"]) / rate)
+    return clock(max(0.0, min(left))) if left else "-"
+
+
+def clock(seconds: float) -> str:
+    """Return ``m:ss`` or ``h:mm:ss``."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

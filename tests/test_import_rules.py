@@ -1,0 +1,66 @@
+"""The rules of docs/architecture.md that keep the distributions apart."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CORE = {
+    "attrs", "cattrs", "click", "numpy", "packaging", "pluggy", "ralo_core", "requests", "rich",
+    "safetensors",
+}  # fmt: skip
+TEST_KIT = {"hypothesis", "pytest", "torch"}
+PLUGIN = {"attrs", "numpy", "ralo_core", "torch"}
+SERVER = CORE | {"datasets", "falcon", "gunicorn", "matplotlib", "ralo_server", "torch"}
+WORKER = CORE | {"math_verify", "ralo_worker", "tokenizers", "torch", "transformers", "vllm"}
+
+
+def imported_modules(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(str(node.module).split(".")[0])
+    return {name for name in found if name not in sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize(
+    ("folder", "allowed"),
+    [
+        ("ralo_core/src", CORE),
+        ("ralo_server/src", SERVER),
+        ("ralo_worker/src", WORKER),
+        ("plugins/ralo_treepo/src", PLUGIN | {"ralo_treepo"}),
+        ("plugins/ralo_grpo/src", PLUGIN | {"ralo_grpo"}),
+    ],
+)
+def test_a_distribution_imports_only_what_its_rule_allows(folder, allowed):
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        extra = TEST_KIT if "testing" in path.parts else set()
+        assert imported_modules(path) <= allowed | extra, path
+
+
+@pytest.mark.parametrize(
+    ("modules", "forbidden"),
+    [
+        ("ralo_core.cli.main,ralo_core.client,ralo_core.wire", "torch,falcon,vllm,transformers"),
+        ("ralo_server.web.app,ralo_server.plugin", "torch,vllm,transformers,datasets"),
+        ("ralo_worker.plugin", "torch,vllm,transformers"),
+        ("ralo_treepo", "torch,vllm,transformers"),
+        ("ralo_grpo", "torch,vllm,transformers"),
+    ],
+)
+def test_importing_does_not_pull_in_what_the_process_must_not_have(modules, forbidden):
+    code = (
+        f"import sys, importlib\nfor m in '{modules}'.split(','): importlib.import_module(m)\n"
+        f"found = [m for m in '{forbidden}'.split(',') if m in sys.modules]\n"
+        "assert not found, found"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
