@@ -58,8 +58,9 @@ class Registry:
 
     def settings_class(self, kind: str, name: str) -> type | None:
         """Return the attrs class of a component's settings, or None where it has none."""
-        config = self.find(kind, name).item.config
-        return load_object(config) if isinstance(config, str) else config
+        entry = self.find(kind, name)
+        cls: type | None = self._load(kind, entry, entry.item.config)
+        return cls
 
     def build(self, kind: str, name: str, settings: Any, context: BuildContext) -> Any:
         """Return the object that component `name` makes from `settings`.
@@ -67,14 +68,18 @@ class Registry:
         Raises `PluginError` naming component and plugin when the factory cannot be imported.
         """
         entry = self.find(kind, name)
-        factory = entry.item.factory
-        if isinstance(factory, str):
-            try:
-                factory = load_object(factory)
-            except (ImportError, AttributeError) as error:
-                msg = f"{kind} '{name}' of plugin {entry.plugin} cannot be imported: {error}"
-                raise PluginError(msg) from error
-        return factory(settings, context)
+        return self._load(kind, entry, entry.item.factory)(settings, context)
+
+    def _load(self, kind: str, entry: Entry[Any], target: Any) -> Any:
+        """Import `target` if it is a path; an import error names component and plugin."""
+        if not isinstance(target, str):
+            return target
+        try:
+            return load_object(target)
+        except (ImportError, AttributeError) as error:
+            name = f"{kind} '{entry.item.name}' of plugin {entry.plugin}"
+            msg = f"{name} cannot be imported from {target}: {error}"
+            raise PluginError(msg) from error
 
     def _collect(self, kind: str) -> dict[str, Entry[Any]]:
         found: dict[str, Entry[Any]] = {}

@@ -12,7 +12,7 @@ import attrs
 from ralo_core.components import BuildContext
 from ralo_core.config.layers import Layer, merge
 from ralo_core.config.settings import FIXED
-from ralo_core.errors import ConfigError, UnknownComponentError, nearest
+from ralo_core.errors import ConfigError, PluginError, UnknownComponentError, nearest
 from ralo_core.kinds import SECTIONS, Kind
 from ralo_core.registry import Registry
 from ralo_core.structuring import structure, unstructure
@@ -129,6 +129,9 @@ def _component_section(
             cls = registry.settings_class(kind.name, name)
         except UnknownComponentError as error:
             faults.append(f"{section}.{name}: {error}" if name in tables else f"{section}: {error}")
+            continue
+        except PluginError as error:
+            faults.append(f"{section}: {error}")
             continue
         if cls is not None:
             full[name] = _structured(tables.get(name, {}), cls, f"{section}.{name}", faults)

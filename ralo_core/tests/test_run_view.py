@@ -1,0 +1,114 @@
+"""What `ralo run` says about the state of a run."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from ralo_core.run import stats as stats_module
+from ralo_core.run.bottleneck import bottleneck
+from ralo_core.run.chart import chart
+from ralo_core.run.stats import History
+from ralo_core.run.summary import summary
+from ralo_core.run.view import PlainView, clock, eta, panel
+
+
+def make_stats(**changes):
+    stats = {
+        "run": "r", "recipe": "treepo", "state": "running", "version": 3, "step": 3,
+        "elapsed_seconds": 30.0, "started": 0.0, "model": "m",
+        "limits": {"max_steps": 0, "max_minutes": 3.0},
+        "problems": {"issued": 9, "waiting": 0, "leased": 4, "done": 5, "failed": 0, "total": None},
+        "trees": {"queued": 60, "leased": 32, "trained": 96, "capacity": 64},
+        "gradients": {"pending": 0, "applied": 3, "refused": 0}, "gradients_per_step": 1,
+        "tokens": {"decoded": 1000, "trained": 900}, "rollouts": {"sampled": 80, "trained": 64},
+        "workers": [worker("s", "sampler"), worker("t", "trainer")],
+        "steps": [{"step": i, "version": i, "time": i, "reward": 0.1 * i, "staleness": 1.0} for i in (1, 2, 3)],
+        "evaluations": [{"version": 0, "accuracy": 0.34, "count": 200}, {"version": 3, "accuracy": 0.6, "count": 200}],
+        "last_error": "",
+    }  # fmt: skip
+    return {**stats, **changes}
+
+
+def worker(name, role, working=0.0, waiting=0.0):
+    return {
+        "id": name, "role": role, "host": "h", "version": 3, "seen_seconds_ago": 1.0, "alive": True,
+        "tokens": 10, "working_seconds": working, "waiting_seconds": waiting,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def ticking(monkeypatch):
+    """A clock that advances by ten seconds at each reading of the history."""
+    now = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(stats_module.time, "monotonic", lambda: float(next(now)))
+
+
+def history_of(*points):
+    history = History()
+    for point in points:
+        history.add(point)
+    return history
+
+
+@pytest.mark.parametrize(
+    ("sampler", "trainer", "expected"),
+    [((1.0, 9.0), (10.0, 0.0), "trainer-bound"), ((10.0, 0.0), (2.0, 8.0), "sampler-bound"),
+     ((9.0, 1.0), (9.0, 1.0), "balanced")],
+)  # fmt: skip
+def test_who_waits_tells_the_bottleneck(ticking, sampler, trainer, expected):
+    later = [worker("s", "sampler", *sampler), worker("t", "trainer", *trainer)]
+    sentence = bottleneck(history_of(make_stats(), make_stats(workers=later)))
+    assert sentence.startswith(expected)
+
+
+def test_waiting_gradients_make_the_learner_the_bottleneck(ticking):
+    history = history_of(make_stats(gradients={"pending": 5, "applied": 0, "refused": 0}))
+    assert "learner.gradients_per_step" in bottleneck(history)
+
+
+def test_before_the_first_step_the_missing_worker_is_named(ticking):
+    history = history_of(make_stats(step=0, workers=[worker("s", "sampler")]))
+    assert bottleneck(history) == "starting: waiting for a trainer"
+
+
+def test_rates_are_differences_over_time(ticking):
+    history = history_of(make_stats(), make_stats(tokens={"decoded": 2000, "trained": 0}, step=8))
+    assert history.rate("tokens", "decoded") == pytest.approx(100.0)
+    assert history.step_rate() == pytest.approx(0.5)
+
+
+def test_the_eta_is_the_nearest_limit(ticking):
+    limits = {"max_steps": 18, "max_minutes": 3.0}
+    history = history_of(make_stats(step=3), make_stats(step=8, limits=limits))
+    assert eta(history) == "0:20"
+    assert eta(history_of(make_stats())) == "2:30"
+
+
+def test_a_rising_line_fills_its_chart_from_left_to_right():
+    assert chart([0, 1, 2, 3], width=4, height=2) == ["  ▃█ 3.000", "▁▆██ 0.000"]
+
+
+def test_many_values_are_averaged_into_the_columns():
+    assert chart([0.0, 2.0, 4.0, 6.0], width=2, height=1) == ["▁█ 5.000"]
+
+
+def test_panel_and_plain_line_name_what_the_user_looks_for(ticking):
+    history = history_of(make_stats(), make_stats())
+    console = Console(file=io.StringIO(), width=120)
+    console.print(panel(history, 120))
+    PlainView(console).show(history)
+    text = console.file.getvalue()
+    for word in ("reward", "version", "staleness", "60/64", "ETA 2:30", "held-out 60.0%", "trainer"):
+        assert word in text
+
+
+def test_the_summary_says_what_was_reached_and_how_to_go_on(tmp_path):
+    text = "\n".join(summary(make_stats(), tmp_path, ["ralo", "run", "--run-dir", "a b"]))
+    assert "34.0% -> 60.0%" in text
+    assert str(tmp_path / "weights" / "v000003") in text
+    assert "ralo run --run-dir 'a b'" in text
+
+
+def test_a_clock_shows_hours_only_when_there_are_any():
+    assert (clock(59), clock(61), clock(3661)) == ("0:59", "1:01", "1:01:01")
