@@ -113,10 +113,10 @@ class Registry:
         listing = ", ".join(known) or "none"
         failed = [info for info in self.host.plugins.values() if info.state == "failed"]
         hint = "".join(f"; plugin {info} failed to load: {info.error}" for info in failed)
+        wanted = f" ralo-{name.replace('_', '-')}" if kind == "recipe" else ""
         return (
-            f"no {label} is called '{name}'{nearest(name, known)}; known: {listing}{hint}. "
-            f"If a plugin provides it, install that one: {sys.executable} -m pip install "
-            f"ralo-{name.replace('_', '-')}"
+            f"no {label} is called '{name}'{nearest(name, known)}; known: {listing}{hint}. If a "
+            f"plugin provides it, install that one with: {sys.executable} -m pip install{wanted}"
         )
 
 

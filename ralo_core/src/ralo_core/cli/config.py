@@ -62,7 +62,11 @@ def explain(ctx: click.Context, key: str) -> None:
     table = Table(box=None, padding=(0, 2))
     for heading in ("key", "type", "default", "meaning"):
         table.add_column(heading)
-    found = [row for row in _explained(registry) if row[0] == key or row[0].startswith(f"{key}." if key else "")]
+    found = [
+        row
+        for row in _explained(registry)
+        if row[0] == key or row[0].startswith(f"{key}." if key else "")
+    ]
     if not found:
         sections = ", ".join([*FIXED, *SECTIONS])
         raise click.UsageError(f"nothing is called '{key}'; sections: {sections}")

@@ -37,7 +37,8 @@ class PluginGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from their summaries, importing none of them."""
         rows = [
-            (name, entry.item.summary) for name, entry in sorted(self._registry(ctx).commands().items())
+            (name, entry.item.summary)
+            for name, entry in sorted(self._registry(ctx).commands().items())
         ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)

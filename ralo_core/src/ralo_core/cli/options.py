@@ -22,9 +22,11 @@ from ralo_core.config import (
     resolve,
     set_layer,
 )
+from ralo_core.config.layers import merge
 from ralo_core.errors import ConfigError, PluginError
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
+from ralo_core.structuring import structure
 
 PLUGIN_ENV = "RALO_PLUGINS_DISABLE"
 
@@ -34,12 +36,26 @@ F = TypeVar("F", bound=Callable[..., Any])
 def config_options(command: F) -> F:
     """Add ``--plugin``, ``--config`` and ``--set`` to a click command."""
     for option in (
-        click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE",
-                     help="Set one config value, e.g. --set loss.clip.clip_high=0.3."),
-        click.option("--config", "config_file", type=click.Path(path_type=Path),
-                     help="TOML file of settings."),
-        click.option("--plugin", "recipe", default="", metavar="RECIPE",
-                     help="Recipe to start from, e.g. treepo or grpo."),
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Set one config value, e.g. --set loss.clip.clip_high=0.3.",
+        ),
+        click.option(
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path),
+            help="TOML file of settings.",
+        ),
+        click.option(
+            "--plugin",
+            "recipe",
+            default="",
+            metavar="RECIPE",
+            help="Recipe to start from, e.g. treepo or grpo.",
+        ),
     ):
         command = option(command)
     return command
@@ -54,22 +70,23 @@ def gather(
     """
     upper = [file_layer(config_file)] if config_file else []
     upper += [environment_layer(os.environ), set_layer(assignments)]
-    disabled = _disabled(upper)
-    if disabled:
-        registry = Registry(PluginHost(disabled=disabled).load())
+    wishes = _plugin_wishes(upper)
+    if wishes.disable:
+        registry = Registry(PluginHost(disabled=wishes.disable).load())
+    check_required(wishes.require)
     layers = [Layer(f"recipe {recipe}", registry.recipe(recipe).defaults)] if recipe else []
-    config = resolve([*layers, *upper], registry)
-    check_required(config)
-    return config
+    return resolve([*layers, *upper], registry)
 
 
-def check_required(config: Config) -> None:
+def check_required(requirements: Sequence[str]) -> None:
     """Raise `PluginError` naming the pip command if a ``[plugins] require`` is not met."""
-    for text in config.section(PluginSettings).require:
+    for text in requirements:
         try:
             requirement = Requirement(text)
         except InvalidRequirement as error:
-            raise ConfigError([f"plugins.require: {text!r} is not a requirement: {error}"]) from error
+            raise ConfigError(
+                [f"plugins.require: {text!r} is not a requirement: {error}"]
+            ) from error
         try:
             installed = version(requirement.name)
         except PackageNotFoundError:
@@ -80,11 +97,7 @@ def check_required(config: Config) -> None:
             raise PluginError(msg)
 
 
-def _disabled(layers: Sequence[Layer]) -> list[str]:
-    names: list[str] = []
-    for layer in layers:
-        table = layer.data.get("plugins", {})
-        value = table.get("disable", []) if isinstance(table, dict) else []
-        if isinstance(value, list):
-            names = [str(name) for name in value]
-    return names
+def _plugin_wishes(layers: Sequence[Layer]) -> PluginSettings:
+    """Return ``[plugins]``, which decides what the rest of the config is checked against."""
+    data, _ = merge(layers)
+    return structure(data.get("plugins", {}), PluginSettings, "plugins")

@@ -50,7 +50,11 @@ def run(
     local = LocalRun(
         config=config,
         run_dir=run_dir,
-        serve_options=[*options, *server_port(config), *worker_threads(config, samplers + trainers)],
+        serve_options=[
+            *options,
+            *server_port(config),
+            *worker_threads(config, samplers + trainers),
+        ],
         samplers=samplers,
         trainers=trainers,
         supervisor=supervisor,

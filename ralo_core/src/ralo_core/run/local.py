@@ -45,7 +45,7 @@ def ensure_model(config: Config, supervisor: Supervisor, stopped: StopSignal) ->
         time.sleep(0.1)
     del supervisor.children["model"]
     if child.exit_code != 0:
-        msg = f"making the embedded model failed; {child.log_path} ends with:\n{child.log_tail()}"
+        msg = f"making the embedded model failed; {_log_end(child)}"
         raise RaloError(msg)
     return directory
 
@@ -92,10 +92,12 @@ class LocalRun:
         while not url_file.exists():
             self._check_children()
             if time.monotonic() > deadline or self.stopped:
-                msg = f"the orchestrator did not start; {child.log_path} ends with:\n{child.log_tail()}"
+                msg = f"the orchestrator did not start; {_log_end(child)}"
                 raise RaloError(msg)
             time.sleep(0.05)
-        client = Client(url_file.read_text().strip(), "run", backoff=Backoff(deadline=_START_SECONDS))
+        client = Client(
+            url_file.read_text().strip(), "run", backoff=Backoff(deadline=_START_SECONDS)
+        )
         client.health()
         return client
 
@@ -127,8 +129,11 @@ class LocalRun:
 
 
 def _obituary(child: Child) -> str:
-    code = describe_exit(child.exit_code or 0)
-    return f"{child.name} failed ({code}); {child.log_path} ends with:\n{child.log_tail()}"
+    return f"{child.name} failed ({describe_exit(child.exit_code or 0)}); {_log_end(child)}"
+
+
+def _log_end(child: Child) -> str:
+    return f"{child.log_path} ends with:\n{child.log_tail()}"
 
 
 def worker_threads(config: Config, workers: int) -> list[str]:

@@ -24,6 +24,7 @@ class View(Protocol):
 
     def show(self, history: History) -> None:
         """Draw the newest state."""
+
     def close(self) -> None:
         """Give the terminal back."""
 
@@ -88,7 +89,9 @@ def panel(history: History, width: int) -> RenderableType:
     curve = Text("\n".join(chart(rewards, width=max(20, min(100, width - 16)))), style="green")
     heading = Text("reward per step", style="bold")
     return Panel(
-        Group(heading, curve, _numbers(history), _workers(stats), Text(bottleneck(history), "cyan")),
+        Group(
+            heading, curve, _numbers(history), _workers(stats), Text(bottleneck(history), "cyan")
+        ),
         title=f"RALO {stats['run']} ({stats['recipe'] or 'no recipe'})",
         subtitle=f"{stats['state']}  {clock(stats['elapsed_seconds'])}  ETA {eta(history)}",
     )
