@@ -8,7 +8,6 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ralo_core import BuildContext
 from ralo_core.builtin.arithmetic import (
     ArithmeticProvider,
     ArithmeticSettings,
@@ -19,10 +18,12 @@ from ralo_core.builtin.arithmetic import (
     verify,
 )
 
+from ralo_core import BuildContext
 
-def provider(seed=0, **options):
+
+def provider(run_seed=0, **options):
     return ArithmeticProvider(
-        ArithmeticSettings(**options), BuildContext(role="orchestrator", seed=seed)
+        ArithmeticSettings(**options), BuildContext(role="orchestrator", seed=run_seed)
     )
 
 

@@ -1,17 +1,19 @@
 """cattrs set up once for the whole project: strict scalars, no extra keys, all errors at once.
 
 Neighbours: `config` and `wire` structure through it, the server its JSON bodies. cattrs by
-itself turns "8" into 8, true into 1 and drops the message of an attrs validator.
+itself turns "8" into 8 and true into 1, and stops at the first attrs validator that refuses,
+without the name of its field.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import attrs
 import cattrs
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs.gen import make_dict_structure_fn, override
 
 from ralo_core.errors import ConfigError, nearest
 
@@ -45,15 +47,44 @@ def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     for kind in (int, float, str, bool, Path):
         converter.register_structure_hook(kind, _scalar)
-    converter.register_structure_hook_func(
-        lambda t: get_origin(t) is UnionType or isinstance(t, UnionType), _union
-    )
-    converter.register_structure_hook_func(
-        lambda t: get_origin(t) in (Mapping, dict) and get_args(t)[-1] is Any,
-        lambda value, _: _mapping(value),
+    converter.register_structure_hook_func(_is_union, _union)
+    converter.register_structure_hook_func(_is_plain_mapping, lambda value, _: _mapping(value))
+    converter.register_structure_hook_factory(
+        attrs.has,
+        lambda cls: make_dict_structure_fn(
+            cls,
+            converter,
+            **{
+                field.name: override(struct_hook=_checked(converter, field))
+                for field in attrs.fields(cls)
+                if field.validator
+            },
+        ),
     )
     converter.register_unstructure_hook(Path, str)
     return converter
+
+
+def _is_union(kind: Any) -> bool:
+    return isinstance(kind, UnionType) or get_origin(kind) is Union
+
+
+def _is_plain_mapping(kind: Any) -> bool:
+    return get_origin(kind) in (Mapping, dict) and get_args(kind)[-1] is Any
+
+
+def _checked(
+    converter: cattrs.Converter, field: "attrs.Attribute[Any]"
+) -> Callable[[Any, Any], Any]:
+    """Return a hook that runs the validator of `field` where cattrs still knows its name."""
+
+    def hook(value: Any, kind: Any) -> Any:
+        structured = converter.structure(value, kind)
+        if field.validator:
+            field.validator(None, field, structured)
+        return structured
+
+    return hook
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -67,7 +98,7 @@ _converter = _make_converter()
 
 
 def structure(data: Any, kind: type[T], where: str = "") -> T:
-    """Return a `kind` made of plain data; raises `ConfigError` listing every fault with its path."""
+    """Return a `kind` made of plain data; raises `ConfigError` with every fault and its path."""
     try:
         return _converter.structure(data, kind)
     except (cattrs.BaseValidationError, TypeError, ValueError) as error:

@@ -1,5 +1,6 @@
 """Validators for settings, with messages that say the bound; used by core and by plugins."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -46,3 +47,12 @@ def one_of(*choices: str) -> Check:
             raise ValueError(msg)
 
     return check
+
+
+def regex(_: Any, attribute: "attrs.Attribute[Any]", value: str) -> None:
+    """Refuse what is not a regular expression."""
+    try:
+        re.compile(value)
+    except re.error as error:
+        msg = f"{value!r} is not a regular expression: {error}"
+        raise ValueError(msg) from error

@@ -1,0 +1,90 @@
+"""The built-in rewards score text and nothing else."""
+
+from pathlib import Path
+
+import pytest
+from ralo_core.builtin.rewards import (
+    ArithmeticReward,
+    ExactReward,
+    ExactSettings,
+    FormatReward,
+    FormatSettings,
+    FunctionReward,
+    FunctionSettings,
+)
+
+from ralo_core import Answer, BuildContext, Problem, RaloError
+
+CONTEXT = BuildContext(role="sampler")
+
+
+def scores(reward, reference, *texts):
+    answers = [Answer(text=text, finish_reason="eos", tokens=1) for text in texts]
+    return reward.score(Problem(id="p", prompt="?", answer=reference), answers)
+
+
+def test_arithmetic_scores_the_number_behind_the_last_mark():
+    reward = ArithmeticReward(None, CONTEXT)
+    assert scores(reward, "80", "17+25=42;42+38=80;#80", "#8", "80", "#80#") == [1, 0, 0, 0]
+
+
+def test_exact_compares_whole_texts_and_ignores_outer_space_by_default():
+    reward = ExactReward(ExactSettings(), CONTEXT)
+    assert scores(reward, "서울", " 서울\n", "서울이다", "") == [1, 0, 0]
+    strict = ExactReward(ExactSettings(strip=False), CONTEXT)
+    assert scores(strict, "a", "a", "a ") == [1, 0]
+
+
+def test_exact_ignores_case_on_request():
+    assert scores(ExactReward(ExactSettings(), CONTEXT), "Paris", "PARIS") == [0]
+    assert scores(ExactReward(ExactSettings(ignore_case=True), CONTEXT), "Paris", "PARIS") == [1]
+
+
+def test_exact_takes_the_last_match_of_its_pattern():
+    reward = ExactReward(ExactSettings(pattern=r"<answer>(.*?)</answer>"), CONTEXT)
+    texts = ["<answer>1</answer> no: <answer>2</answer>", "2", "<answer>1</answer>"]
+    assert scores(reward, "2", *texts) == [1, 0, 0]
+
+
+def test_exact_gives_nothing_for_an_optional_group_that_did_not_match():
+    reward = ExactReward(ExactSettings(pattern=r"x(\d)?"), CONTEXT)
+    assert scores(reward, "", "x") == [0]
+
+
+def test_format_must_match_the_whole_response():
+    reward = FormatReward(FormatSettings(pattern="<think>.*</think>.+"), CONTEXT)
+    texts = ["<think>a\nb</think>c", "<think>a</think>", "so <think>a</think>c"]
+    assert scores(reward, "", *texts) == [1, 0, 0]
+
+
+def test_a_function_of_the_current_directory_scores(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("length_reward.py").write_text(
+        "def score(problem, answers):\n"
+        "    return [len(answer.text) / len(problem.answer) for answer in answers]\n"
+        "def short(problem, answers):\n    return [1.0]\n"
+        "def nan(problem, answers):\n    return [float('nan')] * len(answers)\n"
+        "number = 3\n"
+    )
+    reward = FunctionReward(FunctionSettings(path="length_reward:score"), CONTEXT)
+    assert scores(reward, "1234", "12", "1234") == [0.5, 1.0]
+    for name in ("short", "nan"):
+        broken = FunctionReward(FunctionSettings(path=f"length_reward:{name}"), CONTEXT)
+        with pytest.raises(RaloError, match=f"length_reward:{name} must return one finite number"):
+            scores(broken, "1", "a", "b")
+    with pytest.raises(RaloError, match="is a int, not a function"):
+        FunctionReward(FunctionSettings(path="length_reward:number"), CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("", "expected 'module:function'"),
+        ("json.dumps", "expected 'module:function'"),
+        ("no_such_module:f", "cannot be imported: No module named 'no_such_module'; install"),
+        ("json:no_such", "cannot be imported: module 'json' has no attribute 'no_such'"),
+    ],
+)
+def test_a_function_that_cannot_be_imported_is_named(path, complaint):
+    with pytest.raises(RaloError, match=complaint):
+        FunctionReward(FunctionSettings(path=path), CONTEXT)
