@@ -1,0 +1,1 @@
+"""Problem providers that need the server's dependencies."""
