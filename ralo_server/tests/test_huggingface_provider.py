@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+
+from ralo_core import BuildContext, RaloError
 from ralo_server.problems.huggingface import (
     HuggingFaceProvider,
     HuggingFaceSettings,
     HuggingFaceSource,
 )
-
-from ralo_core import BuildContext, RaloError
 
 datasets = pytest.importorskip("datasets")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from ralo_core.builtin.records import RecordProvider, RecordSet, RecordSettings, SourceSettings
 
 from ralo_core import BuildContext, RaloError, setting
+from ralo_core.builtin.records import RecordProvider, RecordSet, RecordSettings, SourceSettings
 
 _BUILDERS = {
     ".csv": "csv",

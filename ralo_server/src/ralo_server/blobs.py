@@ -1,0 +1,58 @@
+"""Files that are whole or not there: written aside, synced, renamed.
+
+Neighbours: the web side stores trees and gradients with it, the learner weights and state.
+A row of the store points at a blob only after it got its name here.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_BLOCK = 1 << 20
+_UNFINISHED = ".part"
+
+
+def write_blob(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, durably and all at once."""
+    partial = path.with_name(f"{path.name}{_UNFINISHED}")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes `path`, synced, when the block ends without error."""
+    partial = path.with_name(f"{path.name}{_UNFINISHED}")
+    for stale in (partial, path):
+        if stale.exists():
+            shutil.rmtree(stale)
+    partial.mkdir(parents=True)
+    yield partial
+    for file in [*partial.iterdir(), partial]:
+        sync(file)
+    partial.rename(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Bring a file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file in hexadecimal, reading it once in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The commands that ralo-server adds to ``ralo``."""

@@ -1,0 +1,42 @@
+"""``python -m ralo_server.learner RUN_DIR``: the learner process of a run.
+
+Neighbours: ``ralo serve`` starts it and starts it again when it fails; it goes on from the last
+committed step.
+"""
+
+import logging
+import sys
+import traceback
+from pathlib import Path
+
+import torch
+
+from ralo_core.config import LearnerSettings
+from ralo_core.supervise import StopSignal
+from ralo_server.learner.loop import Learner
+from ralo_server.rundir import RunDirectory
+from ralo_server.store import Store
+from ralo_server.store.facts import put_fact
+
+
+def main() -> None:
+    """Run until the run is finished or a signal comes."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    stopped = StopSignal()
+    directory = RunDirectory(Path(sys.argv[1]))
+    config, registry = directory.load_config(("aggregation", "optimizer", "codec", "trackers"))
+    torch.set_num_threads(config.section(LearnerSettings).threads)
+    store = Store(directory, config)
+    try:
+        Learner(store, registry.host).run(stopped)
+    except BaseException:
+        # Whatever it was, people look at /stats before they look into a log.
+        with store.database.write() as connection:
+            put_fact(connection, "last_error", traceback.format_exc(limit=-1).strip())
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What a step reports, computed from the trees and gradients it consumed.
+
+Neighbours: `loop` adds time and optimizer numbers; the names are those of
+`docs/architecture.md`.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ralo_server.store.gradients import PendingGradient
+
+Tree = tuple[int, Mapping[str, Any]]
+"""Oldest version in the tree, and `ralo_server.store.trees.tree_facts` of it."""
+
+
+def tree_metrics(trees: Sequence[Tree]) -> dict[str, float]:
+    """Return means over leaves (`reward`, `reward/<part>`, `response_tokens`) and totals."""
+    leaves = sum(facts["leaves"] for _, facts in trees)
+    sums: dict[str, float] = defaultdict(float)
+    for _, facts in trees:
+        sums["reward"] += facts["reward"]
+        sums["response_tokens"] += facts["leaf_tokens"]
+        for name, value in facts["parts"].items():
+            sums[f"reward/{name}"] += value
+    return {
+        **{name: value / leaves for name, value in sums.items()},
+        "trees": len(trees),
+        "rollouts": leaves,
+        "tokens": sum(facts["leaf_tokens"] for _, facts in trees),
+    }
+
+
+def gradient_metrics(
+    gradients: Sequence[PendingGradient], trees: Mapping[str, Sequence[Tree]], version: int
+) -> dict[str, float]:
+    """Return the loss metrics averaged by weight, and how stale the work was.
+
+    `staleness` is the mean over trees of the gradient's base version minus the oldest version
+    in the tree, `gradient_staleness` the mean of `version` minus base version.
+    """
+    weight = sum(gradient.facts.weight for gradient in gradients)
+    names = {name for gradient in gradients for name in gradient.metrics}
+    averaged = {
+        name: sum(g.facts.weight * g.metrics.get(name, 0.0) for g in gradients) / weight
+        for name in sorted(names)
+    }
+    ages = [
+        gradient.facts.base_version - oldest
+        for gradient in gradients
+        for oldest, _ in trees[gradient.batch_id]
+    ]
+    lags = [version - gradient.facts.base_version for gradient in gradients]
+    return {
+        **averaged,
+        "staleness": sum(ages) / len(ages),
+        "gradient_staleness": sum(lags) / len(lags),
+    }

@@ -1,0 +1,49 @@
+"""Which plugins a worker must have: those that own the components the config names.
+
+Neighbours: `preparation` writes the list into config.json, `/worker/register` checks by it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from ralo_core.config import Config
+from ralo_core.kinds import SECTIONS
+
+ROLE_SECTIONS = {
+    "sampler": ("sampling", "reward", "engine"),
+    "trainer": ("advantage", "loss", "codec"),
+}
+
+Needed = Mapping[str, Sequence[Mapping[str, str]]]
+
+
+def needed_plugins(config: Config) -> dict[str, list[dict[str, str]]]:
+    """Return per role the plugins as ``{"name", "distribution", "version"}``."""
+    return {role: _plugins(config, sections) for role, sections in ROLE_SECTIONS.items()}
+
+
+def complaint(needed: Sequence[Mapping[str, str]], offered: Sequence[Mapping[str, str]]) -> str:
+    """Return what a worker lacks with the pip command that mends it, ``""`` if it has all."""
+    have = {plugin["distribution"]: plugin["version"] for plugin in offered}
+    faults, mends = [], []
+    for plugin in needed:
+        name, version = plugin["distribution"], plugin["version"]
+        if have.get(name) == version:
+            continue
+        found = f"this worker has {have[name]}" if name in have else "this worker does not have it"
+        faults.append(f"the run uses plugin '{plugin['name']}' of {name} {version}, {found}")
+        mends.append(f"'{name}=={version}'")
+    return f"{'; '.join(faults)}. Mend it with: pip install {' '.join(mends)}" if faults else ""
+
+
+def _plugins(config: Config, sections: Sequence[str]) -> list[dict[str, str]]:
+    found = {}
+    for section in sections:
+        table = config.data[section]
+        for name in table.get("pipeline") or [table["use"]]:
+            plugin = config.registry.find(SECTIONS[section].name, name).plugin
+            found[plugin.name] = {
+                "name": plugin.name,
+                "distribution": plugin.distribution,
+                "version": plugin.version,
+            }
+    return list(found.values())

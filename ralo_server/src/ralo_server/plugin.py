@@ -1,0 +1,61 @@
+"""What ralo-server registers, as import paths: importing this module loads no torch.
+
+Neighbours: `ralo_core.registry` calls these hooks once and imports a factory on first use.
+"""
+
+from ralo_core import Command, Component, hookimpl
+
+
+@hookimpl
+def ralo_register_problem_providers() -> list[Component]:
+    """Register `huggingface`."""
+    return [
+        Component(
+            name="huggingface",
+            factory="ralo_server.problems.huggingface:HuggingFaceProvider",
+            config="ralo_server.problems.huggingface:HuggingFaceSettings",
+            summary="problems from the Hub or local files, through the datasets library",
+        )
+    ]
+
+
+@hookimpl
+def ralo_register_aggregation_policies() -> list[Component]:
+    """Register `token_mean`."""
+    return [
+        Component(
+            name="token_mean",
+            factory="ralo_server.policies.aggregation:TokenMean",
+            summary="mean of the gradients, weighted by their trained tokens",
+        )
+    ]
+
+
+@hookimpl
+def ralo_register_optimizer_policies() -> list[Component]:
+    """Register `adamw`."""
+    return [
+        Component(
+            name="adamw",
+            factory="ralo_server.policies.adamw:AdamW",
+            config="ralo_server.policies.settings:AdamWSettings",
+            summary="AdamW with linear warm-up and clipping by the global norm",
+        )
+    ]
+
+
+@hookimpl
+def ralo_register_commands() -> list[Command]:
+    """Register `serve` and `plot`."""
+    return [
+        Command(
+            name="serve",
+            target="ralo_server.cli.serve:serve",
+            summary="Run the orchestrator: web processes and learner.",
+        ),
+        Command(
+            name="plot",
+            target="ralo_server.cli.plot:plot",
+            summary="Draw the reward curves of runs as a picture.",
+        ),
+    ]

@@ -1,0 +1,1 @@
+"""Built-in aggregation and optimizer policies; they run in the learner."""

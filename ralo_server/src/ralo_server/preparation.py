@@ -1,0 +1,136 @@
+"""Makes a run directory out of a resolved config, or gets an existing one ready to go on.
+
+Neighbours: ``ralo serve`` calls `prepare` before it starts any process, so that whatever the
+user can mend (model, data, options) is said at once and on the terminal.
+"""
+
+import fcntl
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from ralo_core.components import BuildContext
+from ralo_core.config import (
+    Config,
+    EvaluationSettings,
+    RunSettings,
+    ServerSettings,
+    TrainerSettings,
+)
+from ralo_core.errors import ConfigError, RaloError
+from ralo_core.protocols import ProblemProvider
+from ralo_core.structuring import unstructure
+from ralo_server.blobs import write_blob
+from ralo_server.model_files import check_model, copy_model_files
+from ralo_server.needed_plugins import needed_plugins
+from ralo_server.rundir import RunDirectory
+from ralo_server.store.database import Database
+from ralo_server.store.facts import get_fact, put_fact
+
+
+def lock(directory: RunDirectory) -> IO[str]:
+    """Return the open lock file of a run; raises `RaloError` if another orchestrator has it.
+
+    The kernel gives the lock back when the process ends, however it ends.
+    """
+    directory.root.mkdir(parents=True, exist_ok=True)
+    file = (directory.root / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        msg = f"another orchestrator is running in {directory.root}; stop it or use another folder"
+        raise RaloError(msg) from None
+    return file
+
+
+def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
+    """Check everything the processes will need and write it down.
+
+    Raises `RaloError` for a model, data set or option that cannot work. A directory that holds
+    a run keeps its model, problems and name; limits and sizes may change.
+    """
+    _check_sizes(config)
+    _check_same_model(directory, config)
+    for folder in (
+        directory.samples,
+        directory.gradients,
+        directory.weights,
+        directory.optimizer,
+        directory.logs,
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not directory.model.is_dir():
+        model = Path(config.section(RunSettings).model)
+        check_model(model)
+        copy_model_files(model, directory.model)
+    _prepare_state(directory, config, recipe)
+    model_path = str(Path(config.section(RunSettings).model).resolve())
+    settings = {
+        "config": {**config.data, "run": {**config.data["run"], "model": model_path}},
+        "sources": dict(config.sources),
+        "plugins": needed_plugins(config),
+        "recipe": recipe,
+    }
+    text = json.dumps(settings, indent=1, ensure_ascii=False)
+    write_blob(directory.config_file, text.encode())
+
+
+def make_provider(config: Config) -> ProblemProvider:
+    """Return the run's problem provider, at its beginning."""
+    provider: ProblemProvider = config.build("problems", BuildContext(role="orchestrator"))
+    return provider
+
+
+def _check_sizes(config: Config) -> None:
+    queue = config.section(ServerSettings).queued_trees
+    batch = config.section(TrainerSettings).batch_trees
+    if queue < batch:
+        fault = (
+            f"server.queued_trees ({queue}) must be at least trainer.batch_trees ({batch}): "
+            "a batch could never fill up"
+        )
+        raise ConfigError([fault])
+
+
+def _check_same_model(directory: RunDirectory, config: Config) -> None:
+    model = config.section(RunSettings).model
+    if not model:
+        fault = "run.model is not set: give a Hugging Face model directory (ralo model tiny DIR)"
+        raise ConfigError([fault])
+    if directory.config_file.exists():
+        before = directory.settings()["config"]["run"]["model"]
+        if Path(before).resolve() != Path(model).resolve():
+            msg = (
+                f"{directory.root} holds a run of the model {before}, not {model}; "
+                "choose another --run-dir"
+            )
+            raise RaloError(msg)
+
+
+def _prepare_state(directory: RunDirectory, config: Config, recipe: str) -> None:
+    database = Database(directory.state)
+    if get_fact(database, "started"):
+        return
+    facts = _problem_facts(config)
+    with database.write() as connection:
+        put_fact(connection, "run", config.section(RunSettings).name or directory.root.name)
+        put_fact(connection, "recipe", recipe)
+        for name, value in facts.items():
+            put_fact(connection, name, value)
+        put_fact(connection, "started", time.time())
+
+
+def _problem_facts(config: Config) -> Mapping[str, Any]:
+    """Return the held-out problems and, for a finite provider, the number of problems."""
+    provider = make_provider(config)
+    held_out = provider.held_out(config.section(EvaluationSettings).problems)
+    try:
+        total = len(provider)  # type: ignore[arg-type]
+    except TypeError:
+        total = None
+    return {
+        "held_out": [unstructure(problem) for problem in held_out],
+        "problem_count": total,
+    }

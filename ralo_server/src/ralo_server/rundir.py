@@ -1,0 +1,84 @@
+"""The run directory: where everything of a run lies, and the config it runs with.
+
+Neighbours: `preparation` fills it, web processes and the learner open it. Deleting it is the
+only way to lose a run.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ralo_core.config import Config, from_data
+from ralo_core.errors import RaloError
+from ralo_core.plugins import PluginHost
+from ralo_core.registry import Registry
+
+
+@attrs.frozen
+class RunDirectory:
+    """Paths below `root`."""
+
+    root: Path
+
+    @property
+    def state(self) -> Path:
+        """The SQLite file."""
+        return self.root / "state.db"
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved config as JSON, with what the processes must know beside it."""
+        return self.root / "config.json"
+
+    @property
+    def url_file(self) -> Path:
+        """The server's URL, written once it listens."""
+        return self.root / "server.url"
+
+    @property
+    def model(self) -> Path:
+        """The Hugging Face files that are not weights; every version gets a copy."""
+        return self.root / "model"
+
+    @property
+    def samples(self) -> Path:
+        """Rollout trees that wait for their step."""
+        return self.root / "samples"
+
+    @property
+    def gradients(self) -> Path:
+        """Gradient uploads, received and waiting."""
+        return self.root / "gradients"
+
+    @property
+    def weights(self) -> Path:
+        """One folder per published version."""
+        return self.root / "weights"
+
+    @property
+    def optimizer(self) -> Path:
+        """Master weights and optimizer state, one folder per committed step."""
+        return self.root / "optimizer"
+
+    @property
+    def logs(self) -> Path:
+        """One log per process."""
+        return self.root / "logs"
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return what `preparation` wrote: ``{"config", "sources", "plugins", "recipe"}``."""
+        try:
+            settings: Mapping[str, Any] = json.loads(self.config_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            msg = f"{self.root} is not a run directory: it has no config.json; ralo serve makes one"
+            raise RaloError(msg) from None
+        return settings
+
+    def load_config(self, sections: tuple[str, ...]) -> tuple[Config, Registry]:
+        """Return config and registry for a process that needs the components of `sections`."""
+        data = self.settings()["config"]
+        registry = Registry(PluginHost(disabled=data["plugins"]["disable"]).load())
+        return from_data(data, registry, sections), registry

@@ -1,0 +1,112 @@
+"""What all leases have in common: they belong to a worker, expire, are renewed and given up.
+
+Neighbours: `problems`, `batches` and `evaluations` grant leases; here they end. A lease is a
+row in state ``leased`` whose `expires` lies ahead.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+
+import attrs
+
+from ralo_server.store.database import Database
+from ralo_server.store.facts import count
+
+MAX_ATTEMPTS = 5
+"""A problem whose lease was lost this often is given up as failed."""
+
+_BACK = {
+    "problems": f"""UPDATE problems SET worker_id = NULL,
+        state = CASE WHEN attempts >= {MAX_ATTEMPTS} THEN 'failed' ELSE 'waiting' END,
+        reason = CASE WHEN attempts >= {MAX_ATTEMPTS} THEN 'lease lost too often' ELSE '' END
+        WHERE state = 'leased' AND {{condition}}""",
+    "trees": """UPDATE trees SET state = 'queued', batch_id = NULL WHERE state = 'leased'
+        AND batch_id IN (SELECT id FROM batches WHERE state = 'leased' AND {condition})""",
+    "batches": "UPDATE batches SET state = 'expired' WHERE state = 'leased' AND {condition}",
+    "evaluations": """UPDATE evaluations SET state = 'waiting', worker_id = NULL
+        WHERE state = 'leased' AND {condition}""",
+}
+_KEYS = {"problems": "lease_id", "batches": "id", "evaluations": "id"}
+
+
+@attrs.frozen
+class Leases:
+    """The leases of a run; `seconds` is how long one lives without renewal."""
+
+    database: Database
+    seconds: float
+
+    def deadline(self) -> float:
+        """Return the unix time at which a lease granted now ends."""
+        return time.time() + self.seconds
+
+    def expire(self) -> None:
+        """Take back what was not renewed in time."""
+        with self.database.write() as connection:
+            for statement in _BACK.values():
+                connection.execute(statement.format(condition="expires < ?"), (time.time(),))
+
+    def renew_worker(self, connection: sqlite3.Connection, worker_id: str) -> None:
+        """Extend every lease of a worker."""
+        for table in _KEYS:
+            connection.execute(
+                f"UPDATE {table} SET expires = ? WHERE state = 'leased' AND worker_id = ?",  # noqa: S608
+                (self.deadline(), worker_id),
+            )
+
+    def renew(self, lease_ids: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Extend these leases; return those that live on and those that are lost."""
+        with self.database.write() as connection:
+            alive = [lease for lease in lease_ids if self._extend(connection, lease)]
+        return alive, [lease for lease in lease_ids if lease not in alive]
+
+    def release(self, lease_ids: Iterable[str], outcome: str, reason: str) -> int:
+        """End leases as ``returned``, ``failed`` or ``empty``; return how many there were."""
+        end = {"returned": _give_back, "failed": _fail, "empty": _close_empty}[outcome]
+        with self.database.write() as connection:
+            return sum(end(connection, lease, reason) for lease in lease_ids)
+
+    def _extend(self, connection: sqlite3.Connection, lease: str) -> bool:
+        return any(
+            connection.execute(
+                f"UPDATE {table} SET expires = ? WHERE state = 'leased' AND {key} = ?",  # noqa: S608
+                (self.deadline(), lease),
+            ).rowcount
+            for table, key in _KEYS.items()
+        )
+
+
+def _give_back(connection: sqlite3.Connection, lease: str, reason: str) -> bool:
+    # An honest return is no failed attempt.
+    connection.execute(
+        "UPDATE problems SET attempts = attempts - 1 WHERE state = 'leased' AND lease_id = ?",
+        (lease,),
+    )
+    ended = 0
+    for table, statement in _BACK.items():
+        condition = f"{_KEYS.get(table, 'id')} = ?"
+        ended += connection.execute(statement.format(condition=condition), (lease,)).rowcount
+    return bool(ended)
+
+
+def _fail(connection: sqlite3.Connection, lease: str, reason: str) -> bool:
+    failed = connection.execute(
+        "UPDATE problems SET state = 'failed', reason = ? WHERE state = 'leased' AND lease_id = ?",
+        (reason, lease),
+    ).rowcount
+    return bool(failed) or _give_back(connection, lease, reason)
+
+
+def _close_empty(connection: sqlite3.Connection, lease: str, reason: str) -> bool:
+    """A batch without a gradient: its trees are done with all the same."""
+    closed = connection.execute(
+        "UPDATE batches SET state = 'empty' WHERE state = 'leased' AND id = ?", (lease,)
+    ).rowcount
+    if not closed:
+        return False
+    trained = connection.execute(
+        "UPDATE trees SET state = 'trained' WHERE batch_id = ?", (lease,)
+    ).rowcount
+    count(connection, "trees_trained", trained)
+    return True

@@ -1,0 +1,103 @@
+"""The life of a run: running -> draining -> evaluating -> finished, and its clock.
+
+Neighbours: the learner calls `advance` after every step and while idle; the web side reads
+`current` to know what to hand out and accepts ``/stop``. Limits may be raised between two
+starts: a run that is over then goes on.
+"""
+
+import sqlite3
+import time
+
+import attrs
+
+from ralo_core.config import Config, EvaluationSettings, RunSettings
+from ralo_server.store.database import Database
+from ralo_server.store.evaluations import Evaluations
+from ralo_server.store.facts import get_fact, put_fact
+from ralo_server.store.problems import Problems
+from ralo_server.store.versions import Versions
+
+RUNNING, DRAINING, EVALUATING, FINISHED = "running", "draining", "evaluating", "finished"
+
+
+@attrs.frozen(kw_only=True)
+class RunState:
+    """State, step count and clock of a run."""
+
+    database: Database
+    problems: Problems
+    versions: Versions
+    evaluations: Evaluations
+    config: Config
+
+    def current(self) -> str:
+        """Return the state; ``running`` for a new run."""
+        state: str = get_fact(self.database, "state", RUNNING)
+        return state
+
+    def step(self) -> int:
+        """Return the number of committed optimizer steps."""
+        return int(self.database.value("SELECT MAX(step) FROM steps") or 0)
+
+    def elapsed(self) -> float:
+        """Return the seconds that the run has been worked on, restarts' gaps left out."""
+        return float(get_fact(self.database, "elapsed", 0.0))
+
+    def tick(self, seconds: float) -> None:
+        """Let the clock go on."""
+        with self.database.write() as connection:
+            put_fact(connection, "elapsed", self.elapsed() + seconds)
+
+    def request_stop(self) -> str:
+        """Start draining, as ``/stop`` asks; return the state then."""
+        with self.database.write() as connection:
+            if self.current() == RUNNING:
+                put_fact(connection, "state", DRAINING)
+        return self.current()
+
+    def reopen(self) -> None:
+        """At a start: go on if no limit is reached any more."""
+        if self.current() != RUNNING and not (self._steps_done() or self._time_over()):
+            with self.database.write() as connection:
+                put_fact(connection, "state", RUNNING)
+
+    def advance(self) -> str:
+        """Make the transitions that are due and return the state."""
+        state = self.current()
+        with self.database.write() as connection:
+            if state in (RUNNING, DRAINING) and self._steps_done():
+                # Trees and gradients that are left stay queued: a higher limit takes them up.
+                state = self._evaluate_last(connection)
+            if state == RUNNING and (self._time_over() or self.problems.all_handed_out()):
+                state = DRAINING
+            if state == DRAINING and not self._outstanding():
+                state = self._evaluate_last(connection)
+            if state == EVALUATING and not self.evaluations.open():
+                state = FINISHED
+            if state != self.current():
+                put_fact(connection, "state", state)
+                put_fact(connection, f"{state}_at", time.time())
+        return state
+
+    def _evaluate_last(self, connection: sqlite3.Connection) -> str:
+        if self.config.section(EvaluationSettings).problems and self.evaluations.held_out():
+            self.evaluations.schedule(connection, self.versions.newest_number())
+        return EVALUATING
+
+    def _outstanding(self) -> int:
+        """Return the work under way: problems and batches out, trees and gradients waiting."""
+        return int(
+            self.database.value(
+                """SELECT (SELECT COUNT(*) FROM problems WHERE state = 'leased')
+                    + (SELECT COUNT(*) FROM trees WHERE state IN ('queued', 'leased'))
+                    + (SELECT COUNT(*) FROM gradients WHERE state = 'pending')"""
+            )
+        )
+
+    def _steps_done(self) -> bool:
+        limit = self.config.section(RunSettings).max_steps
+        return bool(limit) and self.step() >= limit
+
+    def _time_over(self) -> bool:
+        limit = self.config.section(RunSettings).max_minutes
+        return bool(limit) and self.elapsed() >= limit * 60

@@ -1,0 +1,44 @@
+"""The tables of state.db and the steps that bring an older file up to date.
+
+Neighbours: `store.database` applies it. Nothing else in the project contains DDL.
+"""
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+    CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+    CREATE TABLE problems (
+        number INTEGER PRIMARY KEY, id TEXT NOT NULL, body TEXT NOT NULL, state TEXT NOT NULL,
+        lease_id TEXT UNIQUE, worker_id TEXT, expires REAL,
+        attempts INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '');
+    CREATE INDEX problems_by_state ON problems (state, expires);
+    CREATE TABLE trees (
+        number INTEGER PRIMARY KEY, lease_id TEXT NOT NULL UNIQUE, blob TEXT NOT NULL,
+        state TEXT NOT NULL, batch_id TEXT, oldest_version INTEGER NOT NULL, facts TEXT NOT NULL);
+    CREATE INDEX trees_by_state ON trees (state, number);
+    CREATE INDEX trees_by_batch ON trees (batch_id);
+    CREATE TABLE batches (
+        id TEXT PRIMARY KEY, worker_id TEXT NOT NULL, state TEXT NOT NULL, expires REAL NOT NULL,
+        step INTEGER);
+    CREATE INDEX batches_by_state ON batches (state, expires);
+    CREATE INDEX batches_by_step ON batches (step, state);
+    CREATE TABLE gradients (
+        number INTEGER PRIMARY KEY, upload_id TEXT NOT NULL UNIQUE, batch_id TEXT NOT NULL,
+        blob TEXT NOT NULL, base_version INTEGER NOT NULL, weight REAL NOT NULL,
+        metrics TEXT NOT NULL, state TEXT NOT NULL);
+    CREATE INDEX gradients_by_state ON gradients (state, number);
+    CREATE TABLE versions (
+        number INTEGER PRIMARY KEY, step INTEGER NOT NULL, body TEXT NOT NULL,
+        state TEXT NOT NULL);
+    CREATE INDEX versions_by_state ON versions (state, number);
+    CREATE TABLE steps (
+        step INTEGER PRIMARY KEY, metrics TEXT NOT NULL, tracked INTEGER NOT NULL DEFAULT 0);
+    CREATE INDEX steps_by_tracked ON steps (tracked, step);
+    CREATE TABLE evaluations (
+        id TEXT PRIMARY KEY, version INTEGER NOT NULL UNIQUE, state TEXT NOT NULL,
+        worker_id TEXT, expires REAL, report TEXT, tracked INTEGER NOT NULL DEFAULT 0);
+    CREATE TABLE workers (
+        id TEXT PRIMARY KEY, role TEXT NOT NULL, facts TEXT NOT NULL, seen REAL NOT NULL,
+        state TEXT NOT NULL);
+    """,
+)

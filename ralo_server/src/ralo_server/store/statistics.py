@@ -1,0 +1,99 @@
+"""``GET /stats``: the whole state of a run out of the store, and nothing that is not in it.
+
+Neighbours: the web side answers with it; every view is drawn from it.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ralo_core.config import LearnerSettings, RunSettings
+from ralo_server.store.database import Database
+from ralo_server.store.facts import get_fact, total
+from ralo_server.store.store import Store
+
+_SHOWN_STEPS = 200
+
+
+def statistics(store: Store) -> dict[str, Any]:
+    """Return the answer of ``/stats`` as `docs/openapi.yaml` describes it."""
+    database = store.database
+    run = store.config.section(RunSettings)
+    return {
+        "run": get_fact(database, "run", ""),
+        "recipe": get_fact(database, "recipe", ""),
+        "model": run.model,
+        "state": store.run.current(),
+        "version": store.versions.newest_number(),
+        "step": store.run.step(),
+        "elapsed_seconds": store.run.elapsed(),
+        "started": get_fact(database, "started", 0.0),
+        "limits": {"max_steps": run.max_steps, "max_minutes": run.max_minutes},
+        **_queues(store),
+        "gradients_per_step": store.config.section(LearnerSettings).gradients_per_step,
+        "workers": store.workers.all(),
+        "steps": _thinned_steps(database),
+        "evaluations": evaluations(database),
+        "last_error": get_fact(database, "last_error", ""),
+    }
+
+
+def evaluations(database: Database) -> list[dict[str, Any]]:
+    """Return all reported evaluations by version."""
+    rows = database.rows("SELECT report FROM evaluations WHERE state = 'reported' ORDER BY version")
+    return [json.loads(row["report"]) for row in rows]
+
+
+def _queues(store: Store) -> dict[str, Any]:
+    database = store.database
+    problems = _by_state(database, "problems")
+    trees = _by_state(database, "trees")
+    gradients = _by_state(database, "gradients")
+    return {
+        "problems": {
+            "issued": total(database, "problems_issued"),
+            **_picked(problems, "waiting", "leased", "done", "failed"),
+            "total": get_fact(database, "problem_count"),
+        },
+        "trees": {
+            **_picked(trees, "queued", "leased"),
+            "trained": total(database, "trees_trained"),
+            "capacity": store.problems.capacity,
+        },
+        "gradients": {
+            **_picked(gradients, "pending", "applied"),
+            "refused": total(database, "gradients_refused"),
+        },
+        "tokens": {
+            "decoded": total(database, "tokens_decoded"),
+            "trained": total(database, "tokens_trained"),
+        },
+        "rollouts": {
+            "sampled": total(database, "rollouts_sampled"),
+            "trained": total(database, "rollouts_trained"),
+        },
+    }
+
+
+def _by_state(database: Database, table: str) -> Mapping[str, int]:
+    rows = database.rows(f"SELECT state, COUNT(*) FROM {table} GROUP BY state")  # noqa: S608
+    return {row[0]: int(row[1]) for row in rows}
+
+
+def _picked(counts: Mapping[str, int], *states: str) -> dict[str, int]:
+    return {state: counts.get(state, 0) for state in states}
+
+
+def _thinned_steps(database: Database) -> list[dict[str, Any]]:
+    """Return at most `_SHOWN_STEPS` steps, evenly spread, the first and the last among them."""
+    last = int(database.value("SELECT MAX(step) FROM steps") or 0)
+    if last <= _SHOWN_STEPS:
+        rows = database.rows("SELECT metrics FROM steps ORDER BY step")
+    else:
+        spread = [1 + round(i * (last - 1) / (_SHOWN_STEPS - 1)) for i in range(_SHOWN_STEPS)]
+        marks = ",".join("?" * len(spread))
+        rows = database.rows(
+            f"SELECT metrics FROM steps WHERE step IN ({marks}) ORDER BY step",  # noqa: S608
+            *spread,
+        )
+    return [json.loads(row["metrics"]) for row in rows]

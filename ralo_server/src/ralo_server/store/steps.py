@@ -1,0 +1,92 @@
+"""Optimizer steps: what was consumed, the metrics of it, and the one transaction that commits.
+
+Neighbours: the learner takes the trees' facts for its metrics and commits. Trackers get a
+step's metrics after the commit; `tracked` remembers which, so that a crash loses no line.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from ralo_core.data import WeightVersion
+from ralo_server.store.database import Database
+from ralo_server.store.evaluations import Evaluations
+from ralo_server.store.facts import count, put_fact
+from ralo_server.store.gradients import PendingGradient
+from ralo_server.store.versions import Versions
+
+
+@attrs.frozen
+class Steps:
+    """Steps of a run."""
+
+    database: Database
+    versions: Versions
+    evaluations: Evaluations
+
+    def trees_of(self, batch_id: str) -> list[tuple[int, dict[str, Any]]]:
+        """Return (oldest version, facts) of every tree of a batch."""
+        rows = self.database.rows(
+            "SELECT oldest_version, facts FROM trees WHERE batch_id = ?", batch_id
+        )
+        return [(int(row["oldest_version"]), json.loads(row["facts"])) for row in rows]
+
+    def empty_batches(self) -> list[str]:
+        """Return batches without a gradient that no step has counted yet."""
+        rows = self.database.rows("SELECT id FROM batches WHERE step IS NULL AND state = 'empty'")
+        return [row["id"] for row in rows]
+
+    def commit(
+        self,
+        step: int,
+        version: WeightVersion,
+        optimizer: str,
+        gradients: Sequence[PendingGradient],
+        empty_batches: Sequence[str],
+        metrics: Mapping[str, float],
+        evaluate: bool,
+    ) -> None:
+        """Make the step durable: version, optimizer state and consumed gradients together."""
+        batches = [*(gradient.batch_id for gradient in gradients), *empty_batches]
+        with self.database.write() as connection:
+            self.versions.add(connection, version, step)
+            put_fact(connection, "optimizer", optimizer)
+            connection.execute(
+                "INSERT INTO steps (step, metrics) VALUES (?, ?)", (step, json.dumps(metrics))
+            )
+            connection.executemany(
+                "UPDATE gradients SET state = 'applied' WHERE upload_id = ?",
+                [(gradient.facts.upload_id,) for gradient in gradients],
+            )
+            connection.executemany(
+                "UPDATE batches SET step = ? WHERE id = ?", [(step, batch) for batch in batches]
+            )
+            count(connection, "tokens_trained", int(metrics["tokens"]))
+            count(connection, "rollouts_trained", int(metrics["rollouts"]))
+            if evaluate:
+                self.evaluations.schedule(connection, version.number)
+
+    def untracked(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Yield (step, metrics) that trackers have not got; each is marked after its turn."""
+        for row in self.database.rows(
+            "SELECT step, metrics FROM steps WHERE tracked = 0 ORDER BY step"
+        ):
+            yield int(row["step"]), json.loads(row["metrics"])
+            with self.database.write() as connection:
+                connection.execute("UPDATE steps SET tracked = 1 WHERE step = ?", (row["step"],))
+
+    def untracked_evaluations(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Yield (step, report) of evaluations likewise."""
+        for row in self.database.rows(
+            """SELECT e.id, e.report, v.step,
+                 COALESCE(json_extract(s.metrics, '$.elapsed_seconds'), 0.0) AS elapsed
+               FROM evaluations e JOIN versions v ON v.number = e.version
+               LEFT JOIN steps s ON s.step = v.step
+               WHERE e.state = 'reported' AND e.tracked = 0"""
+        ):
+            # A version's accuracy belongs to the moment it was made, not to that of the answer.
+            yield int(row["step"]), {**json.loads(row["report"]), "elapsed_seconds": row["elapsed"]}
+            with self.database.write() as connection:
+                connection.execute("UPDATE evaluations SET tracked = 1 WHERE id = ?", (row["id"],))

@@ -1,0 +1,43 @@
+"""`Store`: everything that decides what happens next, opened from a run directory.
+
+Neighbours: web processes and the learner each open one; they share nothing else. This module
+only puts the parts together.
+"""
+
+from ralo_core.config import Config, ServerSettings
+from ralo_server.rundir import RunDirectory
+from ralo_server.store.database import Database
+from ralo_server.store.evaluations import Evaluations
+from ralo_server.store.gradients import Gradients
+from ralo_server.store.leases import Leases
+from ralo_server.store.problems import Problems
+from ralo_server.store.run_state import RunState
+from ralo_server.store.steps import Steps
+from ralo_server.store.trees import Trees
+from ralo_server.store.versions import Versions
+from ralo_server.store.workers import Workers
+
+
+class Store:
+    """The state of the run in `directory`, by part."""
+
+    def __init__(self, directory: RunDirectory, config: Config) -> None:
+        server = config.section(ServerSettings)
+        self.directory = directory
+        self.config = config
+        self.database = Database(directory.state)
+        self.leases = Leases(self.database, server.lease_seconds)
+        self.problems = Problems(self.database, self.leases, server.queued_trees)
+        self.trees = Trees(self.database, self.leases, directory.samples)
+        self.gradients = Gradients(self.database, directory.gradients)
+        self.versions = Versions(self.database, directory.weights)
+        self.evaluations = Evaluations(self.database, self.leases)
+        self.steps = Steps(self.database, self.versions, self.evaluations)
+        self.workers = Workers(self.database, self.leases)
+        self.run = RunState(
+            database=self.database,
+            problems=self.problems,
+            versions=self.versions,
+            evaluations=self.evaluations,
+            config=config,
+        )

@@ -1,0 +1,124 @@
+"""The sample queue: rollout trees, each stored once, and the batches they are trained in.
+
+Neighbours: samplers' uploads come through the web side, trainers lease batches, `gradients`
+closes a batch. The tree itself is a blob; a row holds what the metrics need.
+"""
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ralo_core import wire
+from ralo_core.data import Batch, RolloutTree
+from ralo_server.blobs import write_blob
+from ralo_server.store.database import Database
+from ralo_server.store.facts import count
+from ralo_server.store.leases import Leases
+
+STORED, DUPLICATE, LOST = "stored", "duplicate", "lost"
+
+
+@attrs.frozen
+class Trees:
+    """Trees of a run; blobs lie in `folder`."""
+
+    database: Database
+    leases: Leases
+    folder: Path
+
+    def add(self, lease_id: str, tree: RolloutTree, body: bytes) -> str:
+        """Queue a tree under the lease of its problem; return `STORED`, `DUPLICATE` or `LOST`."""
+        if self._known(lease_id):
+            return DUPLICATE
+        if self._lease_state(lease_id) != "leased":
+            return LOST
+        blob = f"{lease_id}.safetensors"
+        write_blob(self.folder / blob, body)
+        with self.database.write() as connection:
+            if self._known(lease_id):
+                return DUPLICATE
+            if self._lease_state(lease_id) != "leased":
+                return LOST
+            connection.execute("UPDATE problems SET state = 'done' WHERE lease_id = ?", (lease_id,))
+            connection.execute(
+                """INSERT INTO trees (lease_id, blob, state, oldest_version, facts)
+                   VALUES (?, ?, 'queued', ?, ?)""",
+                (lease_id, blob, int(tree.versions.min()), json.dumps(tree_facts(tree))),
+            )
+            count(connection, "tokens_decoded", len(tree.tokens))
+            count(connection, "rollouts_sampled", len(tree.leaves))
+        return STORED
+
+    def lease_batch(self, worker_id: str, size: int, partial: bool) -> Batch | None:
+        """Lease the `size` oldest queued trees, fewer only if `partial`; None if there are not
+        enough."""
+        if self.queued() < (1 if partial else size):
+            return None
+        batch_id, expires = uuid.uuid4().hex, self.leases.deadline()
+        with self.database.write() as connection:
+            rows = connection.execute(
+                "SELECT number, blob FROM trees WHERE state = 'queued' ORDER BY number LIMIT ?",
+                (size,),
+            ).fetchall()
+            if len(rows) < (1 if partial else size):
+                return None
+            connection.executemany(
+                "UPDATE trees SET state = 'leased', batch_id = ? WHERE number = ?",
+                [(batch_id, row["number"]) for row in rows],
+            )
+            connection.execute(
+                "INSERT INTO batches (id, worker_id, state, expires) VALUES (?, ?, 'leased', ?)",
+                (batch_id, worker_id, expires),
+            )
+        bodies = ((self.folder / row["blob"]).read_bytes() for row in rows)
+        return Batch(
+            id=batch_id, expires=expires, trees=tuple(wire.unpack_tree(body) for body in bodies)
+        )
+
+    def queued(self) -> int:
+        """Return how many trees wait for a trainer."""
+        return int(self.database.value("SELECT COUNT(*) FROM trees WHERE state = 'queued'"))
+
+    def unfinished(self) -> int:
+        """Return how many trees wait for a trainer or are with one."""
+        return int(
+            self.database.value("SELECT COUNT(*) FROM trees WHERE state IN ('queued', 'leased')")
+        )
+
+    def delete_trained(self) -> None:
+        """Remove rows and blobs of trees whose step is committed; their counts are kept."""
+        done = self.database.rows(
+            """SELECT t.number, t.blob FROM trees t JOIN batches b ON b.id = t.batch_id
+               WHERE t.state = 'trained' AND b.step IS NOT NULL"""
+        )
+        for row in done:
+            (self.folder / row["blob"]).unlink(missing_ok=True)
+        with self.database.write() as connection:
+            connection.executemany(
+                "DELETE FROM trees WHERE number = ?", [(row["number"],) for row in done]
+            )
+
+    def _lease_state(self, lease_id: str) -> str | None:
+        state: str | None = self.database.value(
+            "SELECT state FROM problems WHERE lease_id = ?", lease_id
+        )
+        return state
+
+    def _known(self, lease_id: str) -> bool:
+        return self._lease_state(lease_id) == "done"
+
+
+def tree_facts(tree: RolloutTree) -> Mapping[str, Any]:
+    """Return what the step's metrics need of a tree: sums over its leaves."""
+    lengths = [len(tree.leaf_tokens(leaf)) for leaf in range(len(tree.leaves))]
+    return {
+        "leaves": len(tree.leaves),
+        "tokens": len(tree.tokens),
+        "leaf_tokens": sum(lengths),
+        "reward": float(tree.rewards.sum()),
+        "parts": {name: float(part.sum()) for name, part in tree.reward_parts.items()},
+    }

@@ -1,0 +1,68 @@
+"""The weight versions that were published, and which of them are still on disk.
+
+Neighbours: `steps` adds a version together with the step that made it; the web side serves
+the files. The folder of version N is ``weights/vNNNNNN``.
+"""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import attrs
+
+from ralo_core.data import WeightVersion
+from ralo_core.structuring import structure, unstructure
+from ralo_server.store.database import Database
+
+
+@attrs.frozen
+class Versions:
+    """Versions of a run; their folders lie in `folder`."""
+
+    database: Database
+    folder: Path
+
+    def directory(self, number: int) -> Path:
+        """Return the folder of a version."""
+        return self.folder / f"v{number:06d}"
+
+    def newest(self) -> WeightVersion | None:
+        """Return the newest version, None before the first."""
+        body = self.database.value("SELECT body FROM versions ORDER BY number DESC LIMIT 1")
+        return None if body is None else structure(json.loads(body), WeightVersion)
+
+    def newest_number(self) -> int:
+        """Return the number of the newest version, -1 before the first."""
+        number = self.database.value("SELECT MAX(number) FROM versions")
+        return -1 if number is None else int(number)
+
+    def get(self, number: int) -> WeightVersion | None:
+        """Return a version whose files are there, or None."""
+        body = self.database.value(
+            "SELECT body FROM versions WHERE number = ? AND state = 'published'", number
+        )
+        return None if body is None else structure(json.loads(body), WeightVersion)
+
+    def add(self, connection: sqlite3.Connection, version: WeightVersion, step: int) -> None:
+        """Publish inside the caller's transaction."""
+        connection.execute(
+            "INSERT INTO versions VALUES (?, ?, ?, 'published')",
+            (version.number, step, json.dumps(unstructure(version))),
+        )
+
+    def prune(self, keep_last: int) -> list[int]:
+        """Mark all but the first, the last `keep_last` and those to be evaluated as pruned;
+        return their numbers, so that the caller removes the files."""
+        with self.database.write() as connection:
+            rows = connection.execute(
+                """SELECT number FROM versions WHERE state = 'published' AND number > 0
+                   AND number <= (SELECT MAX(number) FROM versions) - ?
+                   AND number NOT IN (SELECT version FROM evaluations WHERE state != 'reported')""",
+                (keep_last,),
+            ).fetchall()
+            numbers = [int(row["number"]) for row in rows]
+            connection.executemany(
+                "UPDATE versions SET state = 'pruned' WHERE number = ?",
+                [(number,) for number in numbers],
+            )
+        return numbers

@@ -1,0 +1,72 @@
+"""The workers that announced themselves, and when each was last heard.
+
+Neighbours: registration and heartbeat of the web side. A worker is alive while it was heard
+within a lease's time.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from ralo_server.store.database import Database
+from ralo_server.store.leases import Leases
+
+
+@attrs.frozen
+class Workers:
+    """Workers of a run."""
+
+    database: Database
+    leases: Leases
+
+    def register(self, worker_id: str, role: str, facts: Mapping[str, Any]) -> bool:
+        """Store a worker; return whether it is new."""
+        with self.database.write() as connection:
+            known = connection.execute("SELECT 1 FROM workers WHERE id = ?", (worker_id,))
+            new = known.fetchone() is None
+            connection.execute(
+                "INSERT OR REPLACE INTO workers VALUES (?, ?, ?, ?, 'alive')",
+                (worker_id, role, json.dumps(dict(facts)), time.time()),
+            )
+        return new
+
+    def heard(self, worker_id: str, facts: Mapping[str, Any]) -> bool:
+        """Take note of a heartbeat and renew the worker's leases; False for an unknown worker."""
+        with self.database.write() as connection:
+            known = connection.execute(
+                """UPDATE workers SET seen = ?, state = 'alive', facts = json_patch(facts, ?)
+                   WHERE id = ?""",
+                (time.time(), json.dumps(dict(facts)), worker_id),
+            ).rowcount
+            self.leases.renew_worker(connection, worker_id)
+        return bool(known)
+
+    def lost(self) -> list[tuple[str, str]]:
+        """Mark workers that fell silent as lost; return id and role of those newly lost."""
+        silent = (time.time() - self.leases.seconds,)
+        query = "SELECT id, role FROM workers WHERE state = 'alive' AND seen < ?"
+        if not self.database.rows(query, *silent):
+            return []
+        with self.database.write() as connection:
+            rows = connection.execute(query, silent).fetchall()
+            connection.execute(
+                "UPDATE workers SET state = 'lost' WHERE state = 'alive' AND seen < ?", silent
+            )
+        return [(row["id"], row["role"]) for row in rows]
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return every worker as ``/stats`` shows it."""
+        now = time.time()
+        return [
+            {
+                "id": row["id"],
+                "role": row["role"],
+                "seen_seconds_ago": round(now - row["seen"], 3),
+                "alive": row["state"] == "alive",
+                **json.loads(row["facts"]),
+            }
+            for row in self.database.rows("SELECT * FROM workers ORDER BY role, id")
+        ]

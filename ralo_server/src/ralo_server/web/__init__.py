@@ -1,0 +1,1 @@
+"""The web side: falcon resources over the store, served by gunicorn. No torch in here."""

@@ -1,0 +1,83 @@
+"""``python -m ralo_server.web RUN_DIR``: gunicorn with the settings that the protocol needs.
+
+Neighbours: ``ralo serve`` starts it; `web.app` is what it serves. gunicorn's own logging,
+worker management and graceful stop are used as they are.
+"""
+
+import logging
+import socket
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+from ralo_core.config import ServerSettings
+from ralo_server.blobs import write_blob
+from ralo_server.rundir import RunDirectory
+from ralo_server.web.app import make_app
+from ralo_server.web.services import Services
+from ralo_server.web.waiting import Waiting
+
+_SOCKET_SECONDS = 30
+_GRACE_SECONDS = 10
+
+
+class WebServer(BaseApplication):  # type: ignore[misc]
+    """gunicorn around the falcon app of one run directory."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+        self.waiting = Waiting()
+        config, _ = directory.load_config(())
+        self.settings = config.section(ServerSettings)
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Give gunicorn its settings."""
+        options = {
+            "bind": f"{self.settings.host}:{self.settings.port}",
+            "workers": 1,
+            "worker_class": "gthread",
+            "threads": self.settings.threads,
+            "timeout": 120,
+            "graceful_timeout": _GRACE_SECONDS,
+            "keepalive": 60,
+            "max_requests": 0,
+            "preload_app": False,
+            "control_socket_disable": True,
+            "loglevel": "warning",
+            "when_ready": self.announce,
+            "post_worker_init": self.worker_started,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """Return the falcon app; called in the worker process."""
+        return make_app(Services(self.directory, self.waiting))
+
+    def announce(self, server: Any) -> None:
+        """Guard against half-sent requests and write down where the server listens."""
+        listener = server.LISTENERS[0].sock
+        # A client that stops in the middle of a request must not hold a thread for ever;
+        # accepted sockets inherit the limit. It bounds silence, not the length of a transfer.
+        limit = struct.pack("ll", _SOCKET_SECONDS, 0)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        host, port = listener.getsockname()[:2]
+        host = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        write_blob(self.directory.url_file, f"{url}\n".encode())
+
+    def worker_started(self, worker: Any) -> None:
+        """Let waiting requests end as soon as the worker is told to stop."""
+        self.waiting.alive = lambda: bool(worker.alive)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    WebServer(RunDirectory(Path(sys.argv[1]))).run()

@@ -1,0 +1,66 @@
+"""Errors as RFC 9457 problem documents, and the few that the protocol gives a meaning.
+
+Neighbours: resources raise these, `app` installs `serialise` and `explain`.
+"""
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+import falcon
+
+from ralo_core.errors import ConfigError, WireError
+
+CONTENT_TYPE = "application/problem+json"
+_TYPES = {
+    HTTPStatus.NOT_FOUND: "not-found",
+    HTTPStatus.CONFLICT: "conflict",
+    HTTPStatus.GONE: "run-over",
+    HTTPStatus.LENGTH_REQUIRED: "length-required",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too-large",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "invalid",
+    HTTPStatus.SERVICE_UNAVAILABLE: "busy",
+}
+
+
+def run_over() -> falcon.HTTPGone:
+    """The answer to every request for work when the run is finished."""
+    return falcon.HTTPGone(title="the run is over", description="the run is finished")
+
+
+def lease_lost(what: str) -> falcon.HTTPConflict:
+    """The answer to work on a lease that ended."""
+    return falcon.HTTPConflict(
+        title="lease lost", description=f"{what}: it expired or was given to somebody else"
+    )
+
+
+def invalid(detail: str) -> falcon.HTTPUnprocessableEntity:
+    """The answer to a body that is well-formed and wrong."""
+    return falcon.HTTPUnprocessableEntity(title="invalid request", description=detail)
+
+
+def serialise(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
+    """Write `error` as a problem document."""
+    status = HTTPStatus(error.status_code)
+    document: dict[str, Any] = {
+        "type": f"urn:ralo:{_TYPES.get(status, status.phrase.lower().replace(' ', '-'))}",
+        "title": error.title or status.phrase,
+        "status": error.status_code,
+    }
+    if error.description:
+        document["detail"] = error.description
+    response.content_type = CONTENT_TYPE
+    response.data = json.dumps(document, ensure_ascii=False).encode()
+
+
+def refuse_bad_data(
+    request: falcon.Request, response: falcon.Response, error: Exception, params: Any
+) -> None:
+    """Turn a fault of the client's data into 422 with its text."""
+    if isinstance(error, ConfigError):
+        raise invalid("; ".join(error.faults)) from error
+    raise invalid(str(error)) from error
+
+
+BAD_DATA = (ConfigError, WireError)

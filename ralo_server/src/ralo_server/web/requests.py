@@ -1,0 +1,82 @@
+"""The JSON bodies that workers send, as attrs classes; `docs/openapi.yaml` says the same.
+
+Neighbours: resources structure into these with `bodies.read_json`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from ralo_core.config.checks import at_least, one_of
+
+
+@attrs.frozen(kw_only=True)
+class Plugin:
+    """A plugin that a worker has."""
+
+    name: str
+    distribution: str
+    version: str
+
+
+@attrs.frozen(kw_only=True)
+class Register:
+    """``POST /worker/register``."""
+
+    worker_id: str
+    role: str = attrs.field(validator=one_of("sampler", "trainer"))
+    plugins: list[Plugin]
+    host: str = ""
+    pid: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Heartbeat:
+    """``POST /worker/heartbeat``: totals since the worker started."""
+
+    worker_id: str
+    version: int
+    working_seconds: float
+    waiting_seconds: float
+    tokens: int = attrs.field(validator=at_least(0))
+
+
+@attrs.frozen(kw_only=True)
+class Renew:
+    """``POST /lease/renew``."""
+
+    lease_ids: list[str]
+
+
+@attrs.frozen(kw_only=True)
+class Release:
+    """``POST /lease/release``."""
+
+    lease_ids: list[str]
+    outcome: str = attrs.field(validator=one_of("returned", "failed", "empty"))
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Claim:
+    """``POST /eval/job/claim``."""
+
+    worker_id: str
+
+
+@attrs.frozen(kw_only=True)
+class EvalReport:
+    """``POST /eval/job/report``."""
+
+    job_id: str
+    correct: list[bool]
+    tokens: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Empty:
+    """A body without fields."""
+
+
+Json = Mapping[str, Any]

@@ -1,0 +1,39 @@
+"""The problem queue."""
+
+import attrs
+import falcon
+
+from ralo_server.web.bodies import worker_of
+from ralo_server.web.problems_json import run_over
+from ralo_server.web.services import Services
+
+
+@attrs.frozen
+class ProblemQueue:
+    """``GET /problem/get``."""
+
+    services: Services
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Lease problems, waiting for the first; 204 if there is none in time."""
+        worker = worker_of(request)
+        count = request.get_param_as_int("count", default=1, min_value=1)
+        wait = request.get_param_as_float("wait", default=0.0, min_value=0.0)
+
+        def ask() -> list[dict[str, object]] | None:
+            if self.services.finished:
+                raise run_over()
+            self.services.take_back_lost_leases()
+            if not self.services.hands_out_problems:
+                return None
+            granted = self.services.store.problems.lease(worker, count, self.services.source)
+            return [
+                {"problem": problem, "lease_id": lease, "expires": expires}
+                for problem, lease, expires in granted
+            ] or None
+
+        problems = self.services.waiting.until(ask, wait)
+        if problems is None:
+            response.status = falcon.HTTP_204
+        else:
+            response.media = {"problems": problems}

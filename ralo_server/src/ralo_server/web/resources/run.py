@@ -1,0 +1,65 @@
+"""The run itself: health, config, stats, stop."""
+
+import attrs
+import falcon
+
+from ralo_server.store.facts import get_fact
+from ralo_server.store.statistics import statistics
+from ralo_server.web.services import Services
+
+
+@attrs.frozen
+class Health:
+    """``GET /health``."""
+
+    services: Services
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Answer as soon as the server is up."""
+        store = self.services.store
+        response.media = {
+            "status": "ok",
+            "run": get_fact(store.database, "run", ""),
+            "state": store.run.current(),
+            "version": store.versions.newest_number(),
+        }
+
+
+@attrs.frozen
+class ConfigDocument:
+    """``GET /config``."""
+
+    services: Services
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Give a worker everything it must know."""
+        needed = self.services.settings["plugins"]
+        plugins = {plugin["name"]: plugin for role in needed.values() for plugin in role}
+        response.media = {
+            "run": get_fact(self.services.store.database, "run", ""),
+            "config": self.services.config.data,
+            "plugins": list(plugins.values()),
+        }
+
+
+@attrs.frozen
+class Stats:
+    """``GET /stats``."""
+
+    services: Services
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Give the whole state of the run."""
+        self.services.take_back_lost_leases()
+        response.media = statistics(self.services.store)
+
+
+@attrs.frozen
+class Stop:
+    """``POST /stop``."""
+
+    services: Services
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Start draining."""
+        response.media = {"state": self.services.store.run.request_stop()}

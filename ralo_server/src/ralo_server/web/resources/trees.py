@@ -1,0 +1,69 @@
+"""Rollout trees in, batches out."""
+
+import attrs
+import falcon
+
+from ralo_core import wire
+from ralo_core.data import Batch
+from ralo_server.store.trees import DUPLICATE, LOST
+from ralo_server.web.bodies import MIB, read_body, worker_of
+from ralo_server.web.problems_json import invalid, lease_lost, run_over
+from ralo_server.web.services import Services
+
+
+@attrs.frozen
+class TreeUpload:
+    """``POST /upload``."""
+
+    services: Services
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Store the tree of a leased problem; a second time is a success without effect."""
+        lease_id = str(request.get_header("Idempotency-Key", required=True))
+        body = read_body(request, self.services.server.max_body_mb * MIB)
+        tree = wire.unpack_tree(body)
+        if tree.lease_id != lease_id:
+            raise invalid(f"the tree's lease_id {tree.lease_id!r} is not the Idempotency-Key")
+        newest = self.services.store.versions.newest_number()
+        if int(tree.versions.min()) < 0 or int(tree.versions.max()) > newest:
+            raise invalid(f"tensor 'versions' names a version outside 0..{newest}")
+        outcome = self.services.store.trees.add(lease_id, tree, body)
+        if outcome == LOST:
+            raise lease_lost(f"problem {tree.problem_id} under lease {lease_id}")
+        if outcome != DUPLICATE:
+            self.services.notify(
+                "ralo_samples_accepted",
+                problem_id=tree.problem_id,
+                rewards=tree.rewards.tolist(),
+                version=int(tree.versions.min()),
+            )
+        response.media = {"accepted": True, "duplicate": outcome == DUPLICATE}
+
+
+@attrs.frozen
+class BatchQueue:
+    """``GET /get``."""
+
+    services: Services
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Lease a batch, waiting until one is full; 204 if none is in time."""
+        worker = worker_of(request)
+        wait = request.get_param_as_float("wait", default=0.0, min_value=0.0)
+
+        def ask() -> Batch | None:
+            if self.services.finished:
+                raise run_over()
+            self.services.take_back_lost_leases()
+            if not self.services.hands_out_batches:
+                return None
+            return self.services.store.trees.lease_batch(
+                worker, self.services.batch_trees, self.services.draining
+            )
+
+        batch = self.services.waiting.until(ask, wait)
+        if batch is None:
+            response.status = falcon.HTTP_204
+            return
+        response.content_type = wire.CONTENT_TYPE
+        response.data = wire.pack_batch(batch)

@@ -1,0 +1,67 @@
+"""Workers: registration with a check of their plugins, and heartbeats that renew leases."""
+
+import attrs
+import falcon
+
+from ralo_server.needed_plugins import complaint
+from ralo_server.store.facts import get_fact
+from ralo_server.web.bodies import read_json
+from ralo_server.web.problems_json import run_over
+from ralo_server.web.requests import Heartbeat, Register
+from ralo_server.web.services import Services
+
+_HEARTBEATS_PER_LEASE = 12
+
+
+@attrs.frozen
+class WorkerRegister:
+    """``POST /worker/register``."""
+
+    services: Services
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Welcome a worker, or refuse it with the pip command that mends it."""
+        if self.services.finished:
+            raise run_over()
+        body = read_json(request, Register)
+        offered = [attrs.asdict(plugin) for plugin in body.plugins]
+        lacks = complaint(self.services.settings["plugins"][body.role], offered)
+        if lacks:
+            raise falcon.HTTPConflict(title="plugins do not match", description=lacks)
+        store = self.services.store
+        facts = {
+            "host": body.host,
+            "pid": body.pid,
+            "version": store.versions.newest_number(),
+            "tokens": 0,
+            "working_seconds": 0.0,
+            "waiting_seconds": 0.0,
+        }
+        if store.workers.register(body.worker_id, body.role, facts):
+            self.services.notify("ralo_worker_joined", worker_id=body.worker_id, role=body.role)
+        lease_seconds = self.services.server.lease_seconds
+        response.media = {
+            "run": get_fact(store.database, "run", ""),
+            "version": store.versions.newest_number(),
+            "lease_seconds": lease_seconds,
+            "heartbeat_seconds": min(2.0, lease_seconds / _HEARTBEATS_PER_LEASE),
+        }
+
+
+@attrs.frozen
+class WorkerHeartbeat:
+    """``POST /worker/heartbeat``."""
+
+    services: Services
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Take note of a worker's state and renew its leases."""
+        body = read_json(request, Heartbeat)
+        facts = attrs.asdict(body)
+        del facts["worker_id"]
+        if not self.services.store.workers.heard(body.worker_id, facts):
+            raise falcon.HTTPNotFound(
+                title="unknown worker", description=f"{body.worker_id} must register first"
+            )
+        self.services.take_back_lost_leases()
+        response.media = {"state": self.services.store.run.current()}

@@ -1,0 +1,92 @@
+"""What the resources share: the store, the problem source, the codec, events.
+
+Neighbours: made once per web process by `web.__main__`, handed to every resource by `app`.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from ralo_core.components import BuildContext
+from ralo_core.config import ServerSettings, TrainerSettings
+from ralo_core.protocols import GradientCodec
+from ralo_server.preparation import make_provider
+from ralo_server.rundir import RunDirectory
+from ralo_server.store import Store
+from ralo_server.store.problems import ProblemSource
+from ralo_server.store.run_state import DRAINING, FINISHED, RUNNING
+from ralo_server.web.waiting import Waiting
+
+log = logging.getLogger(__name__)
+
+_EXPIRY_SECONDS = 1.0
+_SECTIONS = ("problems", "codec")
+
+
+class Services:
+    """The web side of the run in `directory`."""
+
+    def __init__(self, directory: RunDirectory, waiting: Waiting) -> None:
+        self.settings: Mapping[str, Any] = directory.settings()
+        self.config, registry = directory.load_config(_SECTIONS)
+        self.host = registry.host
+        self.store = Store(directory, self.config)
+        self.source = ProblemSource(lambda: make_provider(self.config))
+        self.codec: GradientCodec = self.config.build("codec", BuildContext(role="orchestrator"))
+        self.server = self.config.section(ServerSettings)
+        self.batch_trees = self.config.section(TrainerSettings).batch_trees
+        self.waiting = waiting
+        self._expiry = _EveryOnce(_EXPIRY_SECONDS)
+
+    def notify(self, event: str, **facts: Any) -> None:
+        """Tell every plugin of an event."""
+        self.host.notify(event, **facts)
+
+    def take_back_lost_leases(self) -> None:
+        """Expire leases and note silent workers, at most once a second."""
+        if not self._expiry.due():
+            return
+        self.store.leases.expire()
+        for worker_id, role in self.store.workers.lost():
+            log.warning("%s %s has not been heard for a lease's time", role, worker_id)
+            self.notify("ralo_worker_lost", worker_id=worker_id, role=role)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is over."""
+        return self.store.run.current() == FINISHED
+
+    @property
+    def hands_out_problems(self) -> bool:
+        """Whether new problems may be leased."""
+        return self.store.run.current() == RUNNING
+
+    @property
+    def hands_out_batches(self) -> bool:
+        """Whether batches may be leased."""
+        return self.store.run.current() in (RUNNING, DRAINING)
+
+    @property
+    def draining(self) -> bool:
+        """Whether batches may be smaller than asked for."""
+        return self.store.run.current() == DRAINING
+
+
+@attrs.define
+class _EveryOnce:
+    """True at most once in `seconds`, whichever thread asks."""
+
+    seconds: float
+    _next: float = 0.0
+    _lock: Any = attrs.field(factory=threading.Lock)
+
+    def due(self) -> bool:
+        with self._lock:
+            if time.monotonic() < self._next:
+                return False
+            self._next = time.monotonic() + self.seconds
+            return True
