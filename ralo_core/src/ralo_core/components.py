@@ -51,10 +51,13 @@ class Recipe:
     """A named bundle of components and defaults: what ``--plugin NAME`` selects.
 
     `defaults` is a nested mapping in the shape of the config file; it is the lowest layer.
+    `tiny` lies on top of it where the run uses the embedded tiny model, whose responses have
+    twenty tokens and not thousands.
     """
 
     name: str = attrs.field(validator=_NAME)
     defaults: Mapping[str, Any]
+    tiny: Mapping[str, Any] = attrs.field(factory=dict)
     summary: str = ""
 
 

@@ -82,6 +82,9 @@ class SamplingContext:
 class SamplingAlgorithm(Protocol):
     """Turns a problem into a rollout tree. Runs in the sampler, many problems at a time."""
 
+    max_response_tokens: int
+    """The most tokens of a response; evaluations keep to it, too."""
+
     async def sample(
         self, problem: Problem, engine: InferenceEngine, context: SamplingContext
     ) -> RolloutTree:

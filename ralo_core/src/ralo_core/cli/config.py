@@ -28,10 +28,14 @@ def config() -> None:
 @config_options
 @click.pass_context
 def show(
-    ctx: click.Context, recipe: str, config_file: Path | None, assignments: Sequence[str]
+    ctx: click.Context,
+    recipe: str,
+    config_file: Path | None,
+    assignments: Sequence[str],
+    tiny: bool,
 ) -> None:
     """Print every value and where it comes from."""
-    resolved = gather(ctx.find_root().obj, recipe, config_file, assignments)
+    resolved = gather(ctx.find_root().obj, recipe, config_file, assignments, tiny)
     table = Table(box=None, padding=(0, 2))
     for heading in ("key", "value", "source"):
         table.add_column(heading)
@@ -46,10 +50,14 @@ def show(
 @config_options
 @click.pass_context
 def check(
-    ctx: click.Context, recipe: str, config_file: Path | None, assignments: Sequence[str]
+    ctx: click.Context,
+    recipe: str,
+    config_file: Path | None,
+    assignments: Sequence[str],
+    tiny: bool,
 ) -> None:
     """Check a configuration; every fault is listed."""
-    gather(ctx.find_root().obj, recipe, config_file, assignments)
+    gather(ctx.find_root().obj, recipe, config_file, assignments, tiny)
     click.echo("the configuration is valid")
 
 

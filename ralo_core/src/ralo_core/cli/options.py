@@ -5,7 +5,7 @@ their meaning to `ralo_core.config`.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,8 +34,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def config_options(command: F) -> F:
-    """Add ``--plugin``, ``--config`` and ``--set`` to a click command."""
+    """Add ``--plugin``, ``--config``, ``--set`` and ``--tiny`` to a click command."""
     for option in (
+        click.option(
+            "--tiny",
+            is_flag=True,
+            help="Use the recipe's settings for the embedded tiny model; implied without run.model.",
+        ),
         click.option(
             "--set",
             "assignments",
@@ -62,7 +67,11 @@ def config_options(command: F) -> F:
 
 
 def gather(
-    registry: Registry, recipe: str, config_file: Path | None, assignments: Sequence[str]
+    registry: Registry,
+    recipe: str,
+    config_file: Path | None,
+    assignments: Sequence[str],
+    tiny: bool = False,
 ) -> Config:
     """Return the config of recipe < file < environment < ``--set``, fully checked.
 
@@ -74,8 +83,20 @@ def gather(
     if wishes.disable:
         registry = Registry(PluginHost(disabled=wishes.disable).load())
     check_required(wishes.require)
-    layers = [Layer(f"recipe {recipe}", registry.recipe(recipe).defaults)] if recipe else []
+    layers = []
+    if recipe:
+        chosen = registry.recipe(recipe)
+        layers.append(Layer(f"recipe {recipe}", chosen.defaults))
+        if tiny or not uses_own_model(upper):
+            layers.append(Layer(f"recipe {recipe}, tiny", chosen.tiny))
     return resolve([*layers, *upper], registry)
+
+
+def uses_own_model(layers: Sequence[Layer]) -> bool:
+    """Say whether any layer names a model in place of the embedded one."""
+    data, _ = merge(layers)
+    table = data.get("run")
+    return isinstance(table, Mapping) and bool(table.get("model"))
 
 
 def check_required(requirements: Sequence[str]) -> None:

@@ -30,6 +30,7 @@ def run(
     recipe: str,
     config_file: Path | None,
     assignments: Sequence[str],
+    tiny: bool,
     run_dir: Path | None,
     samplers: int,
     trainers: int,
@@ -40,13 +41,14 @@ def run(
     The same command with the same --run-dir continues a run that was stopped.
     """
     console = Console()
-    config = gather(ctx.find_root().obj, recipe, config_file, assignments)
+    config = gather(ctx.find_root().obj, recipe, config_file, assignments, tiny)
     run_dir = run_dir or Path("runs") / _name(config, recipe)
     supervisor, stopped = Supervisor(), StopSignal()
+    tiny = tiny or not config.section(RunSettings).model
     if not config.section(RunSettings).model:
         console.print("no run.model given: using the embedded tiny model (made once, then cached)")
     model = ensure_model(config, supervisor, stopped)
-    options = [*_repeat(recipe, config_file, assignments), "--set", f"run.model={model}"]
+    options = [*_repeat(recipe, config_file, assignments, tiny), "--set", f"run.model={model}"]
     local = LocalRun(
         config=config,
         run_dir=run_dir,
@@ -63,7 +65,10 @@ def run(
     console.print(f"run directory: {run_dir} (logs in {run_dir / 'logs'})", soft_wrap=True)
     quiet = plain or not console.is_terminal
     stats = local.execute(PlainView(console) if quiet else LiveView(console))
-    again = ["ralo", "run", *_repeat(recipe, config_file, assignments), "--run-dir", str(run_dir)]
+    again = [
+        *("ralo", "run", *_repeat(recipe, config_file, assignments, tiny)),
+        *("--run-dir", str(run_dir)),
+    ]
     for line in summary(stats, run_dir, again):
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -72,8 +77,11 @@ def _name(config: Config, recipe: str) -> str:
     return config.section(RunSettings).name or f"{recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _repeat(recipe: str, config_file: Path | None, assignments: Sequence[str]) -> list[str]:
+def _repeat(
+    recipe: str, config_file: Path | None, assignments: Sequence[str], tiny: bool
+) -> list[str]:
     options = ["--plugin", recipe] if recipe else []
+    options += ["--tiny"] if tiny else []
     options += ["--config", str(config_file)] if config_file else []
     for assignment in assignments:
         options += ["--set", assignment]

@@ -1,0 +1,43 @@
+"""``ralo sample``: a sampler process.
+
+Neighbours: `ralo_worker.sampler.runtime` does the work; this module sets up process and signals.
+"""
+
+import asyncio
+import signal
+import threading
+
+import click
+
+
+@click.command()
+@click.option("--server", "url", required=True, metavar="URL", help="The orchestrator's URL.")
+def sample(url: str) -> None:
+    """Run a sampler: lease problems, generate, score, upload.
+
+    It takes everything else from the orchestrator, waits for one that is not up yet, and ends
+    with the run.
+    """
+    asyncio.run(_sample(url))
+
+
+async def _sample(url: str) -> None:
+    import torch
+
+    from ralo_core.config import SamplerSettings
+    from ralo_worker.membership import join
+    from ralo_worker.sampler.runtime import SECTIONS, Sampler
+
+    stopping = threading.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    member = await asyncio.to_thread(join, url, "sampler", SECTIONS, stopping)
+    threads = member.config.section(SamplerSettings).threads
+    if threads:
+        torch.set_num_threads(threads)
+    sampler = Sampler(member)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, sampler.stop)
+    if not stopping.is_set():
+        await sampler.run()

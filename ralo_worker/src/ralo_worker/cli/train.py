@@ -1,0 +1,33 @@
+"""``ralo train``: a trainer process.
+
+Neighbours: `ralo_worker.trainer.runtime` does the work; this module sets up process and signals.
+"""
+
+import signal
+import threading
+
+import click
+
+
+@click.command()
+@click.option("--server", "url", required=True, metavar="URL", help="The orchestrator's URL.")
+def train(url: str) -> None:
+    """Run a trainer: lease batches, compute gradients, upload.
+
+    It takes everything else from the orchestrator, waits for one that is not up yet, and ends
+    with the run. On SIGTERM it finishes the batch under way first.
+    """
+    import torch
+
+    from ralo_core.config import TrainerSettings
+    from ralo_worker.membership import join
+    from ralo_worker.trainer.runtime import SECTIONS, Trainer
+
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    member = join(url, "trainer", SECTIONS, stopping)
+    threads = member.config.section(TrainerSettings).threads
+    if threads:
+        torch.set_num_threads(threads)
+    Trainer(member).run()

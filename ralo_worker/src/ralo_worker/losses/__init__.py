@@ -1,0 +1,1 @@
+"""Losses that recipes share; each satisfies `ralo_core.protocols.Loss`."""

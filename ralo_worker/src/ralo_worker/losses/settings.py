@@ -1,0 +1,21 @@
+"""Settings of the losses; apart from them so that no torch is imported."""
+
+import attrs
+
+from ralo_core import setting
+from ralo_core.config.checks import at_least, between
+
+
+@attrs.frozen(kw_only=True)
+class ClipSettings:
+    """``[loss.clip]``."""
+
+    clip_low: float = setting(0.2, "the ratio is clipped below at 1 - this", between(0.0, 1.0))
+    clip_high: float = setting(
+        0.28,
+        "the ratio is clipped above at 1 + this; larger than clip_low: clip-higher (DAPO)",
+        at_least(0),
+    )
+    dual_clip: float = setting(
+        0.0, "bound on ratio x |advantage| where the advantage is negative; 0: none", at_least(0)
+    )  # fmt: skip

@@ -1,0 +1,116 @@
+"""A worker's place in the run: it joins, hears what the run is, and says regularly how it goes.
+
+Neighbours: the sampler and trainer runtimes both begin with `join`. The heartbeat renews all
+of the worker's leases, so work that takes long is not taken away.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+
+from ralo_core.client import Client
+from ralo_core.config import Config, from_data
+from ralo_core.errors import RaloError, RunOver, ServerError
+from ralo_core.plugins import PluginHost
+from ralo_core.registry import Registry
+
+log = logging.getLogger(__name__)
+
+
+@attrs.define
+class Activity:
+    """What a worker has done since it started; written by the runtime, read by the heartbeat."""
+
+    version: int = -1
+    tokens: int = 0
+    working_seconds: float = 0.0
+    waiting_seconds: float = 0.0
+
+
+class Timer:
+    """Splits a worker's time into working and waiting."""
+
+    def __init__(self, activity: Activity) -> None:
+        self._activity = activity
+        self._since = time.monotonic()
+
+    def spent(self, working: float) -> None:
+        """Book the time since the last call, the share `working` (0 to 1) of it as work."""
+        now = time.monotonic()
+        seconds, self._since = now - self._since, now
+        self._activity.working_seconds += seconds * working
+        self._activity.waiting_seconds += seconds * (1.0 - working)
+
+
+@attrs.frozen(kw_only=True)
+class Membership:
+    """A joined worker: its client, the run's name and config, and its activity."""
+
+    client: Client
+    run: str
+    config: Config
+    role: str
+    stopping: threading.Event
+    heartbeat_seconds: float
+    plugins: Sequence[dict[str, str]]
+    activity: Activity = attrs.field(factory=Activity)
+
+    def start_heartbeat(self) -> None:
+        """Report every few seconds until `stopping`."""
+        threading.Thread(target=self._beat, name="ralo-heartbeat", daemon=True).start()
+
+    def _beat(self) -> None:
+        while not self.stopping.wait(self.heartbeat_seconds):
+            try:
+                self.client.heartbeat(**attrs.asdict(self.activity))
+            except ServerError as error:
+                if error.status != 404:
+                    log.warning("the heartbeat was refused: %s", error)
+                    continue
+                log.info("the server does not know this worker any more; registering again")
+                _register(self.client, self.role, self.plugins)
+            except (ConnectionError, RunOver):
+                return  # stopping, or the run is over: the runtime finds out by itself
+
+
+def join(url: str, role: str, sections: Iterable[str], stopping: threading.Event) -> Membership:
+    """Register at the orchestrator and return the membership.
+
+    Waits for a server that is not up yet. Raises `RaloError` with the pip command if this
+    worker lacks a plugin of the run or has another version of it.
+    """
+    worker_id = f"{role}-{socket.gethostname()}-{os.getpid()}"
+    client = Client(url, worker_id, stopping=stopping)
+    document = client.config()
+    data = document["config"]
+    host = PluginHost(disabled=data["plugins"]["disable"]).load()
+    plugins = [
+        {"name": info.name, "distribution": info.distribution, "version": info.version}
+        for info in host.active()
+    ]
+    answer = _register(client, role, plugins)
+    log.info("joined run %s at %s as %s", document["run"], url, worker_id)
+    return Membership(
+        client=client,
+        run=document["run"],
+        config=from_data(data, Registry(host), sections),
+        role=role,
+        stopping=stopping,
+        heartbeat_seconds=answer["heartbeat_seconds"],
+        plugins=plugins,
+    )
+
+
+def _register(client: Client, role: str, plugins: Sequence[dict[str, str]]) -> dict[str, Any]:
+    try:
+        return client.register(role, plugins, host=socket.gethostname(), pid=os.getpid())
+    except ServerError as error:
+        if error.status == 409:
+            raise RaloError(str(error)) from error
+        raise

@@ -1,0 +1,127 @@
+"""The embedded model: a Qwen2 of 0.6 M parameters, warmed up on chained additions.
+
+Neighbours: ``ralo model tiny`` and ``ralo run`` without ``run.model``. The warm-up teaches the
+form of the answer and some of the sums; the rest is left to reinforcement learning. Questions
+that are held out for evaluation are never taught.
+"""
+
+import json
+import logging
+import math
+import os
+import shutil
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from ralo_core.builtin.arithmetic import is_held_out, make_terms, question, solution
+from ralo_worker.model.tokenizer import make_tokenizer
+
+log = logging.getLogger(__name__)
+
+WARMUP_STEPS = 420
+_BATCH, _LEARNING_RATE, _TERMS, _DIGITS = 128, 3e-3, 3, 2
+_MARKER = "ralo_tiny.json"
+_FORMAT = 1
+_THREADS = 2
+"""Fixed, because the number of threads changes the order of sums and so the weights."""
+
+
+def make_tiny_model(directory: Path, seed: int, warmup_steps: int = WARMUP_STEPS) -> bool:
+    """Write the model to `directory` unless the same one is there; return whether it was made.
+
+    The weights are a function of `seed` and `warmup_steps` on one kind of machine.
+    """
+    marker = {"format": _FORMAT, "seed": seed, "warmup_steps": warmup_steps}
+    if _read_marker(directory) == marker:
+        return False
+    tokenizer = make_tokenizer()
+    torch.set_num_threads(_THREADS)
+    model = _new_model(seed, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
+    _warm_up(model, tokenizer, Random(f"warm-up {seed}"), warmup_steps)  # noqa: S311
+    partial = directory.with_name(f"{directory.name}.part{os.getpid()}")
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    (partial / _MARKER).write_text(json.dumps(marker))
+    shutil.rmtree(directory, ignore_errors=True)
+    partial.rename(directory)  # so that nobody ever opens half a model
+    return True
+
+
+def is_tiny_model(directory: Path) -> bool:
+    """Say whether `make_tiny_model` wrote this folder."""
+    return _read_marker(directory) is not None
+
+
+def _new_model(seed: int, vocabulary: int, eos: int, pad: int) -> Qwen2ForCausalLM:
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        eos_token_id=eos,
+        pad_token_id=pad,
+        bos_token_id=None,
+    )
+    return Qwen2ForCausalLM(config)
+
+
+def _warm_up(model: Qwen2ForCausalLM, tokenizer: Any, random: Random, steps: int) -> None:
+    """Supervised training on worked solutions, loss on the answer only."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE, weight_decay=0.01)
+    model.train()
+    started = time.monotonic()
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = _schedule(step, steps)
+        inputs, labels = _batch(tokenizer, random)
+        loss = model(input_ids=inputs, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if step % 100 == 99:
+            seconds = time.monotonic() - started
+            log.info("warm-up %d/%d, loss %.3f, %.0f s", step + 1, steps, loss.item(), seconds)
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Return the learning rate: a short rise, then a half cosine down to a tenth."""
+    rise = min(1.0, (step + 1) / 50)
+    return _LEARNING_RATE * rise * (0.55 + 0.45 * math.cos(math.pi * step / steps))
+
+
+def _batch(tokenizer: Any, random: Random) -> tuple[Tensor, Tensor]:
+    """Return token ids and labels, int64[_BATCH, longest], padded at the right with -100."""
+    rows, prompts = [], []
+    while len(rows) < _BATCH:
+        terms = make_terms(random, _TERMS, _DIGITS)
+        if is_held_out(terms):
+            continue
+        prompt = tokenizer.encode(f"{question(terms)}:")
+        rows.append([*prompt, *tokenizer.encode(solution(terms)), tokenizer.eos_token_id])
+        prompts.append(len(prompt))
+    longest = max(map(len, rows))
+    inputs = torch.full((_BATCH, longest), tokenizer.pad_token_id)
+    labels = torch.full((_BATCH, longest), -100)
+    for row, (tokens, prompt_length) in enumerate(zip(rows, prompts, strict=True)):
+        inputs[row, : len(tokens)] = torch.tensor(tokens)
+        labels[row, prompt_length : len(tokens)] = torch.tensor(tokens[prompt_length:])
+    return inputs, labels
+
+
+def _read_marker(directory: Path) -> Any:
+    try:
+        return json.loads((directory / _MARKER).read_text())
+    except (FileNotFoundError, ValueError):
+        return None

@@ -1,0 +1,98 @@
+"""One problem from prompt to scored tree.
+
+Neighbours: `sampler.runtime` runs many of these at once on one engine. It knows neither leases
+nor HTTP.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+import attrs
+import numpy as np
+
+from ralo_core import Answer, Problem, RolloutTree, SamplingContext
+from ralo_core.config import GenerationSettings
+from ralo_core.errors import RaloError
+from ralo_core.protocols import InferenceEngine, Reward, SamplingAlgorithm
+from ralo_worker.prompting import Prompting
+
+
+@attrs.frozen(kw_only=True)
+class Rollouts:
+    """Everything that turns a problem into a tree. `weights` are the rewards' factors."""
+
+    engine: InferenceEngine
+    algorithm: SamplingAlgorithm
+    rewards: Mapping[str, Reward]
+    weights: Mapping[str, float]
+    prompting: Prompting
+    tokenizer: Any
+    generation: GenerationSettings
+    eos_token_ids: frozenset[int]
+    max_length: int
+    seed: int
+
+    async def make(self, problem: Problem, lease_id: str) -> RolloutTree:
+        """Return the scored tree of `problem`, ready to be uploaded under `lease_id`."""
+        started = time.monotonic()
+        tree = await self.algorithm.sample(problem, self.engine, self.context(problem))
+        sampled = time.monotonic()
+        scored = await asyncio.to_thread(self._scored, problem, tree)
+        seconds = {"sampling": sampled - started, "scoring": time.monotonic() - sampled}
+        metadata = {**tree.metadata, "seconds": seconds}
+        return attrs.evolve(scored, lease_id=lease_id, metadata=metadata).validate()
+
+    def context(self, problem: Problem) -> SamplingContext:
+        """Return what the algorithm may use; raises `RaloError` for a prompt that is too long."""
+        prompt = self.prompting.render(problem)
+        room = self.max_length - len(prompt)
+        if room < 1:
+            msg = (
+                f"problem {problem.id!r}: its prompt of {len(prompt)} tokens does not fit the "
+                f"model's context of {self.max_length}"
+            )
+            raise RaloError(msg)
+        return SamplingContext(
+            prompt=prompt,
+            eos_token_ids=self.eos_token_ids,
+            temperature=self.generation.temperature,
+            top_p=self.generation.top_p,
+            top_k=self.generation.top_k,
+            max_tokens=room,
+            random=Random(f"{self.seed} {problem.id}"),  # noqa: S311 (needs no secrecy)
+            decode=self.decode,
+        )
+
+    def decode(self, tokens: Any) -> str:
+        """Return the text of token ids, special tokens left out."""
+        text: str = self.tokenizer.decode(
+            [int(token) for token in tokens], skip_special_tokens=True
+        )
+        return text
+
+    def answer(self, tokens: Any, finish_reason: str) -> Answer:
+        """Return a response as rewards see it."""
+        return Answer(text=self.decode(tokens), finish_reason=finish_reason, tokens=len(tokens))
+
+    def _scored(self, problem: Problem, tree: RolloutTree) -> RolloutTree:
+        answers = [
+            self.answer(tree.leaf_tokens(leaf), reason)
+            for leaf, reason in enumerate(tree.finish_reasons)
+        ]
+        parts = {
+            name: _checked(name, reward.score(problem, answers), len(answers))
+            for name, reward in self.rewards.items()
+        }
+        total = sum(self.weights[name] * part for name, part in parts.items())
+        return tree.with_rewards(parts, np.asarray(total, np.float32))
+
+
+def _checked(name: str, scores: Any, count: int) -> Any:
+    values = np.asarray(scores, np.float32)
+    if values.shape != (count,) or not np.isfinite(values).all():
+        msg = f"reward '{name}' must give one finite number for each of {count} answers: {scores!r}"
+        raise RaloError(msg)
+    return values

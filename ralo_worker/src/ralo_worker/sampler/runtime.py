@@ -1,0 +1,210 @@
+"""The sampler's loops: problems in, trees out, new weights in between, evaluations on demand.
+
+Neighbours: `membership` joins the run, `rollouts` does one problem, `weights_cache` fetches
+versions. Blocking calls run in threads; the event loop only waits.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ralo_core import BuildContext, RaloError
+from ralo_core.client import EvalJob, LeasedProblem
+from ralo_core.config import GenerationSettings, PromptSettings, SamplerSettings
+from ralo_core.errors import RunOver, ServerError
+from ralo_worker.membership import Membership, Timer
+from ralo_worker.prompting import Prompting, load_tokenizer
+from ralo_worker.sampler.evaluation import evaluate
+from ralo_worker.sampler.rollouts import Rollouts
+from ralo_worker.weights_cache import WeightsCache
+
+log = logging.getLogger(__name__)
+
+SECTIONS = ("sampling", "reward", "engine")
+_WAIT_SECONDS = 2.0
+_EVALUATION_POLL_SECONDS = 0.5
+_THREADS = 16
+_MAX_FAILURES = 5
+
+
+class Sampler:
+    """A joined sampler; `run` works until the run is over or `stop` is called."""
+
+    def __init__(self, member: Membership) -> None:
+        self.member = member
+        self.client = member.client
+        self.settings = member.config.section(SamplerSettings)
+        self.timer = Timer(member.activity)
+        self._in_flight: dict[str, asyncio.Task[None]] = {}
+        self._slot_freed = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._weights = asyncio.Lock()
+        self._failures = 0
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def stop(self) -> None:
+        """Hand back what is unfinished and end."""
+        self.member.stopping.set()
+        self._stopped.set()
+
+    async def run(self) -> None:
+        """Sample until the end; raises what made it impossible to go on."""
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
+        await self._open()
+        self.member.start_heartbeat()
+        loops = (self._feed(), self._follow_weights(), self._evaluate(), self._stopped.wait())
+        try:
+            await first_to_end(self._broken, *loops)
+        except RunOver as news:
+            log.info("%s", news)
+        finally:
+            await self._hand_back()
+            await self.rollouts.engine.close()
+            self.member.stopping.set()
+
+    async def _open(self) -> None:
+        """Get the newest weights and build engine, algorithm and rewards."""
+        version = None
+        while version is None:
+            version = await asyncio.to_thread(self.client.version, -1, _WAIT_SECONDS)
+        self.cache = await asyncio.to_thread(WeightsCache, self.client, self.member.run)
+        directory = await asyncio.to_thread(self.cache.directory, version)
+        self.rollouts = build_rollouts(self.member, directory)
+        self.member.activity.version = version.number
+
+    async def _feed(self) -> None:
+        """Keep `problems_in_flight` problems under way."""
+        while True:
+            busy = len(self._in_flight)
+            self.timer.spent(busy / self.settings.problems_in_flight)
+            free = self.settings.problems_in_flight - busy
+            if free == 0:
+                self._slot_freed.clear()
+                await self._slot_freed.wait()
+                continue
+            leased = await asyncio.to_thread(self.client.problems, free, _WAIT_SECONDS)
+            self.timer.spent(busy / self.settings.problems_in_flight)
+            for item in leased or ():
+                self._in_flight[item.lease_id] = asyncio.create_task(self._work(item))
+
+    async def _work(self, leased: LeasedProblem) -> None:
+        """Do one problem; a failure is reported and costs this problem only."""
+        try:
+            tree = await self.rollouts.make(leased.problem, leased.lease_id)
+            await asyncio.to_thread(self.client.upload_tree, tree)
+            self.member.activity.tokens += len(tree.tokens)
+            self._failures = 0
+        except (RunOver, ConnectionError):
+            return  # the feeding loop learns the same and ends
+        except ServerError as error:
+            if error.status != 409:
+                await self._failed(leased, error)
+                return
+            log.warning("problem %s was given to somebody else: %s", leased.problem.id, error)
+        except Exception as error:  # noqa: BLE001 (algorithms and rewards are plugins)
+            await self._failed(leased, error)
+        finally:
+            self._in_flight.pop(leased.lease_id, None)
+            self._slot_freed.set()
+
+    async def _failed(self, leased: LeasedProblem, error: Exception) -> None:
+        self._failures += 1
+        log.error("problem %s failed", leased.problem.id, exc_info=error)
+        reason = f"{type(error).__name__}: {error}"
+        await asyncio.to_thread(self.client.release, [leased.lease_id], "failed", reason)
+        if self._failures >= _MAX_FAILURES and not self._broken.done():
+            msg = f"{_MAX_FAILURES} problems in a row failed; the last one: {reason}"
+            self._broken.set_exception(RaloError(msg))
+
+    async def _follow_weights(self) -> None:
+        """Swap new versions in between decoding steps."""
+        while True:
+            current = self.member.activity.version
+            version = await asyncio.to_thread(self.client.version, current, _WAIT_SECONDS)
+            if version is None:
+                continue
+            directory = await asyncio.to_thread(self.cache.directory, version)
+            async with self._weights:
+                await self.rollouts.engine.load_weights(version.number, directory)
+            self.member.activity.version = version.number
+
+    async def _evaluate(self) -> None:
+        """Answer evaluation jobs."""
+        while True:
+            job = await asyncio.to_thread(self.client.eval_job)
+            if job is None:
+                await asyncio.sleep(_EVALUATION_POLL_SECONDS)
+                continue
+            async with self._weights:
+                await self._do_job(job)
+
+    async def _do_job(self, job: EvalJob) -> None:
+        engine = self.rollouts.engine
+        before = engine.version
+        if before != job.version:
+            await self._load(job.version)
+        most = self.rollouts.algorithm.max_response_tokens
+        correct, tokens = await evaluate(self.rollouts, job.problems, most)
+        if before != job.version:
+            await self._load(before)
+        report = {"correct": correct, "tokens": tokens}
+        try:
+            await asyncio.to_thread(self.client.report_eval, job.id, report)
+        except ServerError as error:
+            if error.status != 409:
+                raise
+            log.warning("evaluation of version %d came too late: %s", job.version, error)
+        accuracy = sum(correct) / len(correct)
+        log.info("held-out accuracy of version %d: %.1f %%", job.version, 100 * accuracy)
+
+    async def _load(self, number: int) -> None:
+        version = await asyncio.to_thread(self.client.manifest, number)
+        directory = await asyncio.to_thread(self.cache.directory, version)
+        await self.rollouts.engine.load_weights(number, directory)
+
+    async def _hand_back(self) -> None:
+        """Give unfinished problems back, as far as the server can still be reached."""
+        leases = list(self._in_flight)
+        for task in list(self._in_flight.values()):
+            task.cancel()
+        if not leases:
+            return
+        try:
+            await asyncio.to_thread(self.client.release, leases, "returned", "sampler stopped")
+            log.info("handed %d problems back", len(leases))
+        except (ConnectionError, RaloError) as error:
+            log.warning("could not hand %d problems back: %s", len(leases), error)
+
+
+def build_rollouts(member: Membership, directory: Path) -> Rollouts:
+    """Build the components of the sampler on the model in `directory`."""
+    config = member.config
+    context = BuildContext(role="sampler", model_dir=directory)
+    tokenizer = load_tokenizer(directory)
+    engine = config.build("engine", context)
+    return Rollouts(
+        engine=engine,
+        algorithm=config.build("sampling", context),
+        rewards=config.build_pipeline("reward", context),
+        weights=config.data["reward"]["weights"],
+        prompting=Prompting(config.section(PromptSettings), tokenizer),
+        tokenizer=tokenizer,
+        generation=config.section(GenerationSettings),
+        eos_token_ids=engine.eos_token_ids,
+        max_length=engine.max_length,
+        seed=config.seed,
+    )
+
+
+async def first_to_end(*loops: Awaitable[Any]) -> None:
+    """Run `loops` until the first ends, cancel the others, raise what it raised."""
+    tasks = [asyncio.ensure_future(loop) for loop in loops]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    for task in done:
+        task.result()

@@ -1,0 +1,1 @@
+"""The trainer: leases batches of rollout trees and uploads their gradient."""

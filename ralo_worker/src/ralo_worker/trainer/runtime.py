@@ -1,0 +1,141 @@
+"""The trainer's loop: lease a batch, take the newest weights, compute the gradient, upload it.
+
+Neighbours: `membership` joins the run, `rows` and `gradient` compute, `weights_cache` fetches
+versions. Weights change between batches only.
+"""
+
+import logging
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from ralo_core import Batch, BuildContext, RaloError
+from ralo_core.config import TrainerSettings
+from ralo_core.errors import RunOver, ServerError
+from ralo_worker.engines.weights import load_weights
+from ralo_worker.membership import Membership, Timer
+from ralo_worker.trainer.gradient import Gradient, batch_gradient
+from ralo_worker.trainer.rows import make_rows, micro_batches
+from ralo_worker.weights_cache import WeightsCache
+
+log = logging.getLogger(__name__)
+
+SECTIONS = ("advantage", "loss", "codec")
+_WAIT_SECONDS = 2.0
+
+
+class Trainer:
+    """A joined trainer; `run` works until the run is over or the membership is stopping."""
+
+    def __init__(self, member: Membership) -> None:
+        self.member = member
+        self.client = member.client
+        self.settings = member.config.section(TrainerSettings)
+        context = BuildContext(role="trainer")
+        self.advantage = member.config.build("advantage", context)
+        self.loss = member.config.build("loss", context)
+        self.codec = member.config.build("codec", context)
+        self.timer = Timer(member.activity)
+        self.version = -1
+
+    def run(self) -> None:
+        """Train until the end."""
+        try:
+            self._open()
+            self.member.start_heartbeat()
+            while not self.member.stopping.is_set():
+                self.timer.spent(1.0)
+                batch = self.client.batch(_WAIT_SECONDS)
+                self.timer.spent(0.0)
+                if batch is not None:
+                    self._train(batch)
+        except RunOver as news:
+            log.info("%s", news)
+        except ConnectionError:
+            if not self.member.stopping.is_set():
+                raise
+        finally:
+            self.member.stopping.set()
+
+    def _open(self) -> None:
+        version = None
+        while version is None:
+            version = self.client.version(-1, _WAIT_SECONDS)
+        self.cache = WeightsCache(self.client, self.member.run)
+        self.model = open_model(self.cache.directory(version))
+        self.version = self.member.activity.version = version.number
+
+    def _train(self, batch: Batch) -> None:
+        """Answer one lease: with a gradient, as empty, or by giving it back."""
+        try:
+            self._take_new_weights()
+            gradient = self._gradient(batch)
+            if gradient is None:
+                self.client.release([batch.id], "empty", "every advantage is zero")
+            else:
+                self._upload(batch, gradient)
+        except BaseException:
+            # The trees go back at once instead of when the lease expires.
+            self._give_back(batch)
+            raise
+
+    def _take_new_weights(self) -> None:
+        version = self.client.version(self.version)
+        if version is not None:
+            load_weights(self.model, self.cache.directory(version))
+            self.version = self.member.activity.version = version.number
+
+    def _gradient(self, batch: Batch) -> Gradient | None:
+        advantages = self.advantage.estimate(batch.trees)
+        rows = make_rows(batch.trees, advantages)
+        idle = getattr(self.loss, "zero_advantage_has_zero_gradient", False)
+        if idle and not any(row.advantages.any() for row in rows):
+            return None
+        cut = micro_batches(rows, self.settings.microbatch_tokens, self.version)
+        gradient = batch_gradient(self.model, self.loss, cut)
+        self.member.activity.tokens += sum(len(row.logprobs) for row in rows)
+        return gradient
+
+    def _upload(self, batch: Batch, gradient: Gradient) -> None:
+        tensors = {
+            f"{name}{suffix}": array
+            for name, value in gradient.tensors.items()
+            for suffix, array in self.codec.encode(name, value.numpy()).items()
+        }
+        try:
+            self.client.upload_gradient(
+                tensors,
+                upload_id=uuid.uuid4().hex,
+                batch_id=batch.id,
+                base_version=self.version,
+                weight=gradient.weight,
+                codec=self.member.config.chosen("codec"),
+                metrics=gradient.metrics,
+            )
+        except ServerError as error:
+            if error.status != 409:
+                raise
+            log.warning("the gradient of batch %s came too late: %s", batch.id, error)
+
+    def _give_back(self, batch: Batch) -> None:
+        try:
+            self.client.release([batch.id], "returned", "trainer stopped")
+        except (ConnectionError, RaloError) as error:
+            log.warning("could not hand batch %s back: %s", batch.id, error)
+
+
+def open_model(directory: Path) -> Any:
+    """Return the policy in float32 on the first GPU or the CPU, dropout off.
+
+    Behaviour log-probs were computed without dropout, so the ratio must be, too.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        msg = f"cannot open the model in {directory}: {error}"
+        raise RaloError(msg) from error
+    return model.to(device).eval()

@@ -1,0 +1,98 @@
+"""Weight versions on this machine, shared by its workers: downloaded once, verified, then used.
+
+Neighbours: sampler and trainer ask for a version and get a directory. A version appears under
+its name only when every file has the right sha256; a file lock keeps workers of one machine
+from fetching it twice.
+"""
+
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ralo_core.client import Client
+from ralo_core.data import WeightFile, WeightVersion
+from ralo_core.errors import RaloError
+
+log = logging.getLogger(__name__)
+
+_KEPT = 2
+_TRIES = 3
+_MINIMUM_AGE_SECONDS = 60.0
+
+
+def cache_root() -> Path:
+    """Return the folder of all cached weights (``RALO_CACHE`` or ~/.cache/ralo)."""
+    base = Path(os.environ.get("RALO_CACHE") or Path.home() / ".cache" / "ralo")
+    return base / "weights"
+
+
+class WeightsCache:
+    """Versions of the run that `client` works for."""
+
+    def __init__(self, client: Client, run: str, root: Path | None = None) -> None:
+        # The first version's digest tells runs of one name on different servers apart.
+        digest = client.manifest(0).sha256[:12]
+        self._client = client
+        self._folder = (root or cache_root()) / f"{run}-{digest}"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._fetched: dict[str, Path] = {}
+
+    def directory(self, version: WeightVersion) -> Path:
+        """Return the folder with the files of `version`, fetching what is not there.
+
+        Raises `RaloError` if the files do not have the announced sha256 after three tries.
+        """
+        target = self._folder / f"v{version.number:06d}-{version.sha256[:12]}"
+        if not target.is_dir():
+            with self._lock():
+                if not target.is_dir():
+                    self._fetch(version, target)
+                    self._prune(target)
+        return target
+
+    def _fetch(self, version: WeightVersion, target: Path) -> None:
+        partial = target.with_name(f"{target.name}.part")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        for file in version.files:
+            self._fetch_file(version.number, file, partial / file.name)
+        partial.rename(target)
+        self._fetched = {file.sha256: target / file.name for file in version.files}
+
+    def _fetch_file(self, number: int, file: WeightFile, path: Path) -> None:
+        known = self._fetched.get(file.sha256)
+        if known is not None and known.is_file():
+            os.link(known, path)  # config and tokenizer are the same in every version
+            return
+        for _ in range(_TRIES):
+            self._client.download(number, file.name, path)
+            if _sha256(path) == file.sha256:
+                return
+            log.warning("%s of version %d arrived damaged; fetching again", file.name, number)
+        msg = f"{file.name} of version {number} has the wrong sha256 after {_TRIES} downloads"
+        raise RaloError(msg)
+
+    def _prune(self, newest: Path) -> None:
+        """Remove versions that nobody on this machine can still be opening."""
+        folders = sorted(path for path in self._folder.glob("v*") if path.is_dir())
+        for folder in folders[:-_KEPT]:
+            age = time.time() - folder.stat().st_mtime
+            if folder != newest and age > _MINIMUM_AGE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        with (self._folder / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
