@@ -39,4 +39,4 @@ class GroupAdvantage:
         centred = rewards - rewards.mean()
         if self._settings.scale and len(rewards) > 1:
             centred = centred / (rewards.std(ddof=1) + self._settings.eps)
-        return centred.astype(np.float32)
+        return np.asarray(centred, np.float32)

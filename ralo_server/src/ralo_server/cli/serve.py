@@ -30,13 +30,14 @@ def serve(
     recipe: str,
     config_file: Path | None,
     assignments: Sequence[str],
+    tiny: bool,
     run_dir: Path | None,
 ) -> None:
     """Run the orchestrator until Ctrl-C.
 
     The same command with the same --run-dir continues a run.
     """
-    config = gather(ctx.find_root().obj, recipe, config_file, assignments)
+    config = gather(ctx.find_root().obj, recipe, config_file, assignments, tiny)
     name = f"{recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
     directory = RunDirectory((run_dir or Path("runs") / name).resolve())
     server = config.section(ServerSettings)

@@ -103,7 +103,8 @@ def _schedule(step: int, steps: int) -> float:
 
 def _batch(tokenizer: Any, random: Random) -> tuple[Tensor, Tensor]:
     """Return token ids and labels, int64[_BATCH, longest], padded at the right with -100."""
-    rows, prompts = [], []
+    rows: list[list[int]] = []
+    prompts: list[int] = []
     while len(rows) < _BATCH:
         terms = make_terms(random, _TERMS, _DIGITS)
         if is_held_out(terms):

@@ -1,0 +1,111 @@
+"""`ralo run` end to end: real processes, real HTTP, a real (untrained) Hugging Face model."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import requests
+
+SETTINGS = [
+    "trainer.batch_trees=4",
+    "server.queued_trees=8",
+    "sampler.problems_in_flight=4",
+    "evaluation.problems=8",
+    "sampler.threads=1",
+    "trainer.threads=1",
+]
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """A tiny model without warm-up: random weights, right format."""
+    directory = tmp_path_factory.mktemp("model") / "tiny"
+    ralo("model", "tiny", str(directory), "--warmup-steps", "0")
+    return directory
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "ralo_core.cli.main", *arguments]
+
+
+def ralo(*arguments, timeout=240):
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def run_options(model, run_dir, recipe, *settings):
+    options = ["run", "--plain", "--plugin", recipe, "--run-dir", str(run_dir)]
+    for setting in (f"run.model={model}", *SETTINGS, *settings):
+        options += ["--set", setting]
+    return options
+
+
+def steps_of(run_dir):
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if "rollouts" in row]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["treepo", "grpo"])
+def test_a_run_takes_its_steps_and_leaves_a_loadable_model(recipe, model, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    run_dir = tmp_path / "run"
+    output = ralo(*run_options(model, run_dir, recipe, "run.max_steps=3"))
+    assert "finished after 3 steps" in output
+    assert "held-out greedy accuracy" in output
+    assert [step["step"] for step in steps_of(run_dir)] == [1, 2, 3]
+    AutoModelForCausalLM.from_pretrained(run_dir / "weights" / "v000003")
+
+
+@pytest.mark.slow
+def test_a_run_survives_kill_9_of_every_process_and_continues_after_ctrl_c(model, tmp_path):
+    run_dir = tmp_path / "run"
+    options = run_options(model, run_dir, "grpo", "run.max_steps=12")
+    with (tmp_path / "out.txt").open("w") as output:
+        process = subprocess.Popen(command(*options), stdout=output, stderr=subprocess.STDOUT)
+        wait_for_step(run_dir, 2)
+        for role in ("ralo_server.learner", "ralo_server.web", " sample ", " train "):
+            for pid in descendants(process.pid, role):
+                os.kill(pid, signal.SIGKILL)
+        wait_for_step(run_dir, 5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, (tmp_path / "out.txt").read_text()
+    reached = steps_of(run_dir)[-1]["step"]
+    assert 5 <= reached < 12
+    assert "finished after 12 steps" in ralo(*options)
+    assert [step["step"] for step in steps_of(run_dir)] == list(range(1, 13))
+
+
+def wait_for_step(run_dir, step, seconds=120):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            url = (run_dir / "server.url").read_text().strip()
+            if requests.get(f"{url}/stats", timeout=5).json()["step"] >= step:
+                return
+        except (OSError, ValueError, KeyError):
+            pass  # not up yet
+        time.sleep(0.1)
+    logs = "\n".join(path.read_text()[-2000:] for path in (run_dir / "logs").glob("*.log"))
+    raise AssertionError(f"step {step} was not reached; logs:\n{logs}")
+
+
+def descendants(pid, marker):
+    """Return the processes below `pid` whose command line contains `marker`."""
+    listing = subprocess.run(
+        ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    )
+    rows = [line.split(maxsplit=2) for line in listing.stdout.splitlines()]
+    below, found = {pid}, []
+    for _ in range(6):
+        below |= {int(child) for child, parent, _ in rows if int(parent) in below}
+    for child, _, arguments in rows:
+        if int(child) in below and int(child) != pid and marker in arguments:
+            found.append(int(child))
+    return found
