@@ -1,0 +1,141 @@
+"""A run directory with a model of two small tensors, its store, its web app, its learner."""
+
+import hashlib
+import json
+from types import SimpleNamespace
+
+import falcon.testing
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ralo_core import PROMPT, TreeBuilder, wire
+from ralo_core.config import resolve, set_layer
+from ralo_core.plugins import PluginHost
+from ralo_core.registry import Registry
+from ralo_server.learner.loop import Learner
+from ralo_server.preparation import prepare
+from ralo_server.rundir import RunDirectory
+from ralo_server.web.app import make_app
+from ralo_server.web.services import Services
+from ralo_server.web.waiting import Waiting
+
+SHAPES = {"a.weight": (3, 4), "b.bias": (5,)}
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    save_file(
+        {name: torch.randn(shape) for name, shape in SHAPES.items()}, folder / "m.safetensors"
+    )
+    (folder / "config.json").write_text(json.dumps({"tie_word_embeddings": False}))
+    (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def make_run(tmp_path, model):
+    """Return a function that makes a run directory; its arguments are ``--set`` assignments."""
+
+    def make(*settings, name="run"):
+        registry = Registry(PluginHost().load())
+        assignments = [f"run.model={model}", "learner.dtype=float32", *settings]
+        config = resolve([set_layer(assignments)], registry)
+        directory = RunDirectory(tmp_path / name)
+        prepare(directory, config, "test")
+        return directory
+
+    return make
+
+
+class Server:
+    """The web app of a run and a learner in this process, driven step by step."""
+
+    def __init__(self, directory, worker="w1"):
+        self.directory = directory
+        self.services = Services(directory, Waiting())
+        self.store = self.services.store
+        self.http = falcon.testing.TestClient(
+            make_app(self.services), headers={"X-Ralo-Worker": worker}
+        )
+
+    def learner(self):
+        learner = Learner(self.store, PluginHost())
+        learner._open()
+        return learner
+
+    def lease(self, count=1, worker="w1"):
+        answer = self.http.simulate_get(
+            "/problem/get", params={"count": count}, headers={"X-Ralo-Worker": worker}
+        )
+        return answer.json["problems"] if answer.status_code == 200 else []
+
+    def upload(self, leased, rewards=(1.0, 0.0), **changes):
+        tree = make_tree(leased["problem"]["id"], leased["lease_id"], rewards)
+        return self.post_tree(wire.pack_tree(tree), leased["lease_id"])
+
+    def post_tree(self, body, key):
+        return self.http.simulate_post("/upload", body=body, headers={"Idempotency-Key": key})
+
+    def fill(self, count):
+        for leased in self.lease(count):
+            assert self.upload(leased).status_code == 200
+
+    def batch(self):
+        answer = self.http.simulate_get("/get")
+        return wire.unpack_batch(answer.content) if answer.status_code == 200 else None
+
+    def send_gradient(self, batch_id, values, upload_id, **changes):
+        body = wire.pack({"codec": "none"}, values)
+        self.http.simulate_post(
+            "/gradient/upload_chunk",
+            params={"upload_id": upload_id, "offset": 0, "total": len(body)},
+            body=body,
+        )
+        declaration = {
+            "upload_id": upload_id, "batch_id": batch_id, "worker_id": "w1", "base_version": 0,
+            "weight": 4.0, "codec": "none", "size": len(body),
+            "sha256": hashlib.sha256(body).hexdigest(), "metrics": {"loss": 0.5},
+        }  # fmt: skip
+        return self.http.simulate_post("/gradient/upload_finalize", json={**declaration, **changes})
+
+
+def make_tree(problem_id, lease_id, rewards=(1.0, 0.0)):
+    builder = TreeBuilder(problem_id, [1, 2, 3], lease_id=lease_id)
+    for index in range(len(rewards)):
+        builder.add_leaf(builder.add_segment(PROMPT, [5, 6 + index], [-0.5, -1.0], 0), "eos")
+    return builder.build().with_rewards({}, np.asarray(rewards, np.float32))
+
+
+@pytest.fixture
+def server(make_run):
+    """Return a function that gives a `Server` over a fresh run directory."""
+
+    def start(*settings):
+        started = Server(make_run(*settings))
+        started.make_tree = make_tree
+        return started
+
+    return start
+
+
+@pytest.fixture
+def random_gradient():
+    """Return a function seed -> flat float32 values of every parameter."""
+
+    def make(seed):
+        rng = np.random.default_rng(seed)
+        return {
+            name: rng.normal(size=int(np.prod(shape))).astype(np.float32)
+            for name, shape in SHAPES.items()
+        }
+
+    return make
+
+
+@pytest.fixture
+def shapes():
+    return SimpleNamespace(**{"all": SHAPES})

@@ -1,0 +1,315 @@
+"""What the protocol promises, request by request, on a real store."""
+
+import time
+
+import numpy as np
+import pytest
+
+from ralo_core import wire
+
+BATCH = "trainer.batch_trees=2"
+
+
+def expire(run):
+    """Let every lease end now."""
+    with run.store.database.write() as connection:
+        for table in ("problems", "batches", "evaluations"):
+            connection.execute(f"UPDATE {table} SET expires = 1.0 WHERE expires IS NOT NULL")
+    run.store.leases.expire()
+
+
+def test_problems_are_handed_out_once_and_only_while_there_is_room(server):
+    run = server(BATCH, "server.queued_trees=3")
+    run.learner()
+    first, second = run.lease(2), run.lease(5)
+    assert len(first) == 2
+    assert len(second) == 1
+    assert len({item["problem"]["id"] for item in first + second}) == 3
+    assert run.http.simulate_get("/problem/get").status_code == 204
+    run.upload(first[0])
+    assert run.lease(1) == []
+    run.upload(first[1])
+    assert run.batch() is not None
+    assert len(run.lease(5)) == 2
+
+
+def test_a_tree_counts_once_however_often_it_is_sent(server):
+    run = server(BATCH)
+    run.learner()
+    (leased,) = run.lease()
+    assert run.upload(leased).json == {"accepted": True, "duplicate": False}
+    assert run.upload(leased).json == {"accepted": True, "duplicate": True}
+    assert run.store.trees.queued() == 1
+    assert run.http.simulate_get("/stats").json["rollouts"]["sampled"] == 2
+
+
+def test_an_expired_problem_goes_to_somebody_else_and_the_late_tree_is_refused(server):
+    run = server(BATCH)
+    run.learner()
+    (old,) = run.lease()
+    expire(run)
+    (new,) = run.lease(worker="w2")
+    assert new["problem"] == old["problem"]
+    late = run.upload(old)
+    assert late.status_code == 409
+    assert late.json["type"] == "urn:ralo:conflict"
+    assert run.upload(new).json["duplicate"] is False
+    assert run.store.trees.queued() == 1
+
+
+def test_a_problem_whose_lease_is_lost_too_often_is_given_up(server):
+    run = server(BATCH, "problems.arithmetic.count=1")
+    for _ in range(5):
+        assert len(run.lease()) == 1
+        expire(run)
+    assert run.lease() == []
+    assert run.http.simulate_get("/stats").json["problems"]["failed"] == 1
+
+
+def test_a_returned_problem_waits_again_and_a_failed_one_does_not(server):
+    run = server(BATCH, "problems.arithmetic.count=2")
+    back, broken = run.lease(2)
+    for item, outcome in ((back, "returned"), (broken, "failed")):
+        body = {"lease_ids": [item["lease_id"]], "outcome": outcome, "reason": "test"}
+        assert run.http.simulate_post("/lease/release", json=body).json == {"released": 1}
+    (again,) = run.lease(5)
+    assert again["problem"] == back["problem"]
+    assert run.http.simulate_get("/stats").json["problems"]["failed"] == 1
+
+
+def test_the_heartbeat_renews_every_lease_of_its_worker(server):
+    run = server(BATCH)
+    register = {"worker_id": "w1", "role": "sampler", "plugins": installed(run)}
+    assert run.http.simulate_post("/worker/register", json=register).status_code == 200
+    (mine,), (other,) = run.lease(worker="w1"), run.lease(worker="w2")
+    soon = time.time() + 1.0
+    with run.store.database.write() as connection:
+        connection.execute("UPDATE problems SET expires = ?", (soon,))
+    beat = {"worker_id": "w1", "version": 0, "working_seconds": 1.0, "waiting_seconds": 0.0,
+            "tokens": 3}  # fmt: skip
+    assert run.http.simulate_post("/worker/heartbeat", json=beat).json == {"state": "running"}
+    expires = dict(run.store.database.rows("SELECT lease_id, expires FROM problems"))
+    assert expires[mine["lease_id"]] > soon
+    assert expires[other["lease_id"]] == soon
+    unknown = run.http.simulate_post("/worker/heartbeat", json={**beat, "worker_id": "x"})
+    assert unknown.status_code == 404
+
+
+def installed(run):
+    return [
+        {"name": info.name, "distribution": info.distribution, "version": info.version}
+        for info in run.services.host.active()
+    ]
+
+
+def test_a_worker_with_another_version_of_a_plugin_is_told_the_pip_command(server):
+    run = server(BATCH, "sampling.use='treepo'")
+    plugins = installed(run)
+    for plugin in plugins:
+        if plugin["distribution"] == "ralo-treepo":
+            plugin["version"] = "9.9"
+    body = {"worker_id": "w1", "role": "sampler", "plugins": plugins}
+    answer = run.http.simulate_post("/worker/register", json=body)
+    assert answer.status_code == 409
+    assert "this worker has 9.9" in answer.json["detail"]
+    assert "pip install 'ralo-treepo==" in answer.json["detail"]
+    without = [plugin for plugin in plugins if plugin["distribution"] != "ralo-treepo"]
+    body["plugins"] = without
+    assert "does not have it" in run.http.simulate_post("/worker/register", json=body).text
+    body["role"] = "trainer"  # a trainer needs no sampling algorithm
+    assert run.http.simulate_post("/worker/register", json=body).status_code == 200
+
+
+def test_a_batch_is_full_unless_the_run_drains(server):
+    run = server("trainer.batch_trees=3", "problems.arithmetic.count=2")
+    run.learner()
+    run.fill(2)
+    assert run.batch() is None
+    assert run.lease() == []
+    assert run.store.run.advance() == "draining"
+    assert len(run.batch().trees) == 2
+
+
+def test_an_expired_batch_is_given_out_again_and_its_late_gradient_refused(server, random_gradient):
+    run = server(BATCH)
+    run.learner()
+    run.fill(2)
+    old = run.batch()
+    expire(run)
+    new = run.batch()
+    assert [tree.problem_id for tree in old.trees] == [tree.problem_id for tree in new.trees]
+    assert run.send_gradient(old.id, random_gradient(0), "late").status_code == 409
+    assert run.send_gradient(new.id, random_gradient(0), "good").json["duplicate"] is False
+    assert run.send_gradient(new.id, random_gradient(0), "good").json["duplicate"] is True
+    assert len(run.store.gradients.pending()) == 1
+
+
+def with_nan(values):
+    values["b.bias"][2] = np.nan
+    return values
+
+
+@pytest.mark.parametrize(
+    ("spoil", "changes", "message"),
+    [
+        (with_nan, {}, "tensor 'b.bias' has 1 values that are not finite"),
+        (lambda v: {**v, "b.bias": v["b.bias"][:3]}, {}, "tensor 'b.bias' has 3 values, its"),
+        (lambda v: {"a.weight": v["a.weight"]}, {}, "tensor 'b.bias' is missing"),
+        (lambda v: {**v, "c": v["b.bias"]}, {}, "tensor 'c' is not a parameter"),
+        (lambda v: v, {"weight": 0.0}, "weight must be a finite number above 0"),
+        (lambda v: v, {"base_version": 3}, "base_version 3 does not exist"),
+        (lambda v: v, {"codec": "bf16"}, "the run uses codec 'none'"),
+    ],
+)
+def test_a_gradient_that_must_not_be_used_is_refused_by_name(
+    server, random_gradient, spoil, changes, message
+):
+    run = server(BATCH)
+    run.learner()
+    run.fill(2)
+    batch = run.batch()
+    answer = run.send_gradient(batch.id, spoil(random_gradient(0)), "bad", **changes)
+    assert answer.status_code == 422
+    assert message in answer.json["detail"]
+    assert run.http.simulate_get("/stats").json["gradients"]["refused"] == 1
+    assert not list(run.directory.gradients.iterdir())
+    assert run.send_gradient(batch.id, random_gradient(0), "fine").status_code == 200
+
+
+def test_a_gradient_whose_bytes_did_not_all_arrive_is_not_committed(server, random_gradient):
+    run = server(BATCH)
+    run.learner()
+    run.fill(2)
+    batch = run.batch()
+    wrong = run.send_gradient(batch.id, random_gradient(0), "cut", sha256="0" * 64)
+    assert wrong.status_code == 409
+    assert wrong.json["title"] == "bytes missing"
+    assert run.send_gradient(batch.id, random_gradient(0), "cut").status_code == 200
+
+
+def test_chunks_come_in_any_order(server, random_gradient):
+    run = server(BATCH)
+    run.learner()
+    run.fill(2)
+    body = wire.pack({"codec": "none"}, random_gradient(5))
+    for offset in reversed(range(0, len(body), 100)):
+        run.http.simulate_post(
+            "/gradient/upload_chunk",
+            params={"upload_id": "c", "offset": offset, "total": len(body)},
+            body=body[offset : offset + 100],
+        )
+    assert run.store.gradients.part("c").read_bytes() == body
+
+
+@pytest.mark.parametrize("upload_id", ["../../etc", "a/b", "", "x" * 65])
+def test_an_upload_id_cannot_name_a_path(server, upload_id):
+    run = server(BATCH)
+    answer = run.http.simulate_post(
+        "/gradient/upload_chunk",
+        params={"upload_id": upload_id, "offset": 0, "total": 4},
+        body=b"abcd",
+    )
+    assert answer.status_code in (400, 422)
+    assert not list(run.directory.gradients.iterdir())
+
+
+def test_a_tree_that_is_none_is_refused_with_the_reason(server):
+    run = server(BATCH)
+    (leased,) = run.lease()
+    key = leased["lease_id"]
+    assert "not a safetensors file" in run.post_tree(b"hello", key).json["detail"]
+    tree = run.make_tree("p", "somebody else's")
+    assert "Idempotency-Key" in run.post_tree(wire.pack_tree(tree), key).json["detail"]
+    header, tensors = wire.tree_to_parts(run.make_tree("p", key))
+    tensors["versions"] = tensors["versions"] + 1
+    assert "'versions'" in run.post_tree(wire.pack(header, tensors), key).json["detail"]
+    tensors["versions"] = tensors["versions"].astype(np.int64)
+    assert "int64" in run.post_tree(wire.pack(header, tensors), key).json["detail"]
+    assert run.store.trees.queued() == 0
+
+
+def test_json_faults_are_all_named_at_once(server):
+    run = server(BATCH)
+    answer = run.http.simulate_post("/lease/release", json={"lease_ids": "x", "outcom": "empty"})
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "did you mean 'outcome'" in answer.json["detail"]
+    assert run.http.simulate_post("/lease/renew", body=b"{").status_code == 400
+
+
+def test_a_file_of_a_version_has_etag_and_ranges(server):
+    run = server(BATCH)
+    run.learner()
+    version = run.http.simulate_get("/weights/version").json
+    (file,) = [f for f in version["files"] if f["name"] == "model.safetensors"]
+    params = {"version": 0, "file": "model.safetensors"}
+    whole = run.http.simulate_get("/weights/download", params=params)
+    assert len(whole.content) == file["size"]
+    assert whole.headers["etag"] == f'"{file["sha256"]}"'
+    for asked, expected in {
+        "bytes=10-19": whole.content[10:20],
+        "bytes=100-": whole.content[100:],
+        "bytes=-7": whole.content[-7:],
+    }.items():
+        part = run.http.simulate_get("/weights/download", params=params, headers={"Range": asked})
+        assert part.status_code == 206
+        assert part.content == expected
+    same = run.http.simulate_get(
+        "/weights/download", params=params, headers={"If-None-Match": whole.headers["etag"]}
+    )
+    assert same.status_code == 304
+    beyond = {"Range": f"bytes={file['size']}-"}
+    assert (
+        run.http.simulate_get("/weights/download", params=params, headers=beyond).status_code == 416
+    )
+    for wrong in ({"version": 0, "file": "../state.db"}, {"version": 4, "file": "x"}):
+        assert run.http.simulate_get("/weights/download", params=wrong).status_code == 404
+
+
+def test_an_evaluation_is_done_once_and_is_of_the_right_length(server):
+    run = server(BATCH, "evaluation.problems=3")
+    run.learner()
+    job = run.http.simulate_post("/eval/job/claim", json={"worker_id": "w1"}).json
+    assert (job["version"], len(job["problems"])) == (0, 3)
+    assert run.http.simulate_post("/eval/job/claim", json={"worker_id": "w2"}).status_code == 204
+    report = {"job_id": job["job_id"], "correct": [True, False, True], "tokens": 9}
+    short = run.http.simulate_post("/eval/job/report", json={**report, "correct": [True]})
+    assert short.status_code == 422
+    for duplicate in (False, True):
+        answer = run.http.simulate_post("/eval/job/report", json=report)
+        assert answer.json == {"accepted": True, "duplicate": duplicate}
+    (result,) = run.http.simulate_get("/eval/results").json["evaluations"]
+    assert result["accuracy"] == pytest.approx(2 / 3)
+
+
+def test_a_run_that_is_over_answers_410_and_goes_on_with_a_higher_limit(server, random_gradient):
+    run = server("trainer.batch_trees=1", "run.max_steps=1", "evaluation.problems=1")
+    learner = run.learner()
+    run.fill(2)
+    run.send_gradient(run.batch().id, random_gradient(0), "g")
+    learner._step(learner._due("running"))
+    assert run.store.run.advance() == "evaluating"
+    assert run.http.simulate_get("/get").status_code == 204
+    for _ in range(2):
+        job = run.http.simulate_post("/eval/job/claim", json={"worker_id": "w1"}).json
+        report = {"job_id": job["job_id"], "correct": [True]}
+        run.http.simulate_post("/eval/job/report", json=report)
+    assert run.store.run.advance() == "finished"
+    for path in ("/problem/get", "/get"):
+        answer = run.http.simulate_get(path)
+        assert answer.status_code == 410
+        assert answer.json["type"] == "urn:ralo:run-over"
+    run.store.run.config.data["run"]["max_steps"] = 2
+    learner._open()
+    assert run.store.run.current() == "running"
+    assert len(run.batch().trees) == 1, "the tree that was left is still there"
+
+
+def test_a_silent_worker_is_reported_lost(server):
+    run = server(BATCH)
+    body = {"worker_id": "w1", "role": "sampler", "plugins": installed(run)}
+    run.http.simulate_post("/worker/register", json=body)
+    with run.store.database.write() as connection:
+        connection.execute("UPDATE workers SET seen = 1.0")
+    (worker,) = run.http.simulate_get("/stats").json["workers"]
+    assert worker["alive"] is False

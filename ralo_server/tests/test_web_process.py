@@ -1,0 +1,146 @@
+"""The real web process: what only sockets, gunicorn and signals can show."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import requests
+
+from ralo_core.errors import RaloError
+from ralo_server.cli.serve import check_port
+
+
+@pytest.fixture
+def web(make_run):
+    """A web process of a fresh run; yields (url, directory, process)."""
+    directory = make_run("server.port=0", "trainer.batch_trees=2")
+    process = start(directory)
+    yield directory.url_file.read_text().strip(), directory, process
+    process.terminate()
+    process.wait(20)
+
+
+def start(directory):
+    directory.url_file.unlink(missing_ok=True)
+    with (directory.logs / "web.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ralo_server.web", str(directory.root)], stdout=log, stderr=log
+        )
+    wait_for(lambda: directory.url_file.exists() and answers(directory), directory)
+    return process
+
+
+def answers(directory):
+    try:
+        url = directory.url_file.read_text().strip()
+        return requests.get(f"{url}/health", timeout=5).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+def wait_for(condition, directory, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, (directory.logs / "web.log").read_text()
+        time.sleep(0.05)
+
+
+def raw(url, request):
+    host, port = url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)), timeout=10)
+    connection.sendall(request)
+    return connection
+
+
+def test_a_chunked_body_is_refused_and_does_not_read_as_empty(web):
+    url, _, _ = web
+    answer = requests.post(f"{url}/upload", data=iter([b"abc"]), headers={
+        "Idempotency-Key": "x", "X-Ralo-Worker": "w"}, timeout=10)  # fmt: skip
+    assert answer.status_code == 411
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_a_body_that_ends_early_is_not_taken_for_whole(web):
+    url, directory, _ = web
+    connection = raw(
+        url,
+        b"POST /gradient/upload_chunk?upload_id=u&offset=0&total=1000 HTTP/1.1\r\nHost: x\r\n"
+        b"Content-Length: 1000\r\n\r\n" + b"z" * 300,
+    )
+    connection.shutdown(socket.SHUT_WR)
+    assert b"400" in connection.recv(4096).split(b"\r\n")[0]
+    assert answers(directory)
+
+
+def test_half_sent_requests_do_not_stop_the_others(web):
+    url, directory, _ = web
+    half = [raw(url, b"GET /health HTTP/1.1\r\nHo") for _ in range(8)]
+    assert requests.get(f"{url}/health", timeout=10).json()["status"] == "ok"
+    for connection in half:
+        connection.close()
+
+
+def test_a_waiting_request_ends_when_the_server_is_told_to_stop(web):
+    url, _, process = web
+    started = time.monotonic()
+    waiting = raw(url, b"GET /weights/version?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    assert b"204" in waiting.recv(4096).split(b"\r\n")[0]
+    assert process.wait(15) == 0
+    assert time.monotonic() - started < 12
+
+
+def test_leases_survive_kill_9_of_the_web_process(web):
+    url, directory, process = web
+    headers = {"X-Ralo-Worker": "w1"}
+    first = requests.get(f"{url}/problem/get?count=3", headers=headers, timeout=10).json()
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    )
+    for pid in (process.pid, *map(int, children.stdout.split())):
+        os.kill(pid, signal.SIGKILL)
+    process.wait(10)
+    again = start(directory)
+    try:
+        url = directory.url_file.read_text().strip()
+        second = requests.get(f"{url}/problem/get?count=3", headers=headers, timeout=10).json()
+        ids = [item["problem"]["id"] for item in first["problems"] + second["problems"]]
+        assert len(set(ids)) == 6
+        stats = requests.get(f"{url}/stats", timeout=10).json()
+        assert stats["problems"]["leased"] == 6
+    finally:
+        again.terminate()
+        again.wait(20)
+
+
+def test_a_port_in_use_is_named_with_the_way_out():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(RaloError, match=f"127.0.0.1:{port}.*--set server.port=N"):
+            check_port("127.0.0.1", port)
+    check_port("127.0.0.1", port)
+
+
+def test_the_web_process_never_imports_torch(make_run):
+    directory = make_run()
+    code = (
+        "import sys, pathlib\n"
+        "from ralo_server.rundir import RunDirectory\n"
+        "from ralo_server.web.app import make_app\n"
+        "from ralo_server.web.services import Services\n"
+        "from ralo_server.web.waiting import Waiting\n"
+        "import falcon.testing\n"
+        f"d = RunDirectory(pathlib.Path({json.dumps(str(directory.root))}))\n"
+        "c = falcon.testing.TestClient(make_app(Services(d, Waiting())))\n"
+        "assert c.simulate_get('/stats').status_code == 200\n"
+        "c.simulate_get('/problem/get', headers={'X-Ralo-Worker': 'w'})\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

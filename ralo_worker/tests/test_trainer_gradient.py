@@ -1,0 +1,128 @@
+"""The trainer's gradient equals a straightforward single-process implementation."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from ralo_core import PROMPT, BuildContext, TreeBuilder
+from ralo_worker.losses.clip import ClipLoss
+from ralo_worker.losses.settings import ClipSettings
+from ralo_worker.trainer.gradient import batch_gradient, policy_logprobs
+from ralo_worker.trainer.rows import make_rows, micro_batches
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True,
+    )  # fmt: skip
+    return Qwen2ForCausalLM(config).eval()
+
+
+def random_tree(rng, leaves):
+    """A tree with shared prefixes of uneven length and behaviour log-probs near the policy's."""
+    builder = TreeBuilder(f"p{rng.integers(1e9)}", rng.integers(0, 50, rng.integers(1, 7)), 0.8)
+    nodes = [PROMPT]
+    for _ in range(leaves):
+        parent = nodes[rng.integers(len(nodes))]
+        size = int(rng.integers(1, 9))
+        logprobs = -rng.uniform(2.5, 5.0, size)
+        node = builder.add_segment(parent, rng.integers(0, 50, size), logprobs, 0)
+        nodes.append(node)
+        builder.add_leaf(node, "eos")
+    return builder.build()
+
+
+def reference(model, trees, advantages, low, high):
+    """Leaf by leaf, token by token, as the formula reads; no padding and no batching."""
+    terms, count = [], 0
+    for tree, advantage in zip(trees, advantages, strict=True):
+        for leaf in range(len(tree.leaves)):
+            response = tree.leaf_tokens(leaf)
+            tokens = torch.tensor([*tree.prompt, *response]).long()[None]
+            logits = model(tokens).logits[0] / tree.temperature
+            old = torch.tensor(tree.leaf_logprobs(leaf))
+            for t, token in enumerate(response):
+                position = len(tree.prompt) + t - 1
+                new = torch.log_softmax(logits[position], -1)[int(token)]
+                ratio = torch.exp(new - old[t])
+                value = float(advantage[leaf])
+                clipped = torch.clamp(ratio, 1 - low, 1 + high)
+                terms.append(-torch.min(ratio * value, clipped * value))
+                count += 1
+    loss = torch.stack(terms).sum() / count
+    gradient = torch.autograd.grad(loss, list(model.parameters()))
+    names = [name for name, _ in model.named_parameters()]
+    return dict(zip(names, gradient, strict=True)), float(loss), count
+
+
+@pytest.mark.parametrize("max_tokens", [1, 40, 10_000])
+def test_gradient_equals_the_formula_however_the_batch_is_cut(model, max_tokens):
+    rng = np.random.default_rng(3)
+    trees = [random_tree(rng, leaves) for leaves in (1, 4, 6)]
+    advantages = [rng.normal(size=len(tree.leaves)).astype(np.float32) for tree in trees]
+    expected, loss, count = reference(model, trees, advantages, 0.2, 0.28)
+    objective = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
+    cut = micro_batches(make_rows(trees, advantages), max_tokens, 0)
+    gradient = batch_gradient(model, objective, cut)
+    assert gradient.weight == count
+    assert gradient.metrics["loss"] == pytest.approx(loss, rel=1e-5)
+    assert gradient.tensors.keys() == expected.keys()
+    for name, value in expected.items():
+        error = (gradient.tensors[name] - value).norm() / value.norm()
+        assert error < 1e-5, name
+
+
+def test_policy_logprobs_do_not_depend_on_padding(model):
+    rng = np.random.default_rng(4)
+    trees = [random_tree(rng, 5) for _ in range(3)]
+    rows = make_rows(trees, [np.ones(5, np.float32)] * 3)
+    (together,) = micro_batches(rows, 10_000, 0)
+    alone = {}
+    for batch in micro_batches(rows, 1, 0):
+        key = tuple(batch.tokens[0].tolist())
+        alone[key] = policy_logprobs(model, batch)[batch.loss_batch.mask]
+    values = policy_logprobs(model, together)
+    for index in range(len(rows)):
+        mask = together.loss_batch.mask[index]
+        width = together.first + int(mask.nonzero().max()) + 1
+        key = tuple(together.tokens[index, :width].tolist())
+        torch.testing.assert_close(values[index][mask], alone[key], rtol=1e-4, atol=1e-5)
+
+
+def test_segment_advantages_reach_the_tokens_of_their_segment():
+    builder = TreeBuilder("p", [1, 2])
+    first = builder.add_segment(PROMPT, [3, 4, 5], [-1, -1, -1], 0)
+    for tokens in ([6], [7, 8]):
+        builder.add_leaf(builder.add_segment(first, tokens, [-1] * len(tokens), 2), "eos")
+    tree = builder.build()
+    rows = make_rows([tree], [np.asarray([[0.5, 1.0], [0.5, -2.0]], np.float32)])
+    assert [row.advantages.tolist() for row in rows] == [[0.5] * 3 + [1.0], [0.5] * 3 + [-2.0] * 2]
+    assert [row.newest_version for row in rows] == [2, 2]
+
+
+def test_the_clip_stops_the_gradient_where_the_formula_says():
+    from ralo_core import LossBatch
+
+    def slope(ratio, advantage, **settings):
+        policy = torch.tensor([[np.log(ratio)]], requires_grad=True)
+        batch = LossBatch(
+            behaviour_logprobs=torch.zeros(1, 1), advantages=torch.tensor([[advantage]]),
+            mask=torch.ones(1, 1, dtype=torch.bool), staleness=torch.zeros(1),
+        )  # fmt: skip
+        loss = ClipLoss(ClipSettings(**settings), BuildContext(role="trainer"))
+        total, _, metrics = loss.loss(policy, batch)
+        total.backward()
+        return policy.grad.item(), metrics["clip_fraction"]
+
+    assert slope(1.27, 1.0) == (pytest.approx(-1.27), 0.0)
+    assert slope(1.29, 1.0) == (0.0, 1.0)
+    assert slope(0.5, 1.0) == (pytest.approx(-0.5), 0.0)
+    assert slope(0.79, -1.0) == (0.0, 1.0)
+    assert slope(2.0, -1.0) == (pytest.approx(2.0), 0.0)
+    assert slope(4.0, -1.0, dual_clip=3.0)[0] == 0.0
