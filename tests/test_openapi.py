@@ -1,9 +1,27 @@
 """docs/openapi.yaml and the server's routes are the same, and answers match their schemas."""
 
+import json
 from pathlib import Path
 
+import falcon.inspect
+import falcon.testing
+import jsonschema
+import numpy as np
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
+
+from ralo_core import PROMPT, TreeBuilder, wire
+from ralo_core.config import resolve, set_layer
+from ralo_core.plugins import PluginHost
+from ralo_core.registry import Registry
+from ralo_server.learner.loop import Learner
+from ralo_server.preparation import prepare
+from ralo_server.rundir import RunDirectory
+from ralo_server.web.app import make_app
+from ralo_server.web.services import Services
+from ralo_server.web.waiting import Waiting
 
 SPEC = yaml.safe_load(
     (Path(__file__).parent.parent / "docs" / "openapi.yaml").read_text(encoding="utf-8")
@@ -12,7 +30,12 @@ METHODS = {"get", "post"}
 
 
 def documented():
-    return {(path, method) for path, item in SPEC["paths"].items() for method in item if method in METHODS}
+    return {
+        (path, method)
+        for path, item in SPEC["paths"].items()
+        for method in item
+        if method in METHODS
+    }
 
 
 def references(node):
@@ -27,9 +50,108 @@ def references(node):
             yield from references(value)
 
 
-@pytest.mark.parametrize("reference", sorted(set(references(SPEC))))
-def test_every_reference_points_at_something(reference):
+def resolved(reference):
     node = SPEC
     for part in reference.removeprefix("#/").split("/"):
         node = node[part]
-    assert node
+    return node
+
+
+@pytest.mark.parametrize("reference", sorted(set(references(SPEC))))
+def test_every_reference_points_at_something(reference):
+    assert resolved(reference)
+
+
+@pytest.fixture
+def services(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    save_file({"w": torch.ones(3)}, model / "model.safetensors")
+    (model / "config.json").write_text("{}")
+    (model / "tokenizer.json").write_text("{}")
+    settings = [f"run.model={model}", "trainer.batch_trees=1", "evaluation.problems=2"]
+    config = resolve([set_layer(settings)], Registry(PluginHost().load()))
+    directory = RunDirectory(tmp_path / "run")
+    prepare(directory, config, "test")
+    services = Services(directory, Waiting())
+    Learner(services.store, PluginHost())._open()
+    return services
+
+
+def test_the_routes_are_the_documented_ones(services):
+    routes = falcon.inspect.inspect_app(make_app(services)).routes
+    served = {
+        (route.path, method.method.lower())
+        for route in routes
+        for method in route.methods
+        if not method.internal and method.method.lower() in METHODS
+    }
+    assert served == documented()
+
+
+def test_answers_match_their_schemas(services):
+    app = falcon.testing.TestClient(make_app(services), headers={"X-Ralo-Worker": "w"})
+    seen = set()
+
+    def call(method, path, expected=200, **arguments):
+        answer = app.simulate_request(method, path, **arguments)
+        assert answer.status_code == expected, answer.text
+        seen.add((path, method.lower()))
+        check(path, method.lower(), answer)
+        return answer
+
+    plugins = [
+        {"name": info.name, "distribution": info.distribution, "version": info.version}
+        for info in services.host.active()
+    ]
+    beat = {"worker_id": "w", "version": 0, "working_seconds": 1.0, "waiting_seconds": 0.5,
+            "tokens": 7}  # fmt: skip
+    for role, who in (("worker", "sampler"), ("trainer", "trainer")):
+        body = {"worker_id": "w", "role": who, "plugins": plugins, "host": "h", "pid": 1}
+        call("POST", f"/{role}/register", json=body)
+        call("POST", f"/{role}/heartbeat", json=beat)
+    call("POST", "/worker/heartbeat", 404, json={**beat, "worker_id": "x"})
+    call("POST", "/worker/heartbeat", 422, json={"worker_id": "w"})
+    (leased,) = call("GET", "/problem/get").json["problems"]
+    call("POST", "/lease/renew", json={"lease_ids": [leased["lease_id"], "x"]})
+    body = wire.pack_tree(tree(leased))
+    call("POST", "/upload", body=body, headers={"Idempotency-Key": leased["lease_id"]})
+    call("POST", "/upload", 422, body=b"x", headers={"Idempotency-Key": leased["lease_id"]})
+    batch = wire.unpack_batch(call("GET", "/get").content)
+    call("GET", "/get", 204)
+    chunk = {"upload_id": "u", "offset": 0, "total": 4}
+    call("POST", "/gradient/upload_chunk", params=chunk, body=b"abcd")
+    gradient = {"upload_id": "u", "batch_id": batch.id, "worker_id": "w", "base_version": 0,
+                "weight": 1.0, "codec": "none", "size": 4, "sha256": "no", "metrics": {}}  # fmt: skip
+    call("POST", "/gradient/upload_finalize", 409, json=gradient)
+    call("POST", "/lease/release", json={"lease_ids": [batch.id], "outcome": "empty"})
+    call("GET", "/weights/version")
+    call("GET", "/weights/version", 204, params={"after": 0})
+    call("GET", "/weights/manifest", params={"version": 0})
+    call("GET", "/weights/manifest", 404, params={"version": 5})
+    call("GET", "/weights/download", params={"version": 0, "file": "config.json"})
+    job = call("POST", "/eval/job/claim", json={"worker_id": "w"}).json
+    report = {"job_id": job["job_id"], "correct": [True, False], "tokens": 3}
+    call("POST", "/eval/job/report", json=report)
+    for path in ("/eval/results", "/stats", "/health", "/config"):
+        call("GET", path)
+    call("POST", "/stop")
+    assert seen == documented()
+
+
+def tree(leased):
+    builder = TreeBuilder(leased["problem"]["id"], [1], lease_id=leased["lease_id"])
+    builder.add_leaf(builder.add_segment(PROMPT, [2], [-1.0], 0), "eos")
+    return builder.build().with_rewards({}, np.ones(1, np.float32))
+
+
+def check(path, method, answer):
+    """The status is documented, and a JSON body has the documented shape."""
+    responses = SPEC["paths"][path][method]["responses"]
+    response = responses[str(answer.status_code)]
+    response = resolved(response["$ref"]) if "$ref" in response else response
+    for media, content in response.get("content", {}).items():
+        assert answer.headers["content-type"] == media
+        if media.endswith("json"):
+            schema = {**content["schema"], "components": SPEC["components"]}
+            jsonschema.validate(json.loads(answer.content), schema)

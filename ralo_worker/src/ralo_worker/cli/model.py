@@ -23,7 +23,7 @@ def model() -> None:
     "--warmup-steps", type=click.IntRange(min=0), help="Supervised steps; 0: random weights."
 )
 def tiny(directory: Path, seed: int, warmup_steps: int | None) -> None:
-    """Write a Qwen2 of 0.6 M parameters that half knows how to add to DIRECTORY.
+    """Write a Qwen2 of 0.74 M parameters that half knows how to add to DIRECTORY.
 
     It is made once: a second call with the same options finds it there.
     """

@@ -1,0 +1,165 @@
+"""The tree sampler on a scripted engine: budget, sharing, fallback, limits."""
+
+import asyncio
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ralo_core import BuildContext, Completion, Problem, SamplingContext
+from ralo_treepo.budget import fallback_width, round_width, split_evenly
+from ralo_treepo.sampler import TreeSampler
+from ralo_treepo.settings import TreeSamplerSettings
+
+EOS = 0
+PROMPT = (7, 8, 9)
+
+
+class ScriptedEngine:
+    """Ends a response with `p_end` per token; records every request; tokens are all different,
+    so that two equal tokens prove a shared prefix."""
+
+    def __init__(self, seed, p_end):
+        self.random, self.p_end = Random(seed), p_end
+        self.version = 0
+        self.requests, self.decoded = [], 0
+
+    async def generate(self, requests):
+        self.requests += requests
+        self.version += 1
+        return [self._complete(request) for request in requests]
+
+    def _complete(self, request):
+        tokens = []
+        while len(tokens) < request.max_tokens:
+            self.decoded += 1
+            if self.random.random() < self.p_end:
+                tokens.append(EOS)
+                break
+            tokens.append(self.decoded + 100)
+        done = bool(tokens) and tokens[-1] == EOS
+        return Completion(
+            tokens=np.asarray(tokens, np.int32),
+            logprobs=-np.asarray(tokens, np.float32) - 1,
+            finish_reason="eos" if done else "length",
+            version=self.version,
+        )
+
+
+def sample(engine, seed=0, max_tokens=10_000, **settings):
+    sampler = TreeSampler(TreeSamplerSettings(**settings), BuildContext(role="sampler"))
+    context = SamplingContext(
+        prompt=PROMPT, eos_token_ids=frozenset([EOS]), temperature=1.0, top_p=1.0, top_k=0,
+        max_tokens=max_tokens, random=Random(seed), decode=str,
+    )  # fmt: skip
+    problem = Problem(id="p", prompt="x", answer="y")
+    return asyncio.run(sampler.sample(problem, engine, context))
+
+
+settings = st.fixed_dictionaries(
+    {
+        "width": st.integers(1, 12),
+        "depth": st.integers(1, 5),
+        "segment_tokens": st.integers(1, 6),
+        "branch": st.integers(1, 4),
+        "init_branch_min": st.integers(1, 3),
+        "init_branch_max": st.integers(3, 9),
+        "fallback": st.sampled_from(["random", "restart"]),
+    }
+)
+
+
+@given(settings, st.integers(0, 10**6), st.floats(0.0, 1.0))
+def test_every_tree_has_exactly_its_width_and_keeps_every_limit(options, seed, p_end):
+    engine = ScriptedEngine(seed, p_end)
+    tree = sample(engine, seed, **options)
+    assert len(tree.leaves) == options["width"]
+    limit = options["depth"] * options["segment_tokens"]
+    for leaf, reason in enumerate(tree.finish_reasons):
+        tokens = tree.leaf_tokens(leaf)
+        assert 1 <= len(tokens) <= limit
+        assert len(tree.path(leaf)) <= options["depth"]
+        assert (tokens[-1] == EOS) == (reason == "eos")
+        assert EOS not in tokens[:-1]
+    assert engine.decoded == len(tree.tokens), "every decoded token is in the tree, once"
+
+
+@given(settings, st.integers(0, 10**6), st.floats(0.0, 0.6))
+def test_a_request_is_always_the_prompt_and_the_kept_response(options, seed, p_end):
+    """The release resumes from a cut response with the uncut prompt; ours cannot."""
+    engine = ScriptedEngine(seed, p_end)
+    tree = sample(engine, seed, **options)
+    asked = [request.prompt for request in engine.requests]
+    for segment, parent in enumerate(tree.parents):
+        node, kept = int(parent), []
+        while node >= 0:
+            kept = [*tree.tokens[tree.segment(node)], *kept]
+            node = int(tree.parents[node])
+        assert asked[segment] == (*PROMPT, *kept)
+        assert tree.versions[segment] >= 1
+
+
+def test_without_early_ends_the_tree_doubles_until_its_width():
+    engine = ScriptedEngine(0, 0.0)
+    tree = sample(engine, width=8, depth=4, segment_tokens=3)
+    depths = [len(tree.path(leaf)) for leaf in range(8)]
+    assert depths == [4] * 8
+    assert len(tree.parents) == 2 + 4 + 8 + 8
+    assert set(tree.finish_reasons) == {"length"}
+    assert tree.metadata == {"rounds": 4, "fallbacks": 0}
+
+
+def test_fallback_resumes_an_answered_path_at_a_segment_boundary():
+    resumed = 0
+    for seed in range(10):
+        tree = sample(ScriptedEngine(seed, 0.4), seed, width=16, depth=6, segment_tokens=2)
+        resumed += tree.metadata["fallbacks"]
+        inner = {int(parent) for parent in tree.parents if parent >= 0}
+        answered = {int(leaf) for leaf in tree.leaves}
+        assert not inner & answered, "nothing continues after an end of sequence"
+    assert resumed > 0
+
+
+def test_fallback_off_stops_below_the_width():
+    tree = sample(ScriptedEngine(0, 1.0), width=8, depth=4, segment_tokens=3, fallback="off")
+    assert len(tree.leaves) == 2
+
+
+def test_the_context_of_the_model_bounds_the_response():
+    tree = sample(ScriptedEngine(0, 0.0), max_tokens=7, width=4, depth=4, segment_tokens=3)
+    assert {len(tree.leaf_tokens(leaf)) for leaf in range(4)} == {7}
+
+
+def test_more_initial_divergence_is_drawn_from_its_range():
+    firsts = {
+        int((sample(ScriptedEngine(0, 0.0), seed, init_branch_max=8, width=16).parents < 0).sum())
+        for seed in range(60)
+    }
+    assert firsts == set(range(2, 9))
+
+
+def test_width_one_is_plain_sampling():
+    engine = ScriptedEngine(0, 0.0)
+    tree = sample(engine, width=1, depth=3, segment_tokens=4)
+    assert len(engine.requests) == 3
+    assert len(tree.leaf_tokens(0)) == 12
+
+
+@given(
+    st.integers(1, 20), st.integers(0, 20), st.integers(0, 9), st.integers(1, 9), st.integers(1, 4)
+)
+def test_round_width_as_the_reference_states_it(width, leaves, ended, alive, branch):
+    total = round_width(width, leaves, ended, alive, branch)
+    assert total == max(min(max(width - leaves, 0), branch * ended + branch * alive), alive)
+    copies = split_evenly(total, alive)
+    assert sum(copies) == total
+    assert max(copies) - min(copies) <= 1
+
+
+@pytest.mark.parametrize(
+    ("missing", "candidates", "expected"), [(5, 2, [2, 2]), (3, 4, [2, 1, 0, 0]), (1, 1, [1])]
+)
+def test_fallback_gives_each_candidate_the_branching_factor(missing, candidates, expected):
+    assert fallback_width(missing, candidates, 2) == expected
