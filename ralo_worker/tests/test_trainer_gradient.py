@@ -78,6 +78,21 @@ def test_gradient_equals_the_formula_however_the_batch_is_cut(model, max_tokens)
         assert error < 1e-5, name
 
 
+def test_rows_without_advantage_may_be_left_out(model):
+    rng = np.random.default_rng(5)
+    trees = [random_tree(rng, 4) for _ in range(2)]
+    advantages = [np.asarray([1, 0, -1, 0], np.float32), np.zeros(4, np.float32)]
+    objective = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
+    rows = make_rows(trees, advantages)
+    every = batch_gradient(model, objective, micro_batches(rows, 10_000, 0))
+    kept = [row for row in rows if row.advantages.any()]
+    left_out = every.weight - sum(len(row.logprobs) for row in kept)
+    fewer = batch_gradient(model, objective, micro_batches(kept, 10_000, 0), left_out)
+    assert fewer.weight == every.weight
+    for name, value in every.tensors.items():
+        torch.testing.assert_close(fewer.tensors[name], value, rtol=1e-4, atol=1e-7)
+
+
 def test_policy_logprobs_do_not_depend_on_padding(model):
     rng = np.random.default_rng(4)
     trees = [random_tree(rng, 5) for _ in range(3)]

@@ -3,7 +3,7 @@
 import attrs
 
 from ralo_core import setting
-from ralo_core.config.checks import one_of, positive
+from ralo_core.config.checks import at_least, one_of, positive
 
 
 @attrs.frozen(kw_only=True)
@@ -17,3 +17,9 @@ class TransformersSettings:
         one_of("auto", "float32", "bfloat16", "float16"),
     )
     device: str = setting("auto", "torch device; 'auto': the first GPU, else the CPU")
+    prefix_cache_tokens: int = setting(
+        65536,
+        "tokens of finished segments whose keys and values are kept for requests that continue "
+        "them; 0: none",
+        at_least(0),
+    )

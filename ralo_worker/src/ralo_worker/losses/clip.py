@@ -23,7 +23,8 @@ class ClipLoss:
     """Satisfies `ralo_core.protocols.Loss`."""
 
     zero_advantage_has_zero_gradient = True
-    """The trainer may leave out rows whose advantages are all zero."""
+    """The trainer leaves out rows whose advantages are all zero, as in a group without any
+    difference; only their tokens count, in the normaliser."""
 
     def __init__(self, settings: ClipSettings, context: BuildContext) -> None:
         self._settings = settings

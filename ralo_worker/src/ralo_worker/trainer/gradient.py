@@ -26,24 +26,31 @@ class Gradient:
     metrics: dict[str, float]
 
 
-def batch_gradient(model: Any, loss: Loss, batches: Iterable[MicroBatch]) -> Gradient:
-    """Return the gradient of `loss` over all `batches`; the model's own `.grad` is cleared."""
+def batch_gradient(
+    model: Any, loss: Loss, batches: Iterable[MicroBatch], left_out: float = 0.0
+) -> Gradient:
+    """Return the gradient of `loss` over all `batches`; the model's own `.grad` is cleared.
+
+    `left_out` is the normaliser of rows that were not computed because their gradient is zero.
+    Metrics are means over what was computed.
+    """
     model.zero_grad(set_to_none=True)
-    weight, sums = 0.0, defaultdict[str, float](float)
+    computed, sums = 0.0, defaultdict[str, float](float)
     for batch in batches:
         batch = _on_device(batch, model.device)
         total, normaliser, metrics = loss.loss(policy_logprobs(model, batch), batch.loss_batch)
         total.backward()
-        weight += normaliser
+        computed += normaliser
         for name, value in metrics.items():
             sums[name] += value
+    weight = computed + left_out
     tensors = {
         name: _mean(parameter, weight)
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
     }
     model.zero_grad(set_to_none=True)
-    means = {name: value / weight for name, value in sums.items()}
+    means = {name: value / computed for name, value in sums.items()}
     return Gradient(tensors=tensors, weight=weight, metrics=means)
 
 

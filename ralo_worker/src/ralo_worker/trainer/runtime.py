@@ -91,12 +91,15 @@ class Trainer:
     def _gradient(self, batch: Batch) -> Gradient | None:
         advantages = self.advantage.estimate(batch.trees)
         rows = make_rows(batch.trees, advantages)
-        idle = getattr(self.loss, "zero_advantage_has_zero_gradient", False)
-        if idle and not any(row.advantages.any() for row in rows):
+        kept = rows
+        if getattr(self.loss, "zero_advantage_has_zero_gradient", False):
+            kept = [row for row in rows if row.advantages.any()]
+        if not kept:
             return None
-        cut = micro_batches(rows, self.settings.microbatch_tokens, self.version)
-        gradient = batch_gradient(self.model, self.loss, cut)
-        self.member.activity.tokens += sum(len(row.logprobs) for row in rows)
+        tokens, computed = (sum(len(row.logprobs) for row in some) for some in (rows, kept))
+        cut = micro_batches(kept, self.settings.microbatch_tokens, self.version)
+        gradient = batch_gradient(self.model, self.loss, cut, left_out=tokens - computed)
+        self.member.activity.tokens += tokens
         return gradient
 
     def _upload(self, batch: Batch, gradient: Gradient) -> None:
