@@ -124,7 +124,12 @@ class LossBatch:
 
 @runtime_checkable
 class Loss(Protocol):
-    """The policy objective. Runs in the trainer, once per micro-batch."""
+    """The policy objective. Runs in the trainer, once per micro-batch.
+
+    A loss whose gradient is zero where the advantage is, and whose normaliser is the number of
+    trained tokens, may say so with ``zero_advantage_has_zero_gradient = True``: the trainer then
+    leaves out rows of advantage zero, and counts their tokens.
+    """
 
     def loss(self, policy_logprobs: Any, batch: LossBatch) -> tuple[Any, float, dict[str, float]]:
         """Return ``(sum, normaliser, metrics)`` from `policy_logprobs` float32[rows, tokens].

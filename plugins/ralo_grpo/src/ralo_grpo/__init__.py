@@ -19,7 +19,8 @@ RECIPE = Recipe(
     },
     tiny={
         "sampling": {"grpo": {"group": 8, "max_tokens": 32}},
-        "optimizer": {"adamw": {"lr": 5e-5, "warmup_steps": 0, "weight_decay": 0.0}},
+        "optimizer": {"adamw": {"lr": 1e-4, "warmup_steps": 0, "weight_decay": 0.0}},
+        "learner": {"dtype": "float32"},
     },
 )
 

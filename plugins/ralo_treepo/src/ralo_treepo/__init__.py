@@ -20,7 +20,8 @@ RECIPE = Recipe(
     },
     tiny={
         "sampling": {"treepo": {"width": 8, "depth": 4, "segment_tokens": 8}},
-        "optimizer": {"adamw": {"lr": 5e-5, "warmup_steps": 0, "weight_decay": 0.0}},
+        "optimizer": {"adamw": {"lr": 1e-4, "warmup_steps": 0, "weight_decay": 0.0}},
+        "learner": {"dtype": "float32"},
     },
 )
 

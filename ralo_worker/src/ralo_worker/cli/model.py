@@ -20,10 +20,12 @@ def model() -> None:
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--seed", default=0, show_default=True, help="Seed of weights and warm-up data.")
 @click.option(
-    "--warmup-steps", type=click.IntRange(min=0), help="At most so many supervised steps; 0: random weights."
+    "--warmup-steps",
+    type=click.IntRange(min=0),
+    help="At most so many supervised steps; 0: random weights.",
 )
 def tiny(directory: Path, seed: int, warmup_steps: int | None) -> None:
-    """Write a Qwen2 of 0.74 M parameters that half knows how to add to DIRECTORY.
+    """Write a Qwen2 of 0.74 M parameters, taught to add by a careless teacher, to DIRECTORY.
 
     It is made once: a second call with the same options finds it there.
     """
