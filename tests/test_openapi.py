@@ -122,7 +122,7 @@ def test_answers_match_their_schemas(services):
     chunk = {"upload_id": "u", "offset": 0, "total": 4}
     call("POST", "/gradient/upload_chunk", params=chunk, body=b"abcd")
     gradient = {"upload_id": "u", "batch_id": batch.id, "worker_id": "w", "base_version": 0,
-                "weight": 1.0, "codec": "none", "size": 4, "sha256": "no", "metrics": {}}  # fmt: skip
+                "weight": 1.0, "codec": "none", "size": 4, "sha256": "no"}  # fmt: skip
     call("POST", "/gradient/upload_finalize", 409, json=gradient)
     call("POST", "/lease/release", json={"lease_ids": [batch.id], "outcome": "empty"})
     call("GET", "/weights/version")

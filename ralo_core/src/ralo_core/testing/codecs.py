@@ -1,0 +1,27 @@
+"""The contract of gradient codecs: what is decoded is what was encoded, up to a small error."""
+
+import numpy as np
+
+from ralo_core.protocols import GradientCodec
+
+_TOLERANCE = 0.02
+
+
+def check_gradient_codec(codec: GradientCodec, tolerance: float = _TOLERANCE) -> None:
+    """Check `codec`: relative L2 error at most `tolerance` on random gradients of many sizes."""
+    rng = np.random.default_rng(0)
+    for size in (1, 7, 1000, 4097):
+        for scale in (1e-6, 1.0):
+            value = (rng.normal(size=size) * scale).astype(np.float32)
+            parts = codec.encode("w", value)
+            assert parts, "encode() must return at least one array"
+            for suffix, part in parts.items():
+                assert isinstance(suffix, str), "the keys of encode() must be name suffixes"
+                assert isinstance(part, np.ndarray), "encode() must return numpy arrays"
+            back = codec.decode("w", parts)
+            assert back.dtype == np.float32, f"decode() must return float32, got {back.dtype}"
+            assert back.shape == (size,), f"decode() must return {size} values, got {back.shape}"
+            error = np.linalg.norm(back - value) / np.linalg.norm(value)
+            assert error <= tolerance, f"relative error {error:.3g} of {size} values: too much"
+    zeros = codec.decode("w", codec.encode("w", np.zeros(5, np.float32)))
+    assert not zeros.any(), "a zero gradient must stay zero"

@@ -1,0 +1,190 @@
+"""The conformance kit says what is wrong with a component that breaks its contract."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from ralo_core import Problem
+from ralo_core.builtin.codecs import Bfloat16Codec, Float32Codec
+from ralo_core.testing import (
+    check_advantage_estimator,
+    check_aggregation_policy,
+    check_gradient_codec,
+    check_problem_provider,
+    check_reward,
+    check_sampling_algorithm,
+    random_tree,
+)
+
+
+class Provider:
+    """Counts; each fault breaks one promise."""
+
+    def __init__(self, fault=""):
+        self.fault, self.next = fault, 0
+
+    def __iter__(self):
+        while True:
+            self.next += 1
+            yield self.problem(1 if self.fault == "same id" else self.next)
+
+    def problem(self, number):
+        return Problem(id=f"p{number}", prompt=f"q{number}", answer="a")
+
+    def state(self):
+        return {"next": self.next}
+
+    def restore(self, state):
+        self.next = state["next"] + (self.fault == "skips one")
+
+    def held_out(self, count):
+        start = 3 if self.fault == "not held out" else -count
+        return [self.problem(start + index) for index in range(count)]
+
+
+def test_a_good_provider_passes():
+    check_problem_provider(Provider)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("same id", "ids of problems must be unique"),
+        ("skips one", "make it continue with the next one"),
+        ("not held out", "must never be yielded for training"),
+    ],
+)
+def test_a_provider_that_breaks_a_promise(fault, message):
+    with pytest.raises(AssertionError, match=message):
+        check_problem_provider(lambda: Provider(fault))
+
+
+class Rewarding:
+    def __init__(self, score):
+        self.score = score
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        (lambda problem, answers: [1.0], "one number per answer"),
+        (lambda problem, answers: [float("nan") for _ in answers], "finite number"),
+        (lambda problem, answers: ["1" for _ in answers], "finite number"),
+        (
+            lambda problem, answers: [float(i) for i, _ in enumerate(answers)],
+            "order of the answers",
+        ),
+    ],
+)
+def test_a_reward_that_breaks_a_promise(score, message):
+    check_reward(Rewarding(lambda problem, answers: [float(a.tokens) for a in answers]))
+    with pytest.raises(AssertionError, match=message):
+        check_reward(Rewarding(score))
+
+
+class Estimating:
+    def __init__(self, estimate):
+        self.estimate = estimate
+
+
+def centred(trees):
+    return [(tree.rewards - tree.rewards.mean()).astype(np.float32) for tree in trees]
+
+
+counter = itertools.count()
+
+
+@pytest.mark.parametrize(
+    ("estimate", "message"),
+    [
+        (lambda trees: centred(trees)[:1], "one array per tree"),
+        (lambda trees: [value.astype(np.float64) for value in centred(trees)], "float32"),
+        (lambda trees: [value[:-1] for value in centred(trees)], "needs as many"),
+        (lambda trees: [value[:, None] for value in centred(trees)], "advantages per segment"),
+        (lambda trees: [tree.rewards for tree in trees], "lone leaf"),
+        (lambda trees: [value + np.float32(next(counter)) for value in centred(trees)], "no state"),
+        (lambda trees: [value * np.float32(np.inf) for value in centred(trees)], "finite"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_an_estimator_that_breaks_a_promise(estimate, message):
+    check_advantage_estimator(Estimating(centred))
+    with pytest.raises(AssertionError, match=message):
+        check_advantage_estimator(Estimating(estimate))
+
+
+class Sampling:
+    """One response; each fault breaks one promise."""
+
+    max_response_tokens = 20
+
+    def __init__(self, fault=""):
+        self.fault = fault
+
+    async def sample(self, problem, engine, context):
+        from ralo_core import PROMPT, TreeBuilder
+
+        most = 100 if self.fault == "too long" else self.max_response_tokens
+        request = context.request((), most)
+        if self.fault == "own temperature":
+            import attrs
+
+            request = attrs.evolve(request, temperature=1.0)
+        (done,) = await engine.generate([request])
+        prompt = (1, 2) if self.fault == "prompt" else context.prompt
+        tree = TreeBuilder(problem.id, prompt, context.temperature)
+        logprobs = done.logprobs * (0 if self.fault == "logprobs" else 1)
+        version = 0 if self.fault == "version" else done.version
+        segment = tree.add_segment(PROMPT, done.tokens, logprobs, version)
+        tree.add_leaf(segment, "length" if self.fault == "reason" else done.finish_reason)
+        return tree.build()
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("too long", "exceeds 20"),
+        ("own temperature", r"context.request\(\)"),
+        ("prompt", "keep the prompt"),
+        ("logprobs", "must keep the log-prob"),
+        ("version", "version of its completion"),
+        ("reason", "exactly where its last token"),
+    ],
+)
+def test_a_sampling_algorithm_that_breaks_a_promise(fault, message):
+    check_sampling_algorithm(Sampling())
+    with pytest.raises(AssertionError, match=message):
+        check_sampling_algorithm(Sampling(fault))
+
+
+class Coarse(Float32Codec):
+    def encode(self, name, value):
+        return {"": np.sign(value)}
+
+
+def test_a_codec_that_loses_too_much():
+    check_gradient_codec(Bfloat16Codec(None, None))
+    with pytest.raises(AssertionError, match="too much"):
+        check_gradient_codec(Coarse(None, None))
+
+
+def test_an_aggregation_that_turns_a_gradient_round():
+    class Policy:
+        def coefficients(self, gradients, current_version):
+            return [gradient.base_version - current_version for gradient in gradients]
+
+    with pytest.raises(AssertionError, match="turn a gradient round"):
+        check_aggregation_policy(Policy())
+
+
+def test_random_trees_are_valid_and_the_same_for_a_seed():
+    for seed in range(30):
+        tree = random_tree(seed).validate()
+        assert tree.tokens.tolist() == random_tree(seed).tokens.tolist()
+        json.dumps(dict(tree.metadata))
+
+
+def test_the_registry_fixture_has_the_built_in_components(ralo_registry):
+    assert "arithmetic" in ralo_registry.entries("problem_provider")

@@ -1,0 +1,66 @@
+"""Every component of every distribution keeps the contract of its kind."""
+
+import pytest
+import torch
+
+from ralo_core.kinds import KINDS
+from ralo_core.plugins import PluginHost
+from ralo_core.registry import Registry
+from ralo_core.testing import check_component
+
+torch.set_num_threads(1)
+
+REGISTRY = Registry(PluginHost(strict=True).load())
+SETTINGS = {
+    ("problem_provider", "arithmetic"): [{}, {"count": 30, "curriculum": 20, "terms_max": 5}],
+    ("advantage_estimator", "treepo"): [{}, {"whiten": False}, {"weighting": "size"}],
+    ("sampling_algorithm", "treepo"): [
+        {},
+        {"width": 7, "depth": 3, "segment_tokens": 5, "init_branch_max": 4},
+        {"width": 5, "depth": 9, "segment_tokens": 2, "fallback": "restart"},
+    ],
+    ("loss", "clip"): [{}, {"dual_clip": 3.0, "clip_high": 0.2}],
+}
+NEED_MORE = {
+    ("problem_provider", "jsonl"), ("problem_provider", "huggingface"), ("reward", "function"),
+    ("inference_engine", "transformers"),
+}  # fmt: skip
+CASES = [
+    pytest.param(kind, name, settings, id=f"{kind}-{name}-{settings}")
+    for kind, description in KINDS.items()
+    if description.protocol is not None
+    for name in REGISTRY.entries(kind)
+    if (kind, name) not in NEED_MORE
+    for settings in SETTINGS.get((kind, name), [{}])
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "settings"), CASES)
+def test_component(kind, name, settings):
+    check_component(kind, name, settings, registry=REGISTRY)
+
+
+@pytest.mark.parametrize("name", ["jsonl", "huggingface"])
+def test_providers_of_files(name, tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(f'{{"prompt": "{n}+1", "answer": "{n + 1}"}}\n' for n in range(50)))
+    settings = {"path": str(path), "held_out_items": 5, "epochs": 3}
+    check_component("problem_provider", name, settings, registry=REGISTRY)
+
+
+def test_the_transformers_engine(tmp_path):
+    from ralo_worker.model.tiny import make_tiny_model
+
+    make_tiny_model(tmp_path / "model", seed=0, warmup_steps=0)
+    check_component(
+        "inference_engine", "transformers", registry=REGISTRY, model_dir=tmp_path / "model"
+    )
+
+
+def test_a_function_of_the_users_own(tmp_path, monkeypatch):
+    (tmp_path / "own_reward.py").write_text(
+        "def score(problem, answers):\n"
+        "    return [float(answer.text == problem.answer) for answer in answers]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    check_component("reward", "function", {"path": "own_reward:score"}, registry=REGISTRY)
