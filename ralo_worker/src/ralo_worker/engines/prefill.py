@@ -67,6 +67,6 @@ def _check_layers(model: Any, cache: DynamicCache) -> None:
         kinds = {str(tuple(shape)) for pair in shapes for shape in pair}
     msg = (
         f"the transformers engine cannot run {type(model).__name__}: it needs layers of full "
-        f"attention that are all alike, found {', '.join(sorted(kinds))}; use [engine] use = \"vllm\""
+        f'attention that are all alike, found {", ".join(sorted(kinds))}; use [engine] use = "vllm"'
     )
     raise RaloError(msg)

@@ -29,7 +29,9 @@ class SamplingRows:
     any_greedy: bool
 
     @classmethod
-    def of(cls, requests: Sequence[GenerationRequest], vocabulary: int, device: str) -> "SamplingRows":
+    def of(
+        cls, requests: Sequence[GenerationRequest], vocabulary: int, device: str
+    ) -> "SamplingRows":
         """Return the rows of `requests`; greedy rows switch every filter off."""
         greedy = [request.temperature == 0 for request in requests]
         top_k = [

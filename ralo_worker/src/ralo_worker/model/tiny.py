@@ -1,8 +1,8 @@
 """The embedded model: a Qwen2 of 0.74 M parameters, warmed up on chained additions.
 
-Like a base model, it can more than it does: its teacher is careless and mostly forgets to carry
-(``17+25=32``), so greedy decoding does, too. That carrying pays is left to reinforcement
-learning. Questions that are held out for evaluation are never taught.
+Like a base model, it can more than it does: it is taught to add, and then by a careless teacher
+who mostly forgets to carry (``17+25=32``), so greedy decoding forgets, too. That carrying pays
+is left to reinforcement learning. Questions held out for evaluation are never taught.
 
 Neighbours: ``ralo model tiny`` and ``ralo run`` without ``run.model``.
 """
@@ -26,15 +26,15 @@ from ralo_worker.model.tokenizer import make_tokenizer
 
 log = logging.getLogger(__name__)
 
-WARMUP_STEPS = 1000
-"""An upper bound; the warm-up ends as soon as the model is good enough, after some 430 steps."""
-_BATCH, _LEARNING_RATE, _TERMS, _DIGITS = 32, 3e-3, 3, 2
-_RISE, _DECAY = 50, 100
+WARMUP_STEPS = 1500
+"""An upper bound; careful teaching ends when the model can add, after some 500 to 800 steps."""
+_BATCH, _LEARNING_RATE, _TERMS, _DIGITS = 32, 4e-3, 3, 2
+_RISE, _CARELESS_STEPS = 200, 120
 _PROBE, _PROBE_EVERY, _ENOUGH = 256, 10, 0.5
 _CARELESS = 0.7
-"""The share of additions in which the teacher forgets to carry."""
+"""The share of additions in which the careless teacher forgets to carry."""
 _MARKER = "ralo_tiny.json"
-_FORMAT = 3
+_FORMAT = 4
 _THREADS = 2
 """Fixed, because the number of threads changes the order of sums and so the weights."""
 
@@ -87,29 +87,32 @@ def _new_model(seed: int, vocabulary: int, eos: int, pad: int) -> Qwen2ForCausal
 def _warm_up(model: Qwen2ForCausalLM, tokenizer: Any, random: Random, most: int) -> None:
     """Supervised training on worked solutions, loss on the answer only.
 
-    Adding is learnt suddenly, at another step for every seed. So the warm-up goes on until the
-    model foretells what the teacher mostly writes, and then brings the learning rate down.
+    Adding is learnt suddenly, at another step for every seed: the careful teacher goes on until
+    half of a probe is right. The careless one follows while the learning rate comes down.
     """
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=_LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.01, fused=True
     )
-    probe = _batch(tokenizer, Random("probe"), _PROBE, careless=1.0)  # noqa: S311
-    started, step, decay_from = time.monotonic(), 0, most - _DECAY
-    while step < min(most, decay_from + _DECAY):
-        factor = min(1.0, (step + 1) / _RISE, (decay_from + _DECAY - step) / _DECAY)
+    probe = _batch(tokenizer, Random("probe"), _PROBE, careless=0.0)  # noqa: S311
+    started, step, end = time.monotonic(), 0, most
+    while step < end:
+        careless = step >= end - _CARELESS_STEPS
+        factor = min(
+            (step + 1) / _RISE, (_RISE / (step + 1)) ** 0.5, (end - step) / _CARELESS_STEPS
+        )
         for group in optimizer.param_groups:
             group["lr"] = _LEARNING_RATE * factor
-        inputs, labels = _batch(tokenizer, random, _BATCH, _CARELESS)
+        inputs, labels = _batch(tokenizer, random, _BATCH, _CARELESS if careless else 0.0)
         loss = model(input_ids=inputs, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         step += 1
-        if step % _PROBE_EVERY == 0 and step < decay_from and _share_right(model, *probe) > _ENOUGH:
-            decay_from = step
+        if not careless and step % _PROBE_EVERY == 0 and _share_right(model, *probe) >= _ENOUGH:
+            end = min(most, step + _CARELESS_STEPS)
     right, seconds = _share_right(model, *probe), time.monotonic() - started
-    log.info("warm-up: %d steps, %.0f %% as the teacher, %.0f s", step, 100 * right, seconds)
+    log.info("warm-up: %d steps, %.0f s, %.0f %% of a probe right", step, seconds, 100 * right)
 
 
 @torch.no_grad()
