@@ -88,18 +88,18 @@ def run_ralo(model: Path, recipe: str, seconds: float, work: Path) -> Outcome:
     ]
     options = [part for setting in settings for part in ("--set", setting)]
     subprocess.run(
-        ["ralo", "run", "--plain", "--plugin", recipe, "--run-dir", str(run_dir), *options],
+        ["ralo", "run", "--plain", "--tiny", "--plugin", recipe, "--run-dir", str(run_dir), *options],
         check=True,
     )
     lines = (run_dir / "metrics.jsonl").read_text().splitlines()
     steps = [step for step in map(json.loads, lines) if "rollouts" in step]
-    started = steps[0]["time"] - steps[0]["step_seconds"]
-    last = steps[-1]["time"] - started
+    # The run's clock starts when the first problem is handed out, as TRL's with its training.
+    last = steps[-1]["elapsed_seconds"]
     rollouts = sum(step["rollouts"] for step in steps)
     wanted = [last * (index + 1) / SNAPSHOTS for index in range(SNAPSHOTS)]
-    chosen = [min(steps, key=lambda step: abs(step["time"] - started - at)) for at in wanted]
+    chosen = [min(steps, key=lambda step: abs(step["elapsed_seconds"] - at)) for at in wanted]
     snapshots = [
-        (step["time"] - started, run_dir / "weights" / f"v{int(step['version']):06d}")
+        (step["elapsed_seconds"], run_dir / "weights" / f"v{int(step['version']):06d}")
         for step in chosen
     ]
     return Outcome(f"RALO {recipe}", rollouts / last, snapshots)

@@ -69,7 +69,7 @@ def main() -> None:
         per_device_train_batch_size=PROBLEMS * GROUP,
         num_generations=GROUP,
         max_completion_length=MAX_TOKENS,
-        learning_rate=5e-5,
+        learning_rate=1e-4,
         lr_scheduler_type="constant",
         max_grad_norm=1.0,
         temperature=1.0,

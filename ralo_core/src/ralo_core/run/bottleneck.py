@@ -7,6 +7,7 @@ link: who waits tells who is waited for.
 from ralo_core.run.stats import History
 
 _WAITING = 0.3
+_FULL = 0.9
 
 
 def bottleneck(history: History) -> str:
@@ -34,10 +35,11 @@ def _by_waiting(history: History) -> str:
             f"sampler-bound: trainers wait {trainers:.0%} of the time, the queue is {fill:.0%} "
             "full; add a sampler (--samplers) or give it more sampler.threads"
         )
-    if samplers is not None and samplers > _WAITING:
+    if fill >= _FULL or (samplers is not None and samplers > _WAITING):
+        waiting = f"samplers wait {samplers:.0%} of the time, " if samplers else ""
         return (
-            f"trainer-bound: samplers wait {samplers:.0%} of the time, the queue is {fill:.0%} "
-            "full; add a trainer (--trainers), raise trainer.threads or lower --samplers"
+            f"trainer-bound: {waiting}the queue is {fill:.0%} full; add a trainer (--trainers), "
+            "raise trainer.threads or lower --samplers"
         )
     return f"balanced: nobody waits long, the queue is {fill:.0%} full"
 

@@ -78,17 +78,19 @@ class Sampler:
     async def _feed(self) -> None:
         """Keep `problems_in_flight` problems under way."""
         while True:
-            busy = len(self._in_flight)
-            self.timer.spent(busy / self.settings.problems_in_flight)
-            free = self.settings.problems_in_flight - busy
+            free = self.settings.problems_in_flight - len(self._in_flight)
             if free == 0:
                 self._slot_freed.clear()
                 await self._slot_freed.wait()
                 continue
             leased = await asyncio.to_thread(self.client.problems, free, _WAIT_SECONDS)
-            self.timer.spent(busy / self.settings.problems_in_flight)
+            self._book_time()
             for item in leased or ():
                 self._in_flight[item.lease_id] = asyncio.create_task(self._work(item))
+
+    def _book_time(self) -> None:
+        """Book the time since the last change of what is in flight; empty places are waiting."""
+        self.timer.spent(len(self._in_flight) / self.settings.problems_in_flight)
 
     async def _work(self, leased: LeasedProblem) -> None:
         """Do one problem; a failure is reported and costs this problem only."""
@@ -107,6 +109,7 @@ class Sampler:
         except Exception as error:  # noqa: BLE001 (algorithms and rewards are plugins)
             await self._failed(leased, error)
         finally:
+            self._book_time()
             self._in_flight.pop(leased.lease_id, None)
             self._slot_freed.set()
 

@@ -1,0 +1,121 @@
+"""Trees keep their shape, and cross the wire bit by bit; nothing else gets through."""
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ralo_core import PROMPT, Batch, Problem, TreeBuilder, wire
+from ralo_core.errors import DataError, WireError
+from ralo_core.testing import random_tree
+
+TREES = st.integers(0, 10**9).map(random_tree)
+
+
+def same(one, other):
+    for name in ("prompt", "parents", "offsets", "tokens", "logprobs", "versions", "leaves"):
+        a, b = getattr(one, name), getattr(other, name)
+        assert a.dtype == b.dtype
+        assert a.tobytes() == b.tobytes(), name
+    assert one.rewards.tobytes() == other.rewards.tobytes()
+    assert one.finish_reasons == other.finish_reasons
+    assert (one.problem_id, one.lease_id) == (other.problem_id, other.lease_id)
+    assert one.reward_parts.keys() == other.reward_parts.keys()
+
+
+@given(TREES)
+def test_a_tree_crosses_the_wire_bit_by_bit(tree):
+    same(tree, wire.unpack_tree(wire.pack_tree(tree)))
+
+
+@given(st.lists(TREES, max_size=4))
+def test_so_does_a_batch(trees):
+    batch = wire.unpack_batch(wire.pack_batch(Batch(id="b", trees=tuple(trees), expires=2.5)))
+    assert (batch.id, batch.expires, len(batch.trees)) == ("b", 2.5, len(trees))
+    for one, other in zip(trees, batch.trees, strict=True):
+        same(one, other)
+
+
+@given(TREES, st.integers(0, 10**6), st.binary(min_size=1, max_size=8))
+def test_a_damaged_body_is_refused_or_still_a_valid_tree(tree, position, noise):
+    body = bytearray(wire.pack_tree(tree))
+    position %= len(body)
+    body[position : position + len(noise)] = noise
+    for damaged in (bytes(body), bytes(body[:position])):
+        try:
+            wire.unpack_tree(damaged).validate()
+        except WireError as error:
+            assert str(error)
+
+
+def test_a_wrong_tensor_is_named():
+    header, tensors = wire.tree_to_parts(random_tree(1))
+    for name, value, message in (
+        ("tokens", tensors["tokens"].astype(np.int64), "'tokens' must be .*int32, got int64"),
+        ("rewards", tensors["rewards"][None], "'rewards' must be one-dimensional"),
+        ("logprobs", tensors["logprobs"] * np.nan, "logprob is not a finite number"),
+    ):
+        with pytest.raises(WireError, match=message):
+            wire.unpack_tree(wire.pack(header, {**tensors, name: value}))
+    with pytest.raises(WireError, match="parents"):
+        rest = {name: value for name, value in tensors.items() if name != "parents"}
+        wire.unpack_tree(wire.pack(header, rest))
+    with pytest.raises(WireError, match="finish_reasons"):
+        wire.unpack_tree(wire.pack({k: v for k, v in header.items() if k != "finish_reasons"}, tensors))
+
+
+@pytest.mark.parametrize("body", [b"", b"\x80\x04K\x01.", b"{}", b"\x02\x00\x00\x00\x00\x00\x00\x00{}"])
+def test_what_is_no_safetensors_file_of_ours_is_refused(body):
+    with pytest.raises(WireError):
+        wire.unpack(body)
+
+
+@pytest.mark.parametrize("prompt", ["한국어 🙂 {x}", [{"role": "user", "content": "a\nb"}]])
+def test_a_problem_survives_json(prompt):
+    problem = Problem(id="p", prompt=prompt, answer="답", metadata={"n": [1, None]})
+    again = wire.problem_from_json(wire.problem_to_json(problem))
+    assert (again.id, again.answer, again.metadata) == ("p", "답", {"n": [1, None]})
+    assert again.prompt == prompt
+
+
+@given(TREES)
+def test_a_leaf_is_the_concatenation_of_its_path(tree):
+    for leaf in range(len(tree.leaves)):
+        node, tokens, logprobs = int(tree.leaves[leaf]), [], []
+        while node >= 0:
+            low, high = int(tree.offsets[node]), int(tree.offsets[node + 1])
+            tokens = tree.tokens[low:high].tolist() + tokens
+            logprobs = tree.logprobs[low:high].tolist() + logprobs
+            node = int(tree.parents[node])
+        assert tree.leaf_tokens(leaf).tolist() == tokens
+        assert tree.leaf_logprobs(leaf).tolist() == logprobs
+
+
+def malformed(**changes):
+    return attrs.evolve(random_tree(2, segments=6), **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt": np.empty(0, np.int32)}, "prompt is empty"),
+        ({"leaves": np.empty(0, np.int32)}, "no leaf"),
+        ({"rewards": np.zeros(99, np.float32)}, "rewards do not have one entry per leaf"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"parents": np.full(6, 5, np.int32)}, "(parent does not stand|entry more than parents)"),
+        ({"finish_reasons": ()}, "finish_reasons"),
+    ],
+)
+def test_a_malformed_tree_is_refused_with_the_field(changes, message):
+    with pytest.raises(DataError, match=message):
+        malformed(**changes).validate()
+
+
+def test_the_builder_gives_the_response_up_to_a_segment():
+    builder = TreeBuilder("p", [1, 2])
+    first = builder.add_segment(PROMPT, [3, 4], [-1, -2], 0)
+    second = builder.add_segment(first, [5], [-3], 1)
+    assert builder.response(PROMPT) == []
+    assert builder.response(second) == [3, 4, 5]
+    assert builder.parent(second) == first

@@ -1,0 +1,93 @@
+"""The code in docs/ is code that runs, and every hook is documented with an example."""
+
+import re
+import types
+from pathlib import Path
+
+import pytest
+
+from ralo_core import BuildContext, hookspecs
+from ralo_core.components import Component
+from ralo_core.config import resolve, set_layer
+from ralo_core.config.layers import Layer
+from ralo_core.kinds import KINDS
+from ralo_core.plugins import PluginHost
+from ralo_core.registry import Registry
+from ralo_core.testing import check_component
+
+DOCS = Path(__file__).parent.parent / "docs"
+HOOKS = [name for name in vars(hookspecs) if name.startswith("ralo_")]
+KIND_OF_HOOK = {kind.hook: kind.name for kind in KINDS.values()}
+
+
+def sections(name):
+    """Return the text below every third-level heading of a page."""
+    parts = re.split(r"^### (\w+)$", (DOCS / name).read_text(encoding="utf-8"), flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def python_blocks(text):
+    return re.findall(r"^```python\n(.*?)^```", text, flags=re.M | re.S)
+
+
+def module_of(code, name="documented"):
+    module = types.ModuleType(name)
+    exec(compile(code, name, "exec"), vars(module))  # noqa: S102 (our own documentation)
+    return module
+
+
+def test_every_hook_has_a_section_and_no_section_is_of_an_unknown_hook():
+    assert list(sections("hooks.md")) == HOOKS
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_example_of_a_hook_works(hook, capsys):
+    (code,) = python_blocks(sections("hooks.md")[hook])
+    module = module_of(code)
+    host = PluginHost()
+    host.register(module, "documented")
+    registry = Registry(host)
+    if hook not in KIND_OF_HOOK:
+        facts = {
+            "run": "r", "config": {"loss": {"use": "clip"}}, "problem_id": "p", "rewards": [0.0],
+            "version": 1, "step": 2, "metrics": {"grad_norm": 11.0, "accuracy": 0.5},
+            "directory": "d", "worker_id": "w", "role": "sampler",
+        }  # fmt: skip
+        host.notify(hook, **facts)
+        assert capsys.readouterr().out
+        return
+    kind = KIND_OF_HOOK[hook]
+    ((name, entry),) = registry.entries(kind).items()
+    assert entry.plugin.name == "documented"
+    checkable = kind not in ("evaluator", "inference_engine")
+    if isinstance(entry.item, Component) and checkable:
+        check_component(kind, name, registry=registry)
+
+
+def test_an_evaluator_judges():
+    module = module_of(python_blocks(sections("hooks.md")["ralo_register_evaluators"])[0])
+    evaluator = module.Capitals(None, BuildContext(role="sampler"))
+    (problem,) = evaluator.items()
+    answer = types.SimpleNamespace(text="It is Seoul.")
+    assert evaluator.correct(problem, answer)
+
+
+def test_the_plugin_of_the_guide_works():
+    text = (DOCS / "writing-a-plugin.md").read_text(encoding="utf-8")
+    code, test = python_blocks(text)
+    host = PluginHost().load()
+    host.register(module_of(code, "ralo_parity"), "parity", "ralo-parity")
+    registry = Registry(host)
+    checks = module_of(test)
+    checks.check_component = lambda *arguments: check_component(*arguments, registry=registry)
+    checks.test_contracts()
+    layer = Layer("recipe", registry.recipe("parity").defaults)
+    config = resolve([layer, set_layer(["problems.parity.digits=3"])], registry)
+    provider = config.build("problems", BuildContext(role="orchestrator"))
+    assert {problem.answer for _, problem in zip(range(30), provider)} == {"even", "odd"}
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
