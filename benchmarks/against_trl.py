@@ -52,7 +52,9 @@ def accuracy(directory: Path) -> float:
         do_sample=False,
         max_new_tokens=MAX_TOKENS,
     )
-    texts = tokenizer.batch_decode(output[:, encoded["input_ids"].shape[1] :], skip_special_tokens=True)
+    texts = tokenizer.batch_decode(
+        output[:, encoded["input_ids"].shape[1] :], skip_special_tokens=True
+    )
     right = sum(verify(text, problem.answer) for text, problem in zip(texts, problems, strict=True))
     return right / len(problems)
 
@@ -66,7 +68,7 @@ def render(tokenizer: object, prompt: object) -> str:
 
 def run_trl(model: Path, seconds: float, work: Path) -> Outcome:
     """Train with TRL in a process of its own, as its users do."""
-    script = Path(__file__).with_name("trl_grpo.py")
+    script = Path(__file__).parent / "contestants" / "trl_grpo.py"
     target = work / "trl"
     subprocess.run(
         [sys.executable, str(script), str(model), str(target), str(seconds), str(SNAPSHOTS)],
@@ -88,7 +90,17 @@ def run_ralo(model: Path, recipe: str, seconds: float, work: Path) -> Outcome:
     ]
     options = [part for setting in settings for part in ("--set", setting)]
     subprocess.run(
-        ["ralo", "run", "--plain", "--tiny", "--plugin", recipe, "--run-dir", str(run_dir), *options],
+        [
+            "ralo",
+            "run",
+            "--plain",
+            "--tiny",
+            "--plugin",
+            recipe,
+            "--run-dir",
+            str(run_dir),
+            *options,
+        ],
         check=True,
     )
     lines = (run_dir / "metrics.jsonl").read_text().splitlines()

@@ -8,6 +8,8 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ralo_core import BuildContext
 from ralo_core.builtin.arithmetic import (
     ArithmeticProvider,
     ArithmeticSettings,
@@ -17,8 +19,6 @@ from ralo_core.builtin.arithmetic import (
     solution,
     verify,
 )
-
-from ralo_core import BuildContext
 
 
 def provider(run_seed=0, **options):

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from ralo_core.builtin.codecs import Bfloat16Codec, Float32Codec, from_bfloat16, to_bfloat16
-from ralo_core.builtin.trackers import JsonlTracker
 
 from ralo_core import BuildContext, RaloError
+from ralo_core.builtin.codecs import Bfloat16Codec, Float32Codec, from_bfloat16, to_bfloat16
+from ralo_core.builtin.trackers import JsonlTracker
 
 CONTEXT = BuildContext(role="trainer")
 EDGES = np.array(

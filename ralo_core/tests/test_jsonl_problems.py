@@ -6,11 +6,11 @@ from operator import length_hint
 from pathlib import Path
 
 import pytest
+
+from ralo_core import BuildContext, RaloError
 from ralo_core.builtin.jsonl import JsonlProvider, JsonlSettings, JsonlSource
 from ralo_core.errors import ConfigError
 from ralo_core.structuring import structure
-
-from ralo_core import BuildContext, RaloError
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 KOREAN = "민수는 사과 3개와 배 5개를 샀다.\u2028모두 몇 개인가?"

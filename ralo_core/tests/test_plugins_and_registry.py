@@ -53,7 +53,9 @@ def registering(hook, *items):
 
 
 def test_an_installed_plugin_is_found_with_its_distribution_and_version(install):
-    install("ralo-shout", "shout", "shout_mod", GOOD.format(name="shout", module="shout_mod"), "2.5")
+    install(
+        "ralo-shout", "shout", "shout_mod", GOOD.format(name="shout", module="shout_mod"), "2.5"
+    )
     host = PluginHost().load()
     info = host.plugins["shout"]
     assert (info.state, info.distribution, info.version) == ("active", "ralo-shout", "2.5")
@@ -148,7 +150,9 @@ def test_an_unknown_name_lists_the_known_ones_and_the_nearest():
 def test_a_factory_that_cannot_be_imported_names_component_and_plugin():
     component = Component(name="lost", factory="not_there:Thing")
     registry = Registry(host_with(mine=registering("ralo_register_rewards", component)))
-    with pytest.raises(PluginError, match=r"reward 'lost' of plugin mine \(ralo-mine 0\).*not_there"):
+    with pytest.raises(
+        PluginError, match=r"reward 'lost' of plugin mine \(ralo-mine 0\).*not_there"
+    ):
         registry.build("reward", "lost", None, BuildContext(role="cli"))
 
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+
+from ralo_core import Answer, BuildContext, Problem, RaloError
 from ralo_core.builtin.rewards import (
     ArithmeticReward,
     ExactReward,
@@ -12,8 +14,6 @@ from ralo_core.builtin.rewards import (
     FunctionReward,
     FunctionSettings,
 )
-
-from ralo_core import Answer, BuildContext, Problem, RaloError
 
 CONTEXT = BuildContext(role="sampler")
 

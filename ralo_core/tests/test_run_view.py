@@ -23,8 +23,14 @@ def make_stats(**changes):
         "gradients": {"pending": 0, "applied": 3, "refused": 0}, "gradients_per_step": 1,
         "tokens": {"decoded": 1000, "trained": 900}, "rollouts": {"sampled": 80, "trained": 64},
         "workers": [worker("s", "sampler"), worker("t", "trainer")],
-        "steps": [{"step": i, "version": i, "time": i, "reward": 0.1 * i, "staleness": 1.0} for i in (1, 2, 3)],
-        "evaluations": [{"version": 0, "accuracy": 0.34, "count": 200}, {"version": 3, "accuracy": 0.6, "count": 200}],
+        "steps": [
+            {"step": i, "version": i, "time": i, "reward": 0.1 * i, "staleness": 1.0}
+            for i in (1, 2, 3)
+        ],
+        "evaluations": [
+            {"version": 0, "accuracy": 0.34, "count": 200},
+            {"version": 3, "accuracy": 0.6, "count": 200},
+        ],
         "last_error": "",
     }  # fmt: skip
     return {**stats, **changes}
@@ -58,7 +64,8 @@ def history_of(*points):
 )  # fmt: skip
 def test_who_waits_tells_the_bottleneck(ticking, sampler, trainer, expected):
     later = [worker("s", "sampler", *sampler), worker("t", "trainer", *trainer)]
-    sentence = bottleneck(history_of(make_stats(), make_stats(workers=later)))
+    half_full = {"queued": 32, "leased": 32, "trained": 64, "capacity": 64}
+    sentence = bottleneck(history_of(make_stats(), make_stats(workers=later, trees=half_full)))
     assert sentence.startswith(expected)
 
 
@@ -99,7 +106,15 @@ def test_panel_and_plain_line_name_what_the_user_looks_for(ticking):
     console.print(panel(history, 120))
     PlainView(console).show(history)
     text = console.file.getvalue()
-    for word in ("reward", "version", "staleness", "60/64", "ETA 2:30", "held-out 60.0%", "trainer"):
+    for word in (
+        "reward",
+        "version",
+        "staleness",
+        "60/64",
+        "ETA 2:30",
+        "held-out 60.0%",
+        "trainer",
+    ):
         assert word in text
 
 

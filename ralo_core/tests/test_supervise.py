@@ -41,7 +41,9 @@ def test_a_killed_child_is_restarted(tmp_path):
 
 def test_a_child_that_keeps_failing_is_given_up_with_its_code_and_log(tmp_path):
     supervisor = Supervisor(max_failures=1)
-    child = supervisor.start("a", python("import sys; print('why'); sys.exit(3)"), tmp_path / "a.log")
+    child = supervisor.start(
+        "a", python("import sys; print('why'); sys.exit(3)"), tmp_path / "a.log"
+    )
     wait_until(lambda: supervisor.poll() == [child])
     assert child.exit_code == 3
     assert child.log_tail().splitlines() == ["why", "why"]
@@ -49,7 +51,10 @@ def test_a_child_that_keeps_failing_is_given_up_with_its_code_and_log(tmp_path):
 
 def test_a_child_that_ignores_sigterm_is_killed_after_the_grace_time(tmp_path):
     supervisor = Supervisor()
-    code = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: 0); print('up'); time.sleep(60)"
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, lambda *_: 0); print('up');"
+        "time.sleep(60)"
+    )
     child = supervisor.start("a", python(code), tmp_path / "a.log")
     wait_until(lambda: "up" in child.log_tail())
     supervisor.stop(grace=0.5)

@@ -38,7 +38,8 @@ def test_messages_keep_their_own_system_message():
 
 def test_a_function_of_the_users_own_makes_the_prompt(tmp_path, monkeypatch):
     (tmp_path / "my_prompts.py").write_text(
-        "def shout(problem):\n    return problem.prompt.upper()\ndef broken(problem):\n    return 3\n"
+        "def shout(problem):\n    return problem.prompt.upper()\n"
+        "def broken(problem):\n    return 3\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -33,9 +33,7 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         _kind("problem_provider", "problem_providers", "problems", protocols.ProblemProvider),
-        _kind(
-            "sampling_algorithm", "sampling_algorithms", "sampling", protocols.SamplingAlgorithm
-        ),
+        _kind("sampling_algorithm", "sampling_algorithms", "sampling", protocols.SamplingAlgorithm),
         _kind("reward", "rewards", "reward", protocols.Reward, many=True),
         _kind(
             "advantage_estimator", "advantage_estimators", "advantage", protocols.AdvantageEstimator

@@ -28,8 +28,10 @@ class ProblemProvider(Protocol):
     def __iter__(self) -> Iterator[Problem]: ...
     def state(self) -> dict[str, Any]:
         """Return the position as JSON-able data."""
+
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a position that `state` returned."""
+
     def held_out(self, count: int) -> Sequence[Problem]:
         """Return up to `count` problems that iteration never yields, the same every time."""
 
@@ -43,8 +45,10 @@ class InferenceEngine(Protocol):
 
     async def generate(self, requests: Sequence[GenerationRequest]) -> list[Completion]:
         """Return one completion per request, in order."""
+
     async def load_weights(self, version: int, directory: Path) -> None:
         """Swap in the safetensors files of `directory` between two decoding steps."""
+
     async def close(self) -> None:
         """Stop and free everything."""
 
@@ -165,8 +169,10 @@ class OptimizerPolicy(Protocol):
 
     def build(self, named_parameters: Iterable[tuple[str, Any]]) -> Any:
         """Return a ``torch.optim.Optimizer`` over fp32 parameters."""
+
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of optimizer step `step`, counted from 1."""
+
     @property
     def max_grad_norm(self) -> float | None:
         """The bound on the global L2 norm of the aggregate, or None for no clipping."""
@@ -178,6 +184,7 @@ class GradientCodec(Protocol):
 
     def encode(self, name: str, value: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
         """Return the arrays to send; keys are suffixes, ``""`` for the main one."""
+
     def decode(self, name: str, parts: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
         """Return the flat float32 values that `encode`'s arrays stand for."""
 
@@ -188,6 +195,7 @@ class Evaluator(Protocol):
 
     def items(self) -> Sequence[Problem]:
         """Return the benchmark's problems."""
+
     def correct(self, problem: Problem, answer: Answer) -> bool:
         """Say whether `answer` solves `problem`."""
 
@@ -198,5 +206,6 @@ class Tracker(Protocol):
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record `metrics` of optimizer step `step`."""
+
     def close(self) -> None:
         """Flush and release."""

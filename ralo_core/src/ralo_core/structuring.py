@@ -49,20 +49,23 @@ def _make_converter() -> cattrs.Converter:
         converter.register_structure_hook(kind, _scalar)
     converter.register_structure_hook_func(_is_union, _union)
     converter.register_structure_hook_func(_is_plain_mapping, lambda value, _: _mapping(value))
-    converter.register_structure_hook_factory(
-        attrs.has,
-        lambda cls: make_dict_structure_fn(
-            cls,
-            converter,
-            **{
-                field.name: override(struct_hook=_checked(converter, field))
-                for field in attrs.fields(cls)
-                if field.validator
-            },
-        ),
-    )
+    converter.register_structure_hook_factory(attrs.has, _class_hook(converter))
     converter.register_unstructure_hook(Path, str)
     return converter
+
+
+def _class_hook(converter: cattrs.Converter) -> Callable[[Any], Any]:
+    """Return a factory of hooks that run the validators of a class field by field."""
+
+    def make(cls: Any) -> Any:
+        checked: dict[str, Any] = {
+            field.name: override(struct_hook=_checked(converter, field))
+            for field in attrs.fields(cls)
+            if field.validator
+        }
+        return make_dict_structure_fn(cls, converter, **checked)
+
+    return make
 
 
 def _is_union(kind: Any) -> bool:

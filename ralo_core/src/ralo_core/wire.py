@@ -34,7 +34,9 @@ _TREE_ARRAYS = {
 def pack(header: Mapping[str, Any], tensors: Tensors) -> bytes:
     """Return a safetensors body with `header` as JSON in its metadata."""
     arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    return save(arrays, {_KEY: json.dumps(header, ensure_ascii=False, allow_nan=False)})
+    text = json.dumps(header, ensure_ascii=False, allow_nan=False)
+    body: bytes = save(arrays, {_KEY: text})
+    return body
 
 
 def unpack(body: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:

@@ -60,7 +60,8 @@ class PluginGroup(click.Group):
             except RaloError as error:
                 click.echo(f"ralo: {error}", err=True)
                 sys.exit(1)
-        return root.obj
+        registry: Registry = root.obj
+        return registry
 
 
 @click.group(cls=PluginGroup, context_settings={"help_option_names": ["-h", "--help"]})

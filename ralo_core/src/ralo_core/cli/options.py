@@ -39,7 +39,7 @@ def config_options(command: F) -> F:
         click.option(
             "--tiny",
             is_flag=True,
-            help="Use the recipe's settings for the embedded tiny model; implied without run.model.",
+            help="Use the recipe's settings for the tiny model; implied without run.model.",
         ),
         click.option(
             "--set",

@@ -81,7 +81,7 @@ def settings_rows(cls: type) -> list[dict[str, Any]]:
     for field in attrs.fields(cls):
         default = field.default
         if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-            default = default.factory()  # type: ignore[union-attr]
+            default = default.factory()
         rows.append(
             {
                 "name": field.name,

@@ -68,7 +68,9 @@ class Client:
         """Return the whole state of the run as `docs/openapi.yaml` describes it."""
         return self._get("/stats")
 
-    def register(self, role: str, plugins: Sequence[Mapping[str, str]], **facts: Any) -> dict[str, Any]:
+    def register(
+        self, role: str, plugins: Sequence[Mapping[str, str]], **facts: Any
+    ) -> dict[str, Any]:
         """Announce this worker and its plugins; a plugin mismatch raises `ServerError` 409."""
         body = {"worker_id": self.worker_id, "role": role, "plugins": list(plugins), **facts}
         return self._post("/worker/register", body)
@@ -154,7 +156,9 @@ class Client:
 
     def eval_job(self) -> EvalJob | None:
         """Lease an evaluation job."""
-        answer = self.transport.request("POST", "/eval/job/claim", json={"worker_id": self.worker_id})
+        answer = self.transport.request(
+            "POST", "/eval/job/claim", json={"worker_id": self.worker_id}
+        )
         if answer.status_code == 204:
             return None
         job = answer.json()
@@ -190,5 +194,3 @@ class Client:
     def _work(self, path: str, params: Mapping[str, Any], wait: float) -> Any:
         answer = self.transport.request("GET", path, params=params, timeout=wait + 30.0)
         return None if answer.status_code == 204 else answer
-
-

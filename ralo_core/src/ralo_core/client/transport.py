@@ -20,6 +20,7 @@ from ralo_core.errors import RunOver, ServerError
 log = logging.getLogger(__name__)
 
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+_BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
 @attrs.frozen(kw_only=True)
@@ -93,7 +94,11 @@ class Transport:
                     return _checked(response)
                 reason = f"HTTP {response.status_code} {_title(response)}"
                 pause = _retry_after(response)
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+            except (
+                requests.ConnectionError,
+                requests.Timeout,
+                requests.exceptions.ChunkedEncodingError,
+            ) as error:
                 reason = _short(error)
                 self._local.session = None
             self._note_unreachable(path, reason)

@@ -33,7 +33,9 @@ class RunSettings:
 class PluginSettings:
     """``[plugins]``: which plugins must, and must not, be there."""
 
-    require: list[str] = setting([], "distributions that must be installed, e.g. 'ralo-treepo>=0.1'")
+    require: list[str] = setting(
+        [], "distributions that must be installed, e.g. 'ralo-treepo>=0.1'"
+    )
     disable: list[str] = setting([], "plugins that are not loaded although installed")
 
 
@@ -63,7 +65,9 @@ class ServerSettings:
 
     host: str = setting("127.0.0.1", "address to listen on")
     port: int = setting(59888, "port to listen on; 0: any free one", at_least(0))
-    threads: int = setting(32, "threads of the web worker; every waiting client holds one", positive)
+    threads: int = setting(
+        32, "threads of the web worker; every waiting client holds one", positive
+    )
     lease_seconds: float = setting(120.0, "a lease that is not renewed ends after this", positive)
     queued_trees: int = setting(
         64, "trees that may wait for a trainer before samplers are held back", positive
@@ -105,7 +109,9 @@ class EvaluationSettings:
     """``[evaluation]``: greedy accuracy on held-out problems, before, after and in between."""
 
     problems: int = setting(200, "held-out problems per evaluation; 0: never evaluate", at_least(0))
-    every_steps: int = setting(0, "also evaluate every so many steps; 0: first and last", at_least(0))
+    every_steps: int = setting(
+        0, "also evaluate every so many steps; 0: first and last", at_least(0)
+    )
 
 
 FIXED: dict[str, type] = {

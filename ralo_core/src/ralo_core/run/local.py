@@ -140,8 +140,12 @@ def worker_threads(config: Config, workers: int) -> list[str]:
     """Return ``--set`` options that share the CPU cores among workers that have no setting."""
     share = max(1, (os.cpu_count() or 1) // max(1, workers))
     options = []
-    for section, kind in (("sampler", SamplerSettings), ("trainer", TrainerSettings)):
-        if config.section(kind).threads == 0:
+    threads = {
+        "sampler": config.section(SamplerSettings).threads,
+        "trainer": config.section(TrainerSettings).threads,
+    }
+    for section, chosen in threads.items():
+        if chosen == 0:
             options += ["--set", f"{section}.threads={share}"]
     return options
 

@@ -21,7 +21,8 @@ def check_reward(
         f"score() must return one number per answer: {len(scores)} for {len(answers)}"
     )
     for text, value in zip(texts, scores, strict=True):
-        fine = isinstance(value, Real) and math.isfinite(value)
+        number: object = value
+        fine = isinstance(number, Real) and math.isfinite(number)
         assert fine, f"a score must be a finite number, got {value!r} for {text[:40]!r}"
     backwards = list(reward.score(problem, answers[::-1]))
     assert backwards[::-1] == scores, "a score must not depend on the order of the answers"

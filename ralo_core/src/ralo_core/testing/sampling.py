@@ -47,7 +47,7 @@ class ScriptedEngine:
             tokens.append(EOS if ends else self._random.randint(1, 999))
         return Completion(
             tokens=np.asarray(tokens, np.int32),
-            logprobs=np.asarray(tokens, np.float32) / -1000,
+            logprobs=(np.asarray(tokens) / -1000).astype(np.float32),
             finish_reason="eos" if tokens[-1] == EOS else "length",
             version=self.version,
         )

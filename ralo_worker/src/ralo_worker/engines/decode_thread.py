@@ -88,8 +88,7 @@ class DecodeThread:
         while self._take_messages():
             try:
                 self._advance()
-            # Anything at all: torch raises RuntimeError and more, and futures must not hang.
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 (whatever torch raises, nobody may hang)
                 _log.exception("decoding failed; %d jobs get the error", len(self._jobs))
                 self._fail(error)
         self._fail(RaloError("the inference engine was closed while requests were running"))
@@ -155,6 +154,5 @@ def _answer(future: Future[Any], function: Callable[[], Any]) -> None:
         return
     try:
         future.set_result(function())
-    # The caller awaits the future and gets whatever was raised.
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (the caller awaits the future and gets it)
         future.set_exception(error)

@@ -1,6 +1,6 @@
 """One training with TRL's GRPOTrainer on the demo's model and task, for `against_trl.py`.
 
-    python benchmarks/trl_grpo.py MODEL TARGET SECONDS SNAPSHOTS
+    python benchmarks/contestants/trl_grpo.py MODEL TARGET SECONDS SNAPSHOTS
 
 Saves snapshots and ``report.json`` in TARGET; the time that saving takes is not counted.
 """
@@ -39,9 +39,11 @@ class Clock(TrainerCallback):
         self.steps = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clock."""
         self.resumed = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Count the step, save when a snapshot is due, stop when the time is up."""
         self.steps += 1
         elapsed = self.counted + time.perf_counter() - self.resumed
         if self.marks and elapsed >= self.marks[0]:
