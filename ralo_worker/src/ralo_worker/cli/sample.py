@@ -32,7 +32,10 @@ async def _sample(url: str) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    member = await asyncio.to_thread(join, url, "sampler", SECTIONS, stopping)
+    try:
+        member = await asyncio.to_thread(join, url, "sampler", SECTIONS, stopping)
+    except ConnectionError:
+        return  # told to stop while it waited for a server: the client has said so
     threads = member.config.section(SamplerSettings).threads
     if threads:
         torch.set_num_threads(threads)

@@ -26,7 +26,10 @@ def train(url: str) -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    member = join(url, "trainer", SECTIONS, stopping)
+    try:
+        member = join(url, "trainer", SECTIONS, stopping)
+    except ConnectionError:
+        return  # told to stop while it waited for a server: the client has said so
     threads = member.config.section(TrainerSettings).threads
     if threads:
         torch.set_num_threads(threads)
