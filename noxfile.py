@@ -38,7 +38,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run every test."""
-    install(session, "pytest", "hypothesis", "pyyaml", "jsonschema")
+    install(session, "pytest", "hypothesis", "pyyaml", "jsonschema", "matplotlib")
     session.run("pytest", *session.posargs)
 
 

@@ -32,14 +32,16 @@ def command(*arguments):
     return [sys.executable, "-m", "ralo_core.cli.main", *arguments]
 
 
-def ralo(*arguments, timeout=240):
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=timeout)
+def ralo(*arguments, timeout=240, cwd=None):
+    done = subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=timeout, cwd=cwd
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def run_options(model, run_dir, recipe, *settings):
-    options = ["run", "--plain", "--plugin", recipe, "--run-dir", str(run_dir)]
+    options = ["run", "--plain", "--tiny", "--plugin", recipe, "--run-dir", str(run_dir)]
     for setting in (f"run.model={model}", *SETTINGS, *settings):
         options += ["--set", setting]
     return options
@@ -61,6 +63,26 @@ def test_a_run_takes_its_steps_and_leaves_a_loadable_model(recipe, model, tmp_pa
     assert "held-out greedy accuracy" in output
     assert [step["step"] for step in steps_of(run_dir)] == [1, 2, 3]
     AutoModelForCausalLM.from_pretrained(run_dir / "weights" / "v000003")
+
+
+@pytest.mark.slow
+def test_a_reward_function_of_the_users_own_reaches_the_sampler(model, tmp_path):
+    (tmp_path / "own_rewards.py").write_text(
+        "def quarter(problem, answers):\n    return [0.25 for _ in answers]\n"
+    )
+    run_dir = tmp_path / "run"
+    settings = (
+        "run.max_steps=4", "evaluation.every_steps=2", "advantage.grpo.scale=false",
+        "reward.pipeline=['function', 'format']", "reward.function.path=own_rewards:quarter",
+        "reward.format.pattern='[0-9+=;#]*'", "reward.weights.format=0.5",
+    )  # fmt: skip
+    ralo(*run_options(model, run_dir, "grpo", *settings), cwd=tmp_path)
+    for step in steps_of(run_dir):
+        assert step["reward/function"] == 0.25
+        assert step["reward"] == pytest.approx(0.25 + 0.5 * step["reward/format"])
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    evaluated = [row["version"] for row in map(json.loads, lines) if "accuracy" in row]
+    assert sorted(evaluated) == [0, 2, 4]
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ralo_core.cache import cache_dir
 from ralo_core.client import Client
 from ralo_core.data import WeightFile, WeightVersion
 from ralo_core.errors import RaloError
@@ -26,12 +27,6 @@ _TRIES = 3
 _MINIMUM_AGE_SECONDS = 60.0
 
 
-def cache_root() -> Path:
-    """Return the folder of all cached weights (``RALO_CACHE`` or ~/.cache/ralo)."""
-    base = Path(os.environ.get("RALO_CACHE") or Path.home() / ".cache" / "ralo")
-    return base / "weights"
-
-
 class WeightsCache:
     """Versions of the run that `client` works for."""
 
@@ -39,7 +34,7 @@ class WeightsCache:
         # The first version's digest tells runs of one name on different servers apart.
         digest = client.manifest(0).sha256[:12]
         self._client = client
-        self._folder = (root or cache_root()) / f"{run}-{digest}"
+        self._folder = (root or cache_dir() / "weights") / f"{run}-{digest}"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._fetched: dict[str, Path] = {}
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import attrs
 
+from ralo_core.cache import cache_dir
 from ralo_core.client import Backoff, Client
 from ralo_core.config import Config, RunSettings, SamplerSettings, ServerSettings, TrainerSettings
 from ralo_core.errors import RaloError
@@ -23,11 +24,6 @@ from ralo_core.supervise import Child, StopSignal, Supervisor, describe_exit
 RALO = (sys.executable, "-m", "ralo_core.cli.main")
 _START_SECONDS = 120.0
 _POLL_SECONDS = 0.5
-
-
-def cache_dir() -> Path:
-    """Return the folder for models and weights shared by runs (``RALO_CACHE`` or ~/.cache/ralo)."""
-    return Path(os.environ.get("RALO_CACHE") or Path.home() / ".cache" / "ralo")
 
 
 def ensure_model(config: Config, supervisor: Supervisor, stopped: StopSignal) -> Path:
