@@ -18,7 +18,7 @@ from pathlib import Path
 from ralo_core.cache import cache_dir
 from ralo_core.client import Client
 from ralo_core.data import WeightFile, WeightVersion
-from ralo_core.errors import RaloError
+from ralo_core.errors import RaloError, ServerError
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +38,25 @@ class WeightsCache:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._fetched: dict[str, Path] = {}
 
+    def newest(self, after: int, wait: float = 0.0) -> tuple[WeightVersion, Path] | None:
+        """Return the newest version and its folder if it is newer than `after`.
+
+        A version that is pruned while a slow machine still fetches it gives way to a newer one.
+        """
+        while (version := self._client.version(after, wait)) is not None:
+            try:
+                return version, self.directory(version)
+            except ServerError as error:
+                if error.status != 404:
+                    raise
+                log.info("version %d is gone already; taking a newer one", version.number)
+        return None
+
     def directory(self, version: WeightVersion) -> Path:
         """Return the folder with the files of `version`, fetching what is not there.
 
-        Raises `RaloError` if the files do not have the announced sha256 after three tries.
+        Raises `RaloError` if the files do not have the announced sha256 after three tries, and
+        `ServerError` 404 if the version was pruned.
         """
         target = self._folder / f"v{version.number:06d}-{version.sha256[:12]}"
         if not target.is_dir():
@@ -66,11 +81,15 @@ class WeightsCache:
             os.link(known, path)  # config and tokenizer are the same in every version
             return
         for _ in range(_TRIES):
-            self._client.download(number, file.name, path)
+            try:
+                self._client.download(number, file.name, path)
+            except ConnectionError as error:
+                log.warning("%s; fetching again", error)
+                continue
             if _sha256(path) == file.sha256:
                 return
             log.warning("%s of version %d arrived damaged; fetching again", file.name, number)
-        msg = f"{file.name} of version {number} has the wrong sha256 after {_TRIES} downloads"
+        msg = f"{file.name} of version {number} did not arrive whole in {_TRIES} downloads"
         raise RaloError(msg)
 
     def _prune(self, newest: Path) -> None:

@@ -5,13 +5,14 @@ versions. Blocking calls run in threads; the event loop only waits.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ralo_core import BuildContext, RaloError
+from ralo_core import BuildContext, RaloError, WeightVersion
 from ralo_core.client import EvalJob, LeasedProblem
 from ralo_core.config import GenerationSettings, PromptSettings, SamplerSettings
 from ralo_core.errors import RunOver, ServerError
@@ -67,11 +68,10 @@ class Sampler:
 
     async def _open(self) -> None:
         """Get the newest weights and build engine, algorithm and rewards."""
-        version = None
-        while version is None:
-            version = await asyncio.to_thread(self.client.version, -1, _WAIT_SECONDS)
+        while await asyncio.to_thread(self.client.version, -1, _WAIT_SECONDS) is None:
+            log.info("waiting for the first weights")
         self.cache = await asyncio.to_thread(WeightsCache, self.client, self.member.run)
-        directory = await asyncio.to_thread(self.cache.directory, version)
+        version, directory = await self._newest()
         self.rollouts = build_rollouts(self.member, directory)
         self.member.activity.version = version.number
 
@@ -117,7 +117,8 @@ class Sampler:
         self._failures += 1
         log.error("problem %s failed", leased.problem.id, exc_info=error)
         reason = f"{type(error).__name__}: {error}"
-        await asyncio.to_thread(self.client.release, [leased.lease_id], "failed", reason)
+        with contextlib.suppress(RunOver, ConnectionError):  # the feeding loop learns the same
+            await asyncio.to_thread(self.client.release, [leased.lease_id], "failed", reason)
         if self._failures >= _MAX_FAILURES and not self._broken.done():
             msg = f"{_MAX_FAILURES} problems in a row failed; the last one: {reason}"
             self._broken.set_exception(RaloError(msg))
@@ -126,13 +127,12 @@ class Sampler:
         """Swap new versions in between decoding steps."""
         while True:
             current = self.member.activity.version
-            version = await asyncio.to_thread(self.client.version, current, _WAIT_SECONDS)
-            if version is None:
+            found = await asyncio.to_thread(self.cache.newest, current, _WAIT_SECONDS)
+            if found is None:
                 continue
-            directory = await asyncio.to_thread(self.cache.directory, version)
             async with self._weights:
-                await self.rollouts.engine.load_weights(version.number, directory)
-            self.member.activity.version = version.number
+                if found[0].number > self.member.activity.version:  # an evaluation came between
+                    await self._load(*found)
 
     async def _evaluate(self) -> None:
         """Answer evaluation jobs."""
@@ -145,14 +145,14 @@ class Sampler:
                 await self._do_job(job)
 
     async def _do_job(self, job: EvalJob) -> None:
-        engine = self.rollouts.engine
-        before = engine.version
-        if before != job.version:
-            await self._load(job.version)
+        current = self.rollouts.engine.version
+        if current != job.version:
+            version = await asyncio.to_thread(self.client.manifest, job.version)
+            await self._load(version, await asyncio.to_thread(self.cache.directory, version))
         most = self.rollouts.algorithm.max_response_tokens
         correct, tokens = await evaluate(self.rollouts, job.problems, most)
-        if before != job.version:
-            await self._load(before)
+        if current > job.version:
+            await self._load(*await self._newest())
         report = {"correct": correct, "tokens": tokens}
         try:
             await asyncio.to_thread(self.client.report_eval, job.id, report)
@@ -163,10 +163,16 @@ class Sampler:
         accuracy = sum(correct) / len(correct)
         log.info("held-out accuracy of version %d: %.1f %%", job.version, 100 * accuracy)
 
-    async def _load(self, number: int) -> None:
-        version = await asyncio.to_thread(self.client.manifest, number)
-        directory = await asyncio.to_thread(self.cache.directory, version)
-        await self.rollouts.engine.load_weights(number, directory)
+    async def _newest(self) -> tuple[WeightVersion, Path]:
+        found = await asyncio.to_thread(self.cache.newest, -1)
+        if found is None:  # there is one as soon as a run has begun
+            msg = "the server has no weights"
+            raise RaloError(msg)
+        return found
+
+    async def _load(self, version: WeightVersion, directory: Path) -> None:
+        await self.rollouts.engine.load_weights(version.number, directory)
+        self.member.activity.version = version.number
 
     async def _hand_back(self) -> None:
         """Give unfinished problems back, as far as the server can still be reached."""

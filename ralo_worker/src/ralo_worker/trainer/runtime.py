@@ -61,11 +61,13 @@ class Trainer:
             self.member.stopping.set()
 
     def _open(self) -> None:
-        version = None
-        while version is None:
-            version = self.client.version(-1, _WAIT_SECONDS)
+        while self.client.version(-1, _WAIT_SECONDS) is None:
+            log.info("waiting for the first weights")
         self.cache = WeightsCache(self.client, self.member.run)
-        self.model = open_model(self.cache.directory(version))
+        found = self.cache.newest(-1)
+        assert found is not None  # there is one since the loop above
+        version, directory = found
+        self.model = open_model(directory)
         self.version = self.member.activity.version = version.number
 
     def _train(self, batch: Batch) -> None:
@@ -83,9 +85,10 @@ class Trainer:
             raise
 
     def _take_new_weights(self) -> None:
-        version = self.client.version(self.version)
-        if version is not None:
-            load_weights(self.model, self.cache.directory(version))
+        found = self.cache.newest(self.version)
+        if found is not None:
+            version, directory = found
+            load_weights(self.model, directory)
             self.version = self.member.activity.version = version.number
 
     def _gradient(self, batch: Batch) -> Gradient | None:
