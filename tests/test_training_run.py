@@ -40,6 +40,17 @@ def ralo(*arguments, timeout=240, cwd=None):
     return done.stdout
 
 
+@pytest.fixture
+def own_reward(tmp_path, monkeypatch):
+    """Settings of a reward that tells even an untrained model's answers apart."""
+    (tmp_path / "telling.py").write_text(
+        "def digits(problem, answers):\n"
+        "    return [sum(map(str.isdigit, a.text)) / a.tokens for a in answers]\n"
+    )
+    monkeypatch.chdir(tmp_path)  # a function of the user's own is found in the current directory
+    return ("reward.pipeline=['function']", "reward.function.path=telling:digits")
+
+
 def run_options(model, run_dir, recipe, *settings):
     options = ["run", "--plain", "--tiny", "--plugin", recipe, "--run-dir", str(run_dir)]
     for setting in (f"run.model={model}", *SETTINGS, *settings):
@@ -54,11 +65,11 @@ def steps_of(run_dir):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["treepo", "grpo"])
-def test_a_run_takes_its_steps_and_leaves_a_loadable_model(recipe, model, tmp_path):
+def test_a_run_takes_its_steps_and_leaves_a_loadable_model(recipe, model, tmp_path, own_reward):
     from transformers import AutoModelForCausalLM
 
     run_dir = tmp_path / "run"
-    output = ralo(*run_options(model, run_dir, recipe, "run.max_steps=3"))
+    output = ralo(*run_options(model, run_dir, recipe, "run.max_steps=3", *own_reward))
     assert "finished after 3 steps" in output
     assert "held-out greedy accuracy" in output
     assert [step["step"] for step in steps_of(run_dir)] == [1, 2, 3]
@@ -86,9 +97,11 @@ def test_a_reward_function_of_the_users_own_reaches_the_sampler(model, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_run_survives_kill_9_of_every_process_and_continues_after_ctrl_c(model, tmp_path):
+def test_a_run_survives_kill_9_of_every_process_and_continues_after_ctrl_c(
+    model, tmp_path, own_reward
+):
     run_dir = tmp_path / "run"
-    options = run_options(model, run_dir, "grpo", "run.max_steps=12")
+    options = run_options(model, run_dir, "grpo", "run.max_steps=12", *own_reward)
     with (tmp_path / "out.txt").open("w") as output:
         process = subprocess.Popen(command(*options), stdout=output, stderr=subprocess.STDOUT)
         wait_for_step(run_dir, 2)

@@ -1,0 +1,201 @@
+"""The sampler with a real engine and a scripted server: scoring, failures, evaluations."""
+
+import asyncio
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from ralo_core import PROMPT, BuildContext, Problem, RaloError, TreeBuilder
+from ralo_core.client import LeasedProblem
+from ralo_core.config import GenerationSettings, PromptSettings, SamplerSettings
+from ralo_worker.engines.settings import TransformersSettings
+from ralo_worker.engines.transformers import TransformersEngine
+from ralo_worker.membership import Activity
+from ralo_worker.model.tiny import make_tiny_model
+from ralo_worker.prompting import Prompting, load_tokenizer
+from ralo_worker.sampler.evaluation import evaluate
+from ralo_worker.sampler.rollouts import Rollouts
+from ralo_worker.sampler.runtime import Sampler
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("models") / "tiny"
+    make_tiny_model(directory, seed=0, warmup_steps=0)
+    return directory
+
+
+class Pair:
+    """Two responses of at most four tokens."""
+
+    max_response_tokens = 4
+
+    async def sample(self, problem, engine, context):
+        done = await engine.generate([context.request((), 4)] * 2)
+        tree = TreeBuilder(problem.id, context.prompt, context.temperature)
+        for item in done:
+            segment = tree.add_segment(PROMPT, item.tokens, item.logprobs, item.version)
+            tree.add_leaf(segment, item.finish_reason)
+        return tree.build()
+
+
+class Scores:
+    def __init__(self, score):
+        self.score = score
+
+
+def rollouts(model, **rewards):
+    context = BuildContext(role="sampler", model_dir=model)
+    engine = TransformersEngine(TransformersSettings(), context)
+    tokenizer = load_tokenizer(model)
+    return Rollouts(
+        engine=engine,
+        algorithm=Pair(),
+        rewards={name: Scores(score) for name, score in rewards.items()},
+        weights=dict.fromkeys(rewards, 2.0),
+        prompting=Prompting(PromptSettings(), tokenizer),
+        tokenizer=tokenizer,
+        generation=GenerationSettings(),
+        eos_token_ids=engine.eos_token_ids,
+        max_length=engine.max_length,
+        seed=0,
+    )
+
+
+PROBLEM = Problem(id="p", prompt="1+1", answer="2")
+
+
+def test_a_tree_is_scored_by_the_weighted_sum_of_its_rewards(model):
+    made = rollouts(
+        model,
+        length=lambda problem, answers: [float(answer.tokens) for answer in answers],
+        half=lambda problem, answers: [0.5] * len(answers),
+    )
+    tree = asyncio.run(made.make(PROBLEM, "lease"))
+    asyncio.run(made.engine.close())
+    lengths = [len(tree.leaf_tokens(leaf)) for leaf in range(2)]
+    assert tree.lease_id == "lease"
+    assert tree.reward_parts["length"].tolist() == lengths
+    assert tree.rewards.tolist() == [2.0 * length + 1.0 for length in lengths]
+
+
+@pytest.mark.parametrize("score", [[1.0], [1.0, float("nan")], [1.0, 2.0, 3.0]])
+def test_a_reward_that_gives_something_else_is_named(model, score):
+    made = rollouts(model, odd=lambda problem, answers: score)
+    with pytest.raises(RaloError, match="reward 'odd' must give one finite number"):
+        asyncio.run(made.make(PROBLEM, "lease"))
+    asyncio.run(made.engine.close())
+
+
+def test_a_prompt_longer_than_the_model_is_named(model):
+    made = rollouts(model)
+    long = Problem(id="long", prompt="1" * 600, answer="2")
+    with pytest.raises(RaloError, match="problem 'long': its prompt of 601 tokens"):
+        made.context(long)
+    asyncio.run(made.engine.close())
+
+
+def test_an_evaluation_is_greedy_and_judged_by_the_first_reward(model):
+    seen = []
+
+    def first(problem, answers):
+        seen.append((problem.id, answers[0].text))
+        return [float(problem.id == "p1")]
+
+    made = rollouts(model, first=first, second=lambda problem, answers: [1.0])
+    problems = [Problem(id=f"p{n}", prompt=f"{n}+1", answer="x") for n in range(3)]
+
+    async def twice():
+        outcomes = [await evaluate(made, problems, 4) for _ in range(2)]
+        await made.engine.close()
+        return outcomes
+
+    one, two = asyncio.run(twice())
+    assert one == two
+    assert one[0] == [False, True, False]
+    assert seen[:3] == seen[3:]
+
+
+class FakeClient:
+    """Hands out endless problems and remembers what comes back."""
+
+    def __init__(self):
+        self.trees, self.released, self.count = [], [], 0
+
+    def problems(self, count, wait):
+        self.count += 1
+        return [LeasedProblem(PROBLEM, f"lease-{self.count}", 0.0)]
+
+    def upload_tree(self, tree):
+        self.trees.append(tree)
+
+    def release(self, leases, outcome, reason=""):
+        self.released.append((outcome, reason))
+
+    def version(self, after, wait):
+        threading.Event().wait(0.05)
+
+    def eval_job(self):
+        return None
+
+
+def sampler_with(made, client):
+    settings = SamplerSettings(problems_in_flight=2)
+    member = SimpleNamespace(
+        client=client,
+        config=SimpleNamespace(section=lambda kind: settings),
+        activity=Activity(),
+        stopping=threading.Event(),
+        start_heartbeat=lambda: None,
+    )
+    sampler = Sampler(member)
+
+    async def opened():
+        sampler.rollouts = made
+        sampler.cache = SimpleNamespace(newest=client.version)
+
+    sampler._open = opened
+    return sampler
+
+
+def test_five_failures_in_a_row_end_the_sampler_with_the_reason(model):
+    def broken(problem, answers):
+        raise ValueError("my reward is broken")
+
+    client = FakeClient()
+    made = rollouts(model, broken=broken)
+
+    async def scenario():
+        await sampler_with(made, client).run()
+
+    with pytest.raises(RaloError, match="5 problems in a row failed.*my reward is broken"):
+        asyncio.run(scenario())
+    outcome, reason = client.released[0]
+    assert outcome == "failed"
+    assert reason == "ValueError: my reward is broken"
+
+
+def test_a_stopped_sampler_hands_its_problems_back(model):
+    client = FakeClient()
+    made = rollouts(model, fine=lambda problem, answers: np.ones(len(answers)))
+
+    async def scenario():
+        sampler = sampler_with(made, client)
+
+        async def stop_soon():
+            while len(client.trees) < 3:
+                await asyncio.sleep(0.01)
+            sampler.stop()
+
+        await asyncio.gather(sampler.run(), stop_soon())
+        return sampler
+
+    sampler = asyncio.run(scenario())
+    assert len(client.trees) >= 3
+    assert sampler.member.activity.tokens >= 3 * 2
+    assert all(outcome == "returned" for outcome, _ in client.released)
