@@ -12,25 +12,31 @@ import pytest
 import requests
 
 from ralo_core.errors import RaloError
-from ralo_server.cli.serve import check_port
+from ralo_server.cli.serve import listen
 
 
 @pytest.fixture
-def web(make_run):
+def listener():
+    with listen("127.0.0.1", 0) as made:
+        yield made
+
+
+@pytest.fixture
+def web(make_run, listener):
     """A web process of a fresh run; yields (url, directory, process)."""
-    directory = make_run("server.port=0", "trainer.batch_trees=2")
-    process = start(directory)
+    directory = make_run("trainer.batch_trees=2")
+    process = start(directory, listener)
     yield directory.url_file.read_text().strip(), directory, process
     process.terminate()
     process.wait(20)
 
 
-def start(directory):
+def start(directory, listener):
     directory.url_file.unlink(missing_ok=True)
+    number = listener.fileno()
+    command = [sys.executable, "-m", "ralo_server.web", str(directory.root), str(number)]
     with (directory.logs / "web.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ralo_server.web", str(directory.root)], stdout=log, stderr=log
-        )
+        process = subprocess.Popen(command, stdout=log, stderr=log, pass_fds=[number])
     wait_for(lambda: directory.url_file.exists() and answers(directory), directory)
     return process
 
@@ -96,7 +102,7 @@ def test_a_waiting_request_ends_when_the_server_is_told_to_stop(web):
     assert time.monotonic() - started < 12
 
 
-def test_leases_survive_kill_9_of_the_web_process(web):
+def test_leases_and_port_survive_kill_9_of_the_web_process(web, listener):
     url, directory, process = web
     headers = {"X-Ralo-Worker": "w1"}
     first = requests.get(f"{url}/problem/get?count=3", headers=headers, timeout=10).json()
@@ -106,9 +112,9 @@ def test_leases_survive_kill_9_of_the_web_process(web):
     for pid in (process.pid, *map(int, children.stdout.split())):
         os.kill(pid, signal.SIGKILL)
     process.wait(10)
-    again = start(directory)
+    again = start(directory, listener)
     try:
-        url = directory.url_file.read_text().strip()
+        assert directory.url_file.read_text().strip() == url
         second = requests.get(f"{url}/problem/get?count=3", headers=headers, timeout=10).json()
         ids = [item["problem"]["id"] for item in first["problems"] + second["problems"]]
         assert len(set(ids)) == 6
@@ -123,8 +129,8 @@ def test_a_port_in_use_is_named_with_the_way_out():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(RaloError, match=f"127.0.0.1:{port}.*--set server.port=N"):
-            check_port("127.0.0.1", port)
-    check_port("127.0.0.1", port)
+            listen("127.0.0.1", port)
+    listen("127.0.0.1", port).close()
 
 
 def test_the_web_process_never_imports_torch(make_run):

@@ -32,6 +32,7 @@ class Child:
     log_path: Path
     restart: bool
     environment: Mapping[str, str]
+    pass_fds: Sequence[int] = ()
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     failures: int = 0
@@ -69,8 +70,9 @@ class Supervisor:
         *,
         restart: bool = True,
         environment: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> Child:
-        """Start a child whose output is appended to `log_path`."""
+        """Start a child whose output is appended to `log_path`; it inherits `pass_fds`."""
         log_path.parent.mkdir(parents=True, exist_ok=True)
         child = Child(
             name=name,
@@ -78,6 +80,7 @@ class Supervisor:
             log_path=log_path,
             restart=restart,
             environment={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
+            pass_fds=pass_fds,
         )
         self.children[name] = child
         self._spawn(child)
@@ -114,6 +117,7 @@ class Supervisor:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=dict(child.environment),
+                pass_fds=child.pass_fds,
                 # Ctrl-C in the terminal must reach the supervisor alone, which stops in order.
                 process_group=0,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,

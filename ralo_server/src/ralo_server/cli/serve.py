@@ -20,6 +20,8 @@ from ralo_core.supervise import Child, StopSignal, Supervisor, describe_exit
 from ralo_server.preparation import lock, prepare
 from ralo_server.rundir import RunDirectory
 
+_BACKLOG = 512
+
 
 @click.command()
 @config_options
@@ -41,40 +43,51 @@ def serve(
     name = f"{recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
     directory = RunDirectory((run_dir or Path("runs") / name).resolve())
     server = config.section(ServerSettings)
-    check_port(server.host, server.port)
     supervisor, stopped = Supervisor(), StopSignal()
-    with lock(directory):
+    with listen(server.host, server.port) as listener, lock(directory):
         prepare(directory, config, recipe)
         directory.url_file.unlink(missing_ok=True)
         try:
-            _start(supervisor, directory, config)
+            _start(supervisor, directory, config, listener)
             _watch(supervisor, stopped, directory)
         finally:
             supervisor.stop()
 
 
-def check_port(host: str, port: int) -> None:
-    """Raise `RaloError` if nothing can listen at host and port."""
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at host and port; raises `RaloError` if none can.
+
+    The supervisor owns it: when a web process dies, the next one serves at the same port, and
+    who connects in between waits instead of being refused.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            msg = (
-                f"cannot listen on {host}:{port}: {error}; stop what uses the port, or choose "
-                "another with --set server.port=N (0: any free one)"
-            )
-            raise RaloError(msg) from error
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        msg = (
+            f"cannot listen on {host}:{port}: {error}; stop what uses the port, or choose "
+            "another with --set server.port=N (0: any free one)"
+        )
+        raise RaloError(msg) from error
 
 
-def _start(supervisor: Supervisor, directory: RunDirectory, config: Config) -> None:
-    threads = str(config.section(LearnerSettings).threads)
-    for name in ("web", "learner"):
-        argv = [sys.executable, "-m", f"ralo_server.{name}", str(directory.root)]
-        environment = {"OMP_NUM_THREADS": threads} if name == "learner" else {}
-        log_path = directory.logs / f"{name}.log"
-        supervisor.start(name, argv, log_path, environment=environment)
+def _start(
+    supervisor: Supervisor, directory: RunDirectory, config: Config, listener: socket.socket
+) -> None:
+    python = [sys.executable, "-m"]
+    socket_number = listener.fileno()
+    supervisor.start(
+        "web",
+        [*python, "ralo_server.web", str(directory.root), str(socket_number)],
+        directory.logs / "web.log",
+        pass_fds=[socket_number],
+    )
+    supervisor.start(
+        "learner",
+        [*python, "ralo_server.learner", str(directory.root)],
+        directory.logs / "learner.log",
+        environment={"OMP_NUM_THREADS": str(config.section(LearnerSettings).threads)},
+    )
 
 
 def _watch(supervisor: Supervisor, stopped: StopSignal, directory: RunDirectory) -> None:

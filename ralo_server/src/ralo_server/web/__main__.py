@@ -1,4 +1,4 @@
-"""``python -m ralo_server.web RUN_DIR``: gunicorn with the settings that the protocol needs.
+"""``python -m ralo_server.web RUN_DIR FD``: gunicorn on the listening socket with number FD.
 
 Neighbours: ``ralo serve`` starts it; `web.app` is what it serves. gunicorn's own logging,
 worker management and graceful stop are used as they are.
@@ -25,10 +25,11 @@ _GRACE_SECONDS = 10
 
 
 class WebServer(BaseApplication):  # type: ignore[misc]
-    """gunicorn around the falcon app of one run directory."""
+    """gunicorn around the falcon app of one run directory, on an inherited listening socket."""
 
-    def __init__(self, directory: RunDirectory) -> None:
+    def __init__(self, directory: RunDirectory, socket_number: int) -> None:
         self.directory = directory
+        self.socket_number = socket_number
         self.waiting = Waiting()
         config, _ = directory.load_config(())
         self.settings = config.section(ServerSettings)
@@ -37,7 +38,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         """Give gunicorn its settings."""
         options = {
-            "bind": f"{self.settings.host}:{self.settings.port}",
+            "bind": f"fd://{self.socket_number}",
             "workers": 1,
             "worker_class": "gthread",
             "threads": self.settings.threads,
@@ -80,4 +81,4 @@ if __name__ == "__main__":
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
-    WebServer(RunDirectory(Path(sys.argv[1]))).run()
+    WebServer(RunDirectory(Path(sys.argv[1])), int(sys.argv[2])).run()
