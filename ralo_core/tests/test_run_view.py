@@ -20,6 +20,7 @@ def make_stats(**changes):
         "limits": {"max_steps": 0, "max_minutes": 3.0},
         "problems": {"issued": 9, "waiting": 0, "leased": 4, "done": 5, "failed": 0, "total": None},
         "trees": {"queued": 60, "leased": 32, "trained": 96, "capacity": 64},
+        "batches": {"leased": 1, "empty": 0},
         "gradients": {"pending": 0, "applied": 3, "refused": 0}, "gradients_per_step": 1,
         "tokens": {"decoded": 1000, "trained": 900}, "rollouts": {"sampled": 80, "trained": 64},
         "workers": [worker("s", "sampler"), worker("t", "trainer")],
@@ -77,6 +78,13 @@ def test_waiting_gradients_make_the_learner_the_bottleneck(ticking):
 def test_before_the_first_step_the_missing_worker_is_named(ticking):
     history = history_of(make_stats(step=0, workers=[worker("s", "sampler")]))
     assert bottleneck(history) == "starting: waiting for a trainer"
+
+
+def test_batches_without_a_gradient_are_said_to_carry_no_signal(ticking):
+    for step in (0, 7):
+        stats = make_stats(step=step, batches={"leased": 0, "empty": 3})
+        assert bottleneck(history_of(stats)).startswith("no signal: the last 3 batches gave no")
+    assert "no signal" not in bottleneck(history_of(make_stats()))
 
 
 def test_rates_are_differences_over_time(ticking):

@@ -8,11 +8,18 @@ from ralo_core.run.stats import History
 
 _WAITING = 0.3
 _FULL = 0.9
+_SILENT_BATCHES = 3
 
 
 def bottleneck(history: History) -> str:
     """Return the sentence for the current state of the run."""
     stats = history.latest
+    if stats and stats["batches"]["empty"] >= _SILENT_BATCHES:
+        return (
+            f"no signal: the last {stats['batches']['empty']} batches gave no gradient, for all "
+            "rollouts of a problem had the same reward; check the reward, or take problems that "
+            "are solved now and then"
+        )
     if not stats or stats["step"] == 0:
         return _starting(history)
     if stats["state"] != "running":

@@ -60,6 +60,10 @@ def _queues(store: Store) -> dict[str, Any]:
             "trained": total(database, "trees_trained"),
             "capacity": store.problems.capacity,
         },
+        "batches": {
+            "leased": _by_state(database, "batches").get("leased", 0),
+            "empty": len(store.steps.empty_batches()),
+        },
         "gradients": {
             **_picked(gradients, "pending", "applied"),
             "refused": total(database, "gradients_refused"),
