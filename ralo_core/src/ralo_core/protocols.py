@@ -185,8 +185,17 @@ class GradientCodec(Protocol):
     def encode(self, name: str, value: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
         """Return the arrays to send; keys are suffixes, ``""`` for the main one."""
 
-    def decode(self, name: str, parts: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-        """Return the flat float32 values that `encode`'s arrays stand for."""
+    def size(self, parts: Mapping[str, npt.NDArray[Any]]) -> int:
+        """Return how many values `encode`'s arrays stand for."""
+
+    def decode(
+        self, name: str, parts: Mapping[str, npt.NDArray[Any]], start: int, stop: int
+    ) -> npt.NDArray[np.float32]:
+        """Return the flat float32 values ``start:stop`` that `encode`'s arrays stand for.
+
+        The arrays are flat views of a mapped file: touch only what the slice needs. `start` is a
+        multiple of 2**20. Raises `ValueError` for arrays that do not hold the slice.
+        """
 
 
 @runtime_checkable

@@ -1,7 +1,8 @@
 """Gradient codecs without dependencies: `none` sends float32, `bf16` half of its bytes.
 
-Neighbours: the trainer encodes, the learner decodes, tensor by tensor. numpy has no bfloat16,
-so its bits travel as uint16: the upper half of a float32, rounded to nearest, ties to even.
+Neighbours: the trainer encodes whole tensors, the learner decodes slices of them. numpy has no
+bfloat16, so its bits travel as uint16: the upper half of a float32, rounded to nearest, ties
+to even.
 """
 
 from collections.abc import Mapping
@@ -26,9 +27,15 @@ class Float32Codec:
         """Return float32[n] under ``""``."""
         return {"": np.ascontiguousarray(value, np.float32).ravel()}
 
-    def decode(self, name: str, parts: Mapping[str, npt.NDArray[Any]]) -> Float32:
-        """Return float32[n]."""
-        return np.asarray(parts[""], np.float32).ravel()
+    def size(self, parts: Mapping[str, npt.NDArray[Any]]) -> int:
+        """Return n."""
+        return int(parts[""].size)
+
+    def decode(
+        self, name: str, parts: Mapping[str, npt.NDArray[Any]], start: int, stop: int
+    ) -> Float32:
+        """Return float32[stop - start]."""
+        return np.asarray(parts[""][start:stop], np.float32)
 
 
 class Bfloat16Codec:
@@ -41,9 +48,15 @@ class Bfloat16Codec:
         """Return the bfloat16 bits, uint16[n], under ``""``."""
         return {"": to_bfloat16(value)}
 
-    def decode(self, name: str, parts: Mapping[str, npt.NDArray[Any]]) -> Float32:
-        """Return float32[n]."""
-        return from_bfloat16(parts[""])
+    def size(self, parts: Mapping[str, npt.NDArray[Any]]) -> int:
+        """Return n."""
+        return int(parts[""].size)
+
+    def decode(
+        self, name: str, parts: Mapping[str, npt.NDArray[Any]], start: int, stop: int
+    ) -> Float32:
+        """Return float32[stop - start]."""
+        return from_bfloat16(parts[""][start:stop])
 
 
 def to_bfloat16(value: Float32) -> npt.NDArray[np.uint16]:

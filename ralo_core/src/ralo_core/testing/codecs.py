@@ -1,10 +1,12 @@
 """The contract of gradient codecs: what is decoded is what was encoded, up to a small error."""
 
 import numpy as np
+import numpy.typing as npt
 
 from ralo_core.protocols import GradientCodec
 
 _TOLERANCE = 0.02
+_SLICE = 1 << 20
 
 
 def check_gradient_codec(codec: GradientCodec, tolerance: float = _TOLERANCE) -> None:
@@ -18,10 +20,22 @@ def check_gradient_codec(codec: GradientCodec, tolerance: float = _TOLERANCE) ->
             for suffix, part in parts.items():
                 assert isinstance(suffix, str), "the keys of encode() must be name suffixes"
                 assert isinstance(part, np.ndarray), "encode() must return numpy arrays"
-            back = codec.decode("w", parts)
+            assert codec.size(parts) == size, "size() must give the number of encoded values"
+            back = codec.decode("w", parts, 0, size)
             assert back.dtype == np.float32, f"decode() must return float32, got {back.dtype}"
             assert back.shape == (size,), f"decode() must return {size} values, got {back.shape}"
             error = np.linalg.norm(back - value) / np.linalg.norm(value)
             assert error <= tolerance, f"relative error {error:.3g} of {size} values: too much"
-    zeros = codec.decode("w", codec.encode("w", np.zeros(5, np.float32)))
+    zeros = codec.decode("w", codec.encode("w", np.zeros(5, np.float32)), 0, 5)
     assert not zeros.any(), "a zero gradient must stay zero"
+    _check_slices(codec, rng.normal(size=_SLICE + 10).astype(np.float32))
+
+
+def _check_slices(codec: GradientCodec, value: npt.NDArray[np.float32]) -> None:
+    parts = codec.encode("w", value)
+    whole = codec.decode("w", parts, 0, value.size)
+    pieces = [
+        codec.decode("w", parts, 0, _SLICE),
+        codec.decode("w", parts, _SLICE, value.size),
+    ]
+    assert np.array_equal(whole, np.concatenate(pieces)), "slices must be parts of the whole"

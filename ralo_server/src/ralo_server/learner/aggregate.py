@@ -1,9 +1,10 @@
-"""The weighted sum of gradient files, decoded tensor by tensor.
+"""The weighted sum of gradient files, decoded slice by slice.
 
 Neighbours: `loop` takes the coefficients from the aggregation policy; files were checked at
 the door by `gradient_checks`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ralo_core.protocols import GradientCodec
-from ralo_server.gradient_checks import decoded
+from ralo_server.gradient_file import GradientFile, slices
 
 
 def weighted_sum(
@@ -23,7 +24,10 @@ def weighted_sum(
     for path, coefficient in terms:
         if coefficient == 0:
             continue
-        for name, values in decoded(path, known, codec):
-            term = torch.from_numpy(values.copy()).view(known[name])
-            total[name].add_(term, alpha=coefficient)
+        file = GradientFile(path, known, codec)
+        for name, shape in known.items():
+            flat = total[name].view(-1)
+            for start, stop in slices(math.prod(shape)):
+                term = torch.from_numpy(file.values(name, start, stop).copy())
+                flat[start:stop].add_(term, alpha=coefficient)
     return total
