@@ -30,7 +30,11 @@ def demo(session: nox.Session) -> None:
     """Train the embedded model with TreePO for three minutes and plot the reward."""
     install(session, "matplotlib", editable=False)
     run_dir = f"runs/demo-{time.strftime('%Y%m%d-%H%M%S')}"
-    options = session.posargs or ["--plugin", "treepo", "--set", "run.max_minutes=3"]
+    options = session.posargs or [
+        *("--plugin", "treepo"),
+        *("--set", "run.max_minutes=3"),
+        *("--set", "evaluation.every_steps=25"),
+    ]
     session.run("ralo", "run", "--run-dir", run_dir, *options)
     session.run("ralo", "plot", run_dir, "-o", f"{run_dir}/reward.png")
 
