@@ -65,14 +65,18 @@ class PluginHost:
         return self
 
     def register(self, plugin: Any, name: str, distribution: str = "(local)") -> PluginInfo:
-        """Register a module or object that no entry point names, as tests do."""
+        """Register a module or object that no entry point names, as tests do.
+
+        Raises `PluginError` if it is no plugin.
+        """
         info = PluginInfo(name=name, distribution=distribution, version="0", value=repr(plugin))
         self.plugins[name] = info
         try:
             self._activate(plugin, info)
-        except Exception:
+        except PluginError as error:
             del self.plugins[name]
-            raise
+            msg = f"plugin {info}: {error}"
+            raise PluginError(msg) from error
         return info
 
     def active(self) -> list[PluginInfo]:
@@ -112,28 +116,14 @@ class PluginHost:
             info.load_seconds = time.perf_counter() - started
 
     def _activate(self, plugin: Any, info: PluginInfo) -> None:
-        self._check_hook_names(plugin, info)
+        _check_hook_names(plugin)
         try:
             self.manager.register(plugin, info.name)
         except pluggy.PluginValidationError as error:
             if self.manager.has_plugin(info.name):
                 self.manager.unregister(name=info.name)
-            msg = f"plugin {info}: {error}"
-            raise PluginError(msg) from error
+            raise PluginError(str(error)) from error
         info.state = "active"
-
-    def _check_hook_names(self, plugin: Any, info: PluginInfo) -> None:
-        known = [name for name in vars(hookspecs) if name.startswith("ralo_")]
-        for name in dir(plugin):
-            if not name.startswith("ralo_") or not callable(getattr(plugin, name)):
-                continue
-            options = getattr(getattr(plugin, name), f"{hookspecs.PROJECT}_impl", None)
-            if options is None:
-                msg = f"plugin {info}: {name}() lacks the @hookimpl decorator"
-                raise PluginError(msg)
-            if name not in known and not options.get("optionalhook"):
-                msg = f"plugin {info}: there is no hook {name}{nearest(name, known)}"
-                raise PluginError(msg)
 
 
 def discover() -> list[tuple[EntryPoint, PluginInfo]]:
@@ -158,3 +148,18 @@ def discover() -> list[tuple[EntryPoint, PluginInfo]]:
             raise PluginError(msg)
         found[entry.name] = (entry, info)
     return list(found.values())
+
+
+def _check_hook_names(plugin: Any) -> None:
+    """Raise `PluginError` for a hook that pluggy would pass over without a word."""
+    known = [name for name in vars(hookspecs) if name.startswith("ralo_")]
+    for name in dir(plugin):
+        if not name.startswith("ralo_") or not callable(getattr(plugin, name)):
+            continue
+        options = getattr(getattr(plugin, name), f"{hookspecs.PROJECT}_impl", None)
+        if options is None:
+            msg = f"{name}() lacks the @hookimpl decorator"
+            raise PluginError(msg)
+        if name not in known and not options.get("optionalhook"):
+            msg = f"there is no hook {name}{nearest(name, known)}"
+            raise PluginError(msg)

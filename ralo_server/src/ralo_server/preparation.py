@@ -6,6 +6,7 @@ user can mend (model, data, options) is said at once and on the terminal.
 
 import fcntl
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ from ralo_server.model_files import check_model, copy_model_files
 from ralo_server.needed_plugins import needed_plugins
 from ralo_server.rundir import RunDirectory
 from ralo_server.store.database import Database
-from ralo_server.store.facts import get_fact, put_fact
+from ralo_server.store.facts import put_fact
 
 
 def lock(directory: RunDirectory) -> IO[str]:
@@ -53,6 +54,8 @@ def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
     """
     _check_sizes(config)
     _check_same_model(directory, config)
+    new = not directory.config_file.exists()
+    facts = _checked_facts(config) if new else {}
     for folder in (
         directory.samples,
         directory.gradients,
@@ -61,11 +64,10 @@ def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
         directory.logs,
     ):
         folder.mkdir(parents=True, exist_ok=True)
-    if not directory.model.is_dir():
-        model = Path(config.section(RunSettings).model)
-        check_model(model)
-        copy_model_files(model, directory.model)
-    _prepare_state(directory, config, recipe)
+    if new:
+        shutil.rmtree(directory.model, ignore_errors=True)  # of a start that broke off
+        copy_model_files(Path(config.section(RunSettings).model), directory.model)
+        _prepare_state(directory, config, recipe, facts)
     model_path = str(Path(config.section(RunSettings).model).resolve())
     settings = {
         "config": {**config.data, "run": {**config.data["run"], "model": model_path}},
@@ -109,11 +111,10 @@ def _check_same_model(directory: RunDirectory, config: Config) -> None:
             raise RaloError(msg)
 
 
-def _prepare_state(directory: RunDirectory, config: Config, recipe: str) -> None:
+def _prepare_state(
+    directory: RunDirectory, config: Config, recipe: str, facts: Mapping[str, Any]
+) -> None:
     database = Database(directory.state)
-    if get_fact(database, "started"):
-        return
-    facts = _problem_facts(config)
     with database.write() as connection:
         put_fact(connection, "run", config.section(RunSettings).name or directory.root.name)
         put_fact(connection, "recipe", recipe)
@@ -122,8 +123,12 @@ def _prepare_state(directory: RunDirectory, config: Config, recipe: str) -> None
         put_fact(connection, "started", time.time())
 
 
-def _problem_facts(config: Config) -> Mapping[str, Any]:
-    """Return the held-out problems and, for a finite provider, the number of problems."""
+def _checked_facts(config: Config) -> Mapping[str, Any]:
+    """Return the held-out problems and, for a finite provider, the number of problems.
+
+    Raises `RaloError` for a model or data set that cannot work, before anything is written.
+    """
+    check_model(Path(config.section(RunSettings).model))
     provider = make_provider(config)
     held_out = provider.held_out(config.section(EvaluationSettings).problems)
     try:
