@@ -12,6 +12,7 @@ from ralo_core.testing import (
     check_advantage_estimator,
     check_aggregation_policy,
     check_gradient_codec,
+    check_optimizer_policy,
     check_problem_provider,
     check_reward,
     check_sampling_algorithm,
@@ -170,13 +171,72 @@ def test_a_codec_that_loses_too_much():
         check_gradient_codec(Coarse(None, None))
 
 
-def test_an_aggregation_that_turns_a_gradient_round():
-    class Policy:
-        def coefficients(self, gradients, current_version):
-            return [gradient.base_version - current_version for gradient in gradients]
+class Aggregating:
+    def __init__(self, weigh=None, combine=None):
+        self.weigh = weigh or (lambda gradients, current: [1.0 for _ in gradients])
+        self.combine = combine or (lambda values, weights: values.mean(axis=0))
 
-    with pytest.raises(AssertionError, match="turn a gradient round"):
-        check_aggregation_policy(Policy())
+
+@pytest.mark.parametrize(
+    ("faults", "message"),
+    [
+        ({"weigh": lambda gradients, current: [1.0]}, "one weight per gradient"),
+        ({"weigh": lambda gradients, current: [-1.0 for _ in gradients]}, "turn a gradient round"),
+        ({"weigh": lambda gradients, current: [float("nan") for _ in gradients]}, "be finite"),
+        ({"combine": lambda values, weights: values.mean(axis=0, dtype="f8")}, "return float32"),
+        ({"combine": lambda values, weights: values.mean(axis=1)}, "value per column"),
+        ({"combine": lambda values, weights: values[0] / values.max()}, "column by itself"),
+        ({"combine": lambda values, weights: values.sum(axis=0)}, "must be that gradient"),
+    ],
+)
+def test_an_aggregation_that_breaks_a_promise(faults, message):
+    check_aggregation_policy(Aggregating())
+    with pytest.raises(AssertionError, match=message):
+        check_aggregation_policy(Aggregating(**faults))
+
+
+class Optimizing:
+    """Gradient descent; `factor` says what the whole gradient does to each of its values."""
+
+    max_grad_norm = None
+
+    def __init__(self, factor=lambda gradient: 1.0, rate=0.1, state=None):
+        self.factor, self.rate, self.state = factor, rate, state
+
+    def build(self, named_parameters):
+        torch = pytest.importorskip("torch")
+        factor, state = self.factor, self.state
+
+        class Descent(torch.optim.Optimizer):
+            @torch.no_grad()
+            def step(self, closure=None):
+                for group in self.param_groups:
+                    for parameter in group["params"]:
+                        update = parameter.grad * factor(parameter.grad)
+                        parameter.add_(update, alpha=-group["lr"])
+                        if state is not None:
+                            self.state[parameter]["kept"] = torch.zeros(state)
+
+        return Descent([parameter for _, parameter in named_parameters], {"lr": 0.1})
+
+    def learning_rate(self, step):
+        return self.rate
+
+
+@pytest.mark.parametrize(
+    ("faults", "message"),
+    [
+        ({"factor": lambda gradient: 1.0 / float(gradient.norm())}, "must be elementwise"),
+        ({"factor": lambda gradient: -1.0}, "against the gradient"),
+        ({"rate": float("inf")}, "must be finite"),
+        ({"rate": -1.0}, "must not be negative"),
+        ({"state": 3}, "state 'kept' must have the parameter's size"),
+    ],
+)
+def test_an_optimizer_that_breaks_a_promise(faults, message):
+    check_optimizer_policy(Optimizing())
+    with pytest.raises(AssertionError, match=message):
+        check_optimizer_policy(Optimizing(**faults))
 
 
 def test_random_trees_are_valid_and_the_same_for_a_seed():

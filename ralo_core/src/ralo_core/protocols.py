@@ -155,20 +155,43 @@ class GradientFacts:
 
 @runtime_checkable
 class AggregationPolicy(Protocol):
-    """Says how the gradients of one step combine. Runs in the learner."""
+    """Says how the gradients of one step combine. Runs in the learner.
 
-    def coefficients(
-        self, gradients: Sequence[GradientFacts], current_version: int
-    ) -> Sequence[float]:
-        """Return one factor per gradient; the step uses their weighted sum. 0 leaves one out."""
+    `weigh` is asked once per step, `combine` once per slice of every parameter: never for more
+    values than one slice has, so that memory does not grow with the model.
+    """
+
+    def weigh(self, gradients: Sequence[GradientFacts], current_version: int) -> Sequence[float]:
+        """Return one finite weight >= 0 per gradient; 0 leaves it out of the step, unread.
+
+        If all are 0 no step is taken: the gradients are consumed and counted as left out.
+        """
+
+    def combine(
+        self, values: npt.NDArray[np.float32], weights: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float32]:
+        """Return float32[n] from `values` float32[K, n] of the K gradients with `weights` > 0.
+
+        Every column by itself, whatever its neighbours are, and `values` stay as they are: they
+        may be a read-only view of a file.
+        """
 
 
 @runtime_checkable
 class OptimizerPolicy(Protocol):
-    """Makes the optimizer and steers it. Runs in the learner."""
+    """Makes the optimizer and steers it. Runs in the learner.
+
+    The optimizer must be elementwise: what it does to a value may depend on that value, its
+    gradient, its state and the learning rate, not on other values of the tensor. The learner
+    steps slice by slice, one ``step()`` each, so nothing may be counted per group or optimizer.
+    """
 
     def build(self, named_parameters: Iterable[tuple[str, Any]]) -> Any:
-        """Return a ``torch.optim.Optimizer`` over fp32 parameters."""
+        """Return a ``torch.optim.Optimizer`` over fp32 parameters.
+
+        Names and shapes are those of the model, so groups can be made of them; the values are
+        not there yet. State is tensors of the parameter's size, or scalars, made in the first step.
+        """
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of optimizer step `step`, counted from 1."""
@@ -194,7 +217,7 @@ class GradientCodec(Protocol):
         """Return the flat float32 values ``start:stop`` that `encode`'s arrays stand for.
 
         The arrays are flat views of a mapped file: touch only what the slice needs. `start` is a
-        multiple of 2**20. Raises `ValueError` for arrays that do not hold the slice.
+        multiple of 2**16. Raises `ValueError` for arrays that do not hold the slice.
         """
 
 

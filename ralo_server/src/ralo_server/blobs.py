@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _BLOCK = 1 << 20
-_UNFINISHED = ".part"
+UNFINISHED = ".part"
+"""Ending of the name of what is not whole yet."""
 
 
 def write_blob(path: Path, data: bytes) -> None:
     """Write `data` to `path`, durably and all at once."""
-    partial = path.with_name(f"{path.name}{_UNFINISHED}")
+    partial = path.with_name(f"{path.name}{UNFINISHED}")
     with partial.open("wb") as file:
         file.write(data)
         file.flush()
@@ -26,13 +27,19 @@ def write_blob(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def new_directory(path: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes `path`, synced, when the block ends without error."""
-    partial = path.with_name(f"{path.name}{_UNFINISHED}")
+def new_directory(path: Path, spare: Path | None = None) -> Iterator[Path]:
+    """Yield a folder that becomes `path`, synced, when the block ends without error.
+
+    It is empty, or the folder `spare` with the files in it, which is gone afterwards.
+    """
+    partial = path.with_name(f"{path.name}{UNFINISHED}")
     for stale in (partial, path):
         if stale.exists():
             shutil.rmtree(stale)
-    partial.mkdir(parents=True)
+    if spare is None:
+        partial.mkdir(parents=True)
+    else:
+        spare.rename(partial)
     yield partial
     for file in [*partial.iterdir(), partial]:
         sync(file)

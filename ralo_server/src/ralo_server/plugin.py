@@ -21,26 +21,50 @@ def ralo_register_problem_providers() -> list[Component]:
 
 @hookimpl
 def ralo_register_aggregation_policies() -> list[Component]:
-    """Register `token_mean`."""
+    """Register `token_mean`, `staleness_mean` and `trimmed_mean`."""
     return [
         Component(
             name="token_mean",
             factory="ralo_server.policies.aggregation:TokenMean",
             summary="mean of the gradients, weighted by their trained tokens",
-        )
+        ),
+        Component(
+            name="staleness_mean",
+            factory="ralo_server.policies.aggregation:StalenessMean",
+            config="ralo_server.policies.settings:StalenessMeanSettings",
+            summary="token mean that counts old gradients less and leaves out the oldest",
+        ),
+        Component(
+            name="trimmed_mean",
+            factory="ralo_server.policies.aggregation:TrimmedMean",
+            config="ralo_server.policies.settings:TrimmedMeanSettings",
+            summary="coordinate-wise mean without the extremes: robust to a few bad gradients",
+        ),
     ]
 
 
 @hookimpl
 def ralo_register_optimizer_policies() -> list[Component]:
-    """Register `adamw`."""
+    """Register `adamw`, `sgd` and `lion`."""
     return [
         Component(
             name="adamw",
             factory="ralo_server.policies.adamw:AdamW",
             config="ralo_server.policies.settings:AdamWSettings",
-            summary="AdamW with linear warm-up and clipping by the global norm",
-        )
+            summary="AdamW with warm-up, schedule and clipping by the global norm",
+        ),
+        Component(
+            name="sgd",
+            factory="ralo_server.policies.sgd:Sgd",
+            config="ralo_server.policies.settings:SgdSettings",
+            summary="gradient descent with momentum; no state without it",
+        ),
+        Component(
+            name="lion",
+            factory="ralo_server.policies.lion:Lion",
+            config="ralo_server.policies.settings:LionSettings",
+            summary="sign momentum: half the state of AdamW, a smaller learning rate",
+        ),
     ]
 
 

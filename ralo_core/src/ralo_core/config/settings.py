@@ -97,7 +97,12 @@ class LearnerSettings:
     """``[learner]``: the optimizer side of the orchestrator."""
 
     gradients_per_step: int = setting(1, "gradient uploads that make one optimizer step", positive)
-    keep_last_versions: int = setting(3, "weight versions kept on disk", at_least(1))
+    keep_last_versions: int = setting(
+        3, "newest weight versions kept on disk, with their optimizer state", at_least(1)
+    )
+    keep_every: int = setting(
+        0, "also keep every so manieth version for good; 0: none", at_least(0)
+    )
     dtype: str = setting(
         "bfloat16", "dtype of published weights", one_of("bfloat16", "float16", "float32")
     )

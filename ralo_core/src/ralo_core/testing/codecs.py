@@ -6,7 +6,7 @@ import numpy.typing as npt
 from ralo_core.protocols import GradientCodec
 
 _TOLERANCE = 0.02
-_SLICE = 1 << 20
+_SLICE = 1 << 16
 
 
 def check_gradient_codec(codec: GradientCodec, tolerance: float = _TOLERANCE) -> None:

@@ -1,8 +1,13 @@
-"""The contracts of the learner's policies: coefficients, optimizer, schedule."""
+"""The contracts of the learner's policies: weights and combination, optimizer and schedule."""
 
 import math
+from typing import Any
+
+import numpy as np
 
 from ralo_core.protocols import AggregationPolicy, GradientFacts, OptimizerPolicy
+
+_WIDTH, _CUT = 6, 4
 
 
 def check_aggregation_policy(policy: AggregationPolicy) -> None:
@@ -12,27 +17,76 @@ def check_aggregation_policy(policy: AggregationPolicy) -> None:
         for n in range(4)
     ]
     for some in (facts[:1], facts):
-        factors = list(policy.coefficients(some, 10))
-        assert len(factors) == len(some), "coefficients() must give one factor per gradient"
-        for factor in factors:
-            assert math.isfinite(factor), "a coefficient must be finite"
-            assert factor >= 0, "a coefficient must not turn a gradient round"
+        weights = list(policy.weigh(some, 10))
+        assert len(weights) == len(some), "weigh() must give one weight per gradient"
+        for weight in weights:
+            assert math.isfinite(weight), "a weight must be finite"
+            assert weight >= 0, "a weight must not turn a gradient round"
+        _check_combination(policy, np.asarray([weight for weight in weights if weight > 0]))
+
+
+def _check_combination(policy: AggregationPolicy, weights: Any) -> None:
+    if not weights.size:
+        return
+    values = np.random.default_rng(0).normal(size=(weights.size, 50)).astype(np.float32)
+    values.flags.writeable = False  # a mapped gradient file is not writeable either
+    whole = policy.combine(values, weights)
+    assert whole.dtype == np.float32, f"combine() must return float32, got {whole.dtype}"
+    assert whole.shape == (50,), "combine() must return one value per column"
+    assert np.isfinite(whole).all(), "combine() of finite gradients must be finite"
+    parts = [policy.combine(values[:, :20], weights), policy.combine(values[:, 20:], weights)]
+    assert np.array_equal(whole, np.concatenate(parts)), (
+        "combine() must treat every column by itself: the learner hands it slices"
+    )
+    same = np.repeat(values[:1], weights.size, axis=0)
+    assert np.allclose(policy.combine(same, weights), values[0], rtol=1e-5, atol=1e-6), (
+        "combine() of equal gradients must be that gradient"
+    )
 
 
 def check_optimizer_policy(policy: OptimizerPolicy) -> None:
-    """Check `policy` by taking a step of its optimizer. Needs torch."""
+    """Check `policy` by taking steps of its optimizer. Needs torch."""
     import torch
 
-    weight = torch.nn.Parameter(torch.ones(4))
-    optimizer = policy.build([("w", weight)])
-    assert isinstance(optimizer, torch.optim.Optimizer), "build() must return a torch optimizer"
     for step in (1, 2, 10, 1000, 10**6):
         rate = policy.learning_rate(step)
         assert math.isfinite(rate), f"the learning rate of step {step} must be finite"
         assert rate >= 0, f"the learning rate of step {step} must not be negative"
     bound = policy.max_grad_norm
     assert bound is None or bound > 0, "max_grad_norm must be a positive number or None"
-    weight.grad = torch.ones(4)
-    optimizer.param_groups[0]["lr"] = 0.1
-    optimizer.step()
+    weight = torch.nn.Parameter(torch.ones(4))
+    optimizer = policy.build([("w", weight)])
+    assert isinstance(optimizer, torch.optim.Optimizer), "build() must return a torch optimizer"
+    assert not optimizer.state, "state must be made in the first step, not when it is built"
+    _step(optimizer, weight, torch.ones(4))
     assert (weight < 1).all(), "a step must move the weights against the gradient"
+    _check_elementwise(policy)
+
+
+def _check_elementwise(policy: OptimizerPolicy) -> None:
+    """Check that steps on two slices are those on the whole, state included."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(_WIDTH, generator=generator)
+    gradients = [torch.randn(_WIDTH, generator=generator) for _ in range(3)]
+    whole = torch.nn.Parameter(start.clone())
+    parts = [torch.nn.Parameter(start[:_CUT].clone()), torch.nn.Parameter(start[_CUT:].clone())]
+    unsliced, sliced = policy.build([("w", whole)]), [policy.build([("w", part)]) for part in parts]
+    for gradient in gradients:
+        _step(unsliced, whole, gradient)
+        for optimizer, part, piece in zip(sliced, parts, gradient.split(_CUT), strict=True):
+            _step(optimizer, part, piece)
+    assert torch.allclose(whole, torch.cat(parts), rtol=1e-5, atol=1e-7), (
+        "the optimizer must be elementwise: a step on slices must be the step on the whole"
+    )
+    for key, value in unsliced.state[whole].items():
+        size = torch.as_tensor(value).numel()
+        assert size in (1, _WIDTH), f"state '{key}' must have the parameter's size, or be a scalar"
+
+
+def _step(optimizer: Any, parameter: Any, gradient: Any) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+    parameter.grad = gradient.clone()
+    optimizer.step()

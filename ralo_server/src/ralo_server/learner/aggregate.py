@@ -1,33 +1,68 @@
-"""The weighted sum of gradient files, decoded slice by slice.
+"""Combines the gradients of a step, slice by slice, each file read once.
 
-Neighbours: `loop` takes the coefficients from the aggregation policy; files were checked at
-the door by `gradient_checks`.
+Neighbours: the aggregation policy says how, `gradient_file` decodes, `master` takes the result.
+Files were checked at the door by `gradient_checks`.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ralo_core.protocols import GradientCodec
-from ralo_server.gradient_file import GradientFile, slices
+from ralo_core.protocols import AggregationPolicy, GradientCodec
+from ralo_server.gradient_file import GradientFile
+
+_LARGEST, _SMALLEST = 1 << 20, 1 << 16
+_BUDGET = 1 << 24
+"""Values of all gradients together that are decoded at a time: 64 MiB as float32."""
 
 
-def weighted_sum(
-    terms: Sequence[tuple[Path, float]], shapes: Mapping[str, Sequence[int]], codec: GradientCodec
-) -> dict[str, Tensor]:
-    """Return ``sum(coefficient * gradient)`` per parameter, float32; a 0 leaves its file unread."""
-    known = {name: tuple(shape) for name, shape in shapes.items()}
-    total = {name: torch.zeros(shape, dtype=torch.float32) for name, shape in known.items()}
-    for path, coefficient in terms:
-        if coefficient == 0:
-            continue
-        file = GradientFile(path, known, codec)
-        for name, shape in known.items():
-            flat = total[name].view(-1)
-            for start, stop in slices(math.prod(shape)):
-                term = torch.from_numpy(file.values(name, start, stop).copy())
-                flat[start:stop].add_(term, alpha=coefficient)
-    return total
+def combine_gradients(
+    terms: Sequence[tuple[Path, float]],
+    codec: GradientCodec,
+    policy: AggregationPolicy,
+    into: Mapping[str, Tensor],
+) -> float:
+    """Fill `into` (float32, by parameter) from (file, weight above 0) `terms`; return the L2
+    norm of it all.
+
+    Raises `WireError` for a file that is not what was checked at the door.
+    """
+    shapes = {name: tuple(value.shape) for name, value in into.items()}
+    files = [GradientFile(path, shapes, codec) for path, _ in terms]
+    weights = np.asarray([weight for _, weight in terms])
+    size = slice_values(len(files))
+    squares = 0.0
+    for name, target in into.items():
+        flat = target.view(-1)
+        for start in range(0, math.prod(shapes[name]), size):
+            values = _stacked(files, name, start, min(start + size, len(flat)))
+            combined = torch.from_numpy(policy.combine(values, weights))
+            flat[start : start + size].copy_(combined)
+            squares += float(torch.linalg.vector_norm(combined, dtype=torch.float64)) ** 2
+    return math.sqrt(squares)
+
+
+def slice_values(count: int) -> int:
+    """Return the values of a slice of `count` gradients, a power of two: fewer if there are many,
+    so that memory does not grow with their number."""
+    wanted = 1 << max(_BUDGET // count, 1).bit_length() - 1
+    return max(_SMALLEST, min(_LARGEST, wanted))
+
+
+def _stacked(
+    files: Sequence[GradientFile], name: str, start: int, stop: int
+) -> npt.NDArray[np.float32]:
+    """Return float32[K, stop - start]; one gradient is not copied."""
+    first = files[0].values(name, start, stop)
+    if len(files) == 1:
+        return first[np.newaxis]
+    values = np.empty((len(files), stop - start), np.float32)
+    values[0] = first
+    for index, file in enumerate(files[1:], 1):
+        values[index] = file.values(name, start, stop)
+    return values

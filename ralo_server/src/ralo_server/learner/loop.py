@@ -4,14 +4,13 @@ A step is durable through one transaction. Before it, the new optimizer state an
 version are whole folders that nothing points at; after it, the old ones are. A process killed
 anywhere starts again from what the last transaction points at and removes the rest.
 
-Neighbours: `Store` tells what is pending and takes the commit, `Master` is stepped,
-`Publisher` writes versions, trackers and plugins are told afterwards.
+Neighbours: `Store` tells what is pending and takes the commit, `StepFiles` writes what it points
+at, `Retention` removes what it no longer does, trackers and plugins are told afterwards.
 """
 
 import itertools
 import json
 import logging
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,12 +21,13 @@ from ralo_core.components import BuildContext
 from ralo_core.config import EvaluationSettings, LearnerSettings
 from ralo_core.plugins import PluginHost
 from ralo_core.supervise import StopSignal
-from ralo_server.blobs import new_directory, write_blob
+from ralo_server.blobs import write_blob
 from ralo_server.gradient_checks import PARAMETERS
-from ralo_server.learner.aggregate import weighted_sum
 from ralo_server.learner.clock import Clock
 from ralo_server.learner.master import Master
 from ralo_server.learner.publishing import Publisher
+from ralo_server.learner.retention import Retention
+from ralo_server.learner.step_files import NotFiniteError, StepFiles, WrittenStep
 from ralo_server.learner.step_metrics import gradient_metrics, tree_metrics
 from ralo_server.store import Store
 from ralo_server.store.facts import get_fact, put_fact
@@ -49,11 +49,16 @@ class Learner:
         self.settings = self.config.section(LearnerSettings)
         context = BuildContext(role="learner", run_dir=store.directory.root)
         self.aggregation = self.config.build("aggregation", context)
-        self.codec = self.config.build("codec", context)
         self.policy = self.config.build("optimizer", context)
         self.trackers = self.config.build_pipeline("trackers", context)
         dtype = getattr(torch, self.settings.dtype)
         self.publisher = Publisher(store.directory.model, dtype)
+        self.files = StepFiles(
+            aggregation=self.aggregation,
+            codec=self.config.build("codec", context),
+            publisher=self.publisher,
+        )
+        self.retention = Retention(store, self.settings)
         self.clock = Clock(store)
 
     def run(self, stopped: StopSignal) -> None:
@@ -71,7 +76,7 @@ class Learner:
             else:
                 time.sleep(_PAUSE_SECONDS)
             self.clock.keep()
-        self._close_trackers()
+        self._close()
 
     def _open(self) -> None:
         """Restore the last committed step, or publish the model as version 0."""
@@ -84,7 +89,7 @@ class Learner:
             self.master = Master.of_model(model, self.policy)
         shapes = json.dumps(self.master.shapes()).encode()
         write_blob(directory.weights / PARAMETERS, shapes)
-        self._remove_uncommitted(committed)
+        self.retention.at_start()
         if self.store.versions.newest_number() < 0:
             self._publish_first()
         run.reopen()
@@ -93,8 +98,10 @@ class Learner:
         self.host.notify("ralo_run_started", run=name, config=self.config.data)
 
     def _publish_first(self) -> None:
-        target = self.store.versions.directory(0)
-        version = self.publisher.write(target, 0, self.master.parameters, self.master.constants)
+        target, master = self.store.versions.directory(0), self.master
+        version = self.publisher.write(
+            target, 0, master.shapes(), master.weights(), master.constants
+        )
         with self.store.database.write() as connection:
             self.store.versions.add(connection, version, 0)
             if self.config.section(EvaluationSettings).problems:
@@ -113,70 +120,82 @@ class Learner:
     def _step(self, gradients: Sequence[PendingGradient]) -> None:
         started = time.monotonic()
         step, version = self.store.run.step() + 1, self.store.versions.newest_number()
-        coefficients = self.aggregation.coefficients([g.facts for g in gradients], version)
-        terms = [(g.path, c) for g, c in zip(gradients, coefficients, strict=True)]
-        self.master.set_gradients(weighted_sum(terms, self.master.shapes(), self.codec))
-        norm, learning_rate = self.master.step(step)
-        empty = self.store.steps.empty_batches()
-        trees = {g.batch_id: self.store.steps.trees_of(g.batch_id) for g in gradients}
-        more = [tree for batch in empty for tree in self.store.steps.trees_of(batch)]
-        metrics = {
-            "step": step,
-            "version": version + 1,
-            **tree_metrics([tree for batch in trees.values() for tree in batch] + more),
-            **gradient_metrics(gradients, trees, version),
-            "grad_norm": norm,
-            "learning_rate": learning_rate,
-            "time": time.time(),
-            "elapsed_seconds": self.clock.elapsed(),
-            "step_seconds": time.monotonic() - started,
-        }
-        self._commit(step, version + 1, gradients, empty, metrics)
+        weights = self.aggregation.weigh([g.facts for g in gradients], version)
+        weighed = list(zip(gradients, weights, strict=True))
+        applied = [gradient for gradient, weight in weighed if weight > 0]
+        if not applied:
+            self._leave_out(gradients, "the aggregation policy gave all of them weight 0")
+            return
+        optimizer = self.store.directory.optimizer / f"step-{step:06d}"
+        try:
+            written = self.files.write(
+                self.master,
+                step,
+                [(gradient.path, weight) for gradient, weight in weighed if weight > 0],
+                optimizer,
+                self.store.versions.directory(version + 1),
+                version + 1,
+                self.retention.take_spare(),
+            )
+        except NotFiniteError as error:
+            self._leave_out(gradients, str(error))
+            return
+        left_out = [gradient for gradient, weight in weighed if not weight > 0]
+        self._commit(step, optimizer.name, written, applied, left_out, started)
+
+    def _leave_out(self, gradients: Sequence[PendingGradient], reason: str) -> None:
+        """Consume gradients that make no step: a step on nothing would be one on NaN."""
+        log.warning("no step is taken with %d gradients: %s", len(gradients), reason)
+        self.store.steps.leave_out(gradients)
+        self.retention.after_commit()
 
     def _commit(
         self,
         step: int,
-        version: int,
-        gradients: Sequence[PendingGradient],
-        empty: Sequence[str],
-        metrics: dict[str, float],
+        optimizer: str,
+        written: WrittenStep,
+        applied: Sequence[PendingGradient],
+        left_out: Sequence[PendingGradient],
+        started: float,
     ) -> None:
-        name = f"step-{step:06d}"
-        with new_directory(self.store.directory.optimizer / name) as folder:
-            self.master.save(folder)
-        target = self.store.versions.directory(version)
-        published = self.publisher.write(
-            target, version, self.master.parameters, self.master.constants
-        )
+        steps, number = self.store.steps, written.version.number
+        earlier = steps.left_out_batches()
+        others = [*earlier, *steps.empty_batches()]
+        metrics = {
+            "step": step,
+            "version": number,
+            **self._consumed(applied, left_out, others, number - 1),
+            "gradients_left_out": len(left_out) + len(earlier),
+            "grad_norm": written.norm,
+            "learning_rate": self.policy.learning_rate(step),
+            "time": time.time(),
+            "elapsed_seconds": self.clock.elapsed(),
+            "step_seconds": time.monotonic() - started,
+        }
         every = self.config.section(EvaluationSettings).every_steps
         evaluate = bool(every) and step % every == 0
-        self.store.steps.commit(step, published, name, gradients, empty, metrics, evaluate)
+        steps.commit(step, written.version, optimizer, applied, left_out, others, metrics, evaluate)
+        self.master = written.master
+        directory = str(self.store.versions.directory(number))
         self.host.notify("ralo_step_committed", step=step, metrics=metrics)
-        self.host.notify("ralo_weights_published", version=version, directory=str(target))
-        self._clean(name, gradients)
+        self.host.notify("ralo_weights_published", version=number, directory=directory)
+        self.retention.after_commit()
 
-    def _clean(self, optimizer: str, gradients: Sequence[PendingGradient]) -> None:
-        """Remove what the commit made superfluous."""
-        for gradient in gradients:
-            gradient.path.unlink(missing_ok=True)
-        self.store.trees.delete_trained()
-        for number in self.store.versions.prune(self.settings.keep_last_versions):
-            shutil.rmtree(self.store.versions.directory(number), ignore_errors=True)
-        self._remove_other_optimizers(optimizer)
-
-    def _remove_uncommitted(self, optimizer: str) -> None:
-        """Remove what a killed process left behind."""
-        self._remove_other_optimizers(optimizer)
-        versions = self.store.versions
-        known = {versions.directory(number).name for number in range(versions.newest_number() + 1)}
-        for folder in self.store.directory.weights.glob("v*"):
-            if folder.name not in known:
-                shutil.rmtree(folder)
-
-    def _remove_other_optimizers(self, optimizer: str) -> None:
-        for folder in self.store.directory.optimizer.iterdir():
-            if folder.name != optimizer:
-                shutil.rmtree(folder)
+    def _consumed(
+        self,
+        applied: Sequence[PendingGradient],
+        left_out: Sequence[PendingGradient],
+        other_batches: Sequence[str],
+        version: int,
+    ) -> dict[str, float]:
+        """Return what the metrics say of the gradients and trees of a step from `version`."""
+        trees = {g.batch_id: self.store.steps.trees_of(g.batch_id) for g in applied}
+        batches = [*(gradient.batch_id for gradient in left_out), *other_batches]
+        more = [tree for batch in batches for tree in self.store.steps.trees_of(batch)]
+        return {
+            **tree_metrics([tree for batch in trees.values() for tree in batch] + more),
+            **gradient_metrics(applied, trees, version),
+        }
 
     def _tell_trackers(self) -> None:
         steps = self.store.steps
@@ -191,8 +210,9 @@ class Learner:
         with self.store.database.write() as connection:
             put_fact(connection, "last_error", "")
         self.host.notify("ralo_run_finished", run=name, step=step)
-        self._close_trackers()
+        self._close()
 
-    def _close_trackers(self) -> None:
+    def _close(self) -> None:
+        self.retention.drop_spare()
         for tracker in self.trackers.values():
             tracker.close()

@@ -1,106 +1,147 @@
-"""The fp32 master weights and the optimizer over them; saved and restored as safetensors.
+"""The fp32 master weights and optimizer state a run is at, and the step to the next.
 
-Neighbours: `loop` steps them, `publishing` casts them. Optimizer state is kept generically, so
-any `torch.optim.Optimizer` of an optimizer policy can be resumed.
+A step reads the files of the last committed one and fills new ones, slice by slice: memory does
+not grow with the model, and nothing that is committed is ever changed.
+
+Neighbours: `state_files` has the files, `aggregate` puts the gradient there, `sliced_optimizer`
+takes the step, `publishing` writes what `advance` yields.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
+import attrs
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ralo_core.errors import RaloError
 from ralo_core.protocols import OptimizerPolicy
-from ralo_server.model_files import ties_embeddings, weight_files
+from ralo_server.learner.sliced_optimizer import SlicedOptimizer
+from ralo_server.learner.state_files import StateFiles, create_state, open_model, open_state
 
-_MASTER, _STATE = "master.safetensors", "state.safetensors"
-_HEAD = "lm_head.weight"
+SLICE_VALUES = 1 << 18
+"""Values of one slice: weights, gradient and moments of it stay in the processor's cache."""
+
+
+@attrs.frozen
+class Slice:
+    """Values ``start:stop`` of the flattened parameter `name`."""
+
+    name: str
+    start: int
+    stop: int
+
+    def of(self, tensors: Mapping[str, Tensor], key: str = "") -> Tensor:
+        """Return the slice of one of `tensors`, [stop - start]."""
+        return tensors[self.name + key].view(-1)[self.start : self.stop]
 
 
 class Master:
-    """Trained parameters as fp32, other tensors (integers) as they were, and the optimizer."""
+    """Weights and optimizer state in `files`, walked in slices of `slice_values`.
 
-    def __init__(self, tensors: Mapping[str, Tensor], policy: OptimizerPolicy) -> None:
-        self.parameters = {
-            name: torch.nn.Parameter(tensor.to(torch.float32))
-            for name, tensor in tensors.items()
-            if tensor.is_floating_point()
-        }
-        self.constants = {
-            name: tensor for name, tensor in tensors.items() if not tensor.is_floating_point()
-        }
-        self._policy = policy
-        self.optimizer = policy.build(self.parameters.items())
+    Raises `RaloError` if the state is not that of the optimizer which `policy` builds.
+    """
+
+    def __init__(
+        self, files: StateFiles, policy: OptimizerPolicy, slice_values: int = SLICE_VALUES
+    ) -> None:
+        self._files, self._policy, self._slice_values = files, policy, slice_values
+        self._optimizer = SlicedOptimizer(policy, self.shapes())
+        self._keys: dict[str, list[str]] = {name: [] for name in files.weights}
+        for path in self._optimizer.state_specs:
+            name, _, key = path.rpartition("/")
+            self._keys[name].append(key)
+        if files.state and files.state.keys() != self._optimizer.state_specs.keys():
+            raise RaloError(self._mismatch())
 
     @classmethod
     def of_model(cls, directory: Path, policy: OptimizerPolicy) -> "Master":
         """Return the master weights of a Hugging Face model directory."""
-        tensors = dict(_read(weight_files(directory)))
-        if ties_embeddings(directory):
-            # Some exports store the tied head a second time; only the embedding is trained.
-            tensors.pop(_HEAD, None)
-        return cls(tensors, policy)
+        return cls(open_model(directory), policy)
 
     @classmethod
     def restore(cls, directory: Path, policy: OptimizerPolicy) -> "Master":
-        """Return what `save` wrote into `directory`."""
-        master = cls(load_file(directory / _MASTER), policy)
-        master._load_state(load_file(directory / _STATE))
-        return master
+        """Return those of the folder of a committed step."""
+        return cls(open_state(directory), policy)
 
-    def save(self, directory: Path) -> None:
-        """Write weights and optimizer state as safetensors files."""
-        weights = {name: parameter.data for name, parameter in self.parameters.items()}
-        save_file({**weights, **self.constants}, directory / _MASTER)
-        save_file(dict(self._state_tensors()), directory / _STATE)
+    @property
+    def constants(self) -> Mapping[str, Tensor]:
+        """The tensors of the model that are not trained."""
+        return self._files.constants
 
-    def shapes(self) -> dict[str, list[int]]:
-        """Return the shape of every trained parameter."""
-        return {name: list(parameter.shape) for name, parameter in self.parameters.items()}
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every trained parameter, sorted by name."""
+        return {name: tuple(value.shape) for name, value in self._files.weights.items()}
 
-    def set_gradients(self, gradients: Mapping[str, Tensor]) -> None:
-        """Hand the aggregate to the optimizer."""
-        for name, parameter in self.parameters.items():
-            parameter.grad = gradients[name]
+    def weights(self) -> Iterator[Tensor]:
+        """Yield the weights, parameter after parameter, in slices."""
+        for piece in self._slices():
+            yield piece.of(self._files.weights)
 
-    def step(self, number: int) -> tuple[float, float]:
-        """Take optimizer step `number`; return the gradient norm before clipping and the
-        learning rate."""
+    def draft(self, directory: Path) -> StateFiles:
+        """Make the files of the next step in `directory`; `advance` expects the aggregate where
+        the new weights will be, so that it costs no space of its own."""
+        return create_state(directory, self._files, self._optimizer.state_specs)
+
+    def advance(self, draft: StateFiles, step: int, norm: float) -> Iterator[Tensor]:
+        """Take optimizer step `step` into `draft`, whose aggregate has the L2 norm `norm`, and
+        yield the new weights slice by slice, float32[n], in the order of `weights`."""
+        self._optimizer.set_learning_rate(self._policy.learning_rate(step))
+        factor = self._clip_factor(norm)
+        buffer = torch.empty(self._slice_values)
+        for piece in self._slices():
+            weights = piece.of(draft.weights)
+            gradient = torch.mul(weights, factor, out=buffer[: len(weights)])
+            weights.copy_(piece.of(self._files.weights))
+            self._step_slice(piece, draft, weights, gradient)
+            yield weights
+
+    def after(self, draft: StateFiles) -> "Master":
+        """Return the master of a draft that was filled."""
+        return Master(draft, self._policy, self._slice_values)
+
+    def _step_slice(
+        self, piece: Slice, draft: StateFiles, weights: Tensor, gradient: Tensor
+    ) -> None:
+        before = {
+            key: self._carried(piece, key, draft)
+            for key in self._keys[piece.name]
+            if self._files.state
+        }
+        state = self._optimizer.step(piece.name, weights, gradient, before)
+        for key in self._keys[piece.name]:
+            target = draft.state[f"{piece.name}/{key}"]
+            if target.ndim:
+                target = target.view(-1)[piece.start : piece.stop]
+            value = torch.as_tensor(state[key])
+            if value.data_ptr() != target.data_ptr():
+                target.copy_(value)
+
+    def _carried(self, piece: Slice, key: str, draft: StateFiles) -> Tensor:
+        """Return state as it was, tensors already in their new place."""
+        old = self._files.state[f"{piece.name}/{key}"]
+        if not old.ndim:
+            return old.clone()
+        return piece.of(draft.state, f"/{key}").copy_(piece.of(self._files.state, f"/{key}"))
+
+    def _clip_factor(self, norm: float) -> float:
         bound = self._policy.max_grad_norm
-        norm = torch.nn.utils.clip_grad_norm_(
-            self.parameters.values(), float("inf") if bound is None else bound
+        # The 1e-6 is that of torch.nn.utils.clip_grad_norm_.
+        return 1.0 if bound is None else min(1.0, bound / (norm + 1e-6))
+
+    def _slices(self) -> Iterator[Slice]:
+        for name, shape in self.shapes().items():
+            size = math.prod(shape)
+            for start in range(0, size, self._slice_values):
+                yield Slice(name, start, min(start + self._slice_values, size))
+
+    def _mismatch(self) -> str:
+        there, wanted = (
+            ", ".join(sorted({path.rpartition("/")[2] for path in paths})) or "nothing"
+            for paths in (self._files.state, self._optimizer.state_specs)
         )
-        learning_rate = self._policy.learning_rate(number)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return float(norm), learning_rate
-
-    def _state_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for name, parameter in self.parameters.items():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                yield f"{name}/{key}", torch.as_tensor(value).clone()
-
-    def _load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        states: dict[str, dict[str, Any]] = {}
-        for path, value in tensors.items():
-            name, _, key = path.rpartition("/")
-            states.setdefault(name, {})[key] = value
-        unknown = states.keys() - self.parameters.keys()
-        if unknown:
-            msg = f"the optimizer state is of other parameters: {sorted(unknown)[0]}"
-            raise RaloError(msg)
-        for name, state in states.items():
-            self.optimizer.state[self.parameters[name]] = state
-
-
-def _read(files: Iterable[Path]) -> Iterator[tuple[str, Tensor]]:
-    for file in files:
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 (safe_open is no mapping)
-                yield name, tensors.get_tensor(name)
+        return (
+            f"the optimizer state of this run is of another optimizer or model: it keeps {there}, "
+            f"optimizer.use asks for {wanted}; go on with the optimizer that the run began with"
+        )

@@ -1,7 +1,6 @@
 """The `adamw` optimizer policy: `torch.optim.AdamW` (Loshchilov & Hutter 2019), fused.
 
-Neighbours: the learner builds the optimizer over its fp32 master weights, sets the learning
-rate of every step and clips the aggregate.
+Neighbours: `schedule` has the learning rate and the clipping bound; the learner steps it.
 """
 
 from collections.abc import Iterable
@@ -10,13 +9,15 @@ from typing import Any
 import torch
 
 from ralo_core import BuildContext
+from ralo_server.policies.schedule import Scheduled
 from ralo_server.policies.settings import AdamWSettings
 
 
-class AdamW:
+class AdamW(Scheduled):
     """Satisfies `ralo_core.protocols.OptimizerPolicy`."""
 
     def __init__(self, settings: AdamWSettings, context: BuildContext) -> None:
+        super().__init__(settings)
         self._settings = settings
 
     def build(self, named_parameters: Iterable[tuple[str, Any]]) -> torch.optim.Optimizer:
@@ -30,13 +31,3 @@ class AdamW:
             weight_decay=settings.weight_decay,
             fused=True,
         )
-
-    def learning_rate(self, step: int) -> float:
-        """Return ``lr * min(1, step / warmup_steps)``; `step` counts from 1."""
-        warmup = self._settings.warmup_steps
-        return self._settings.lr * (min(1.0, step / warmup) if warmup else 1.0)
-
-    @property
-    def max_grad_norm(self) -> float | None:
-        """The bound on the global L2 norm, None where clipping is off."""
-        return self._settings.max_grad_norm or None

@@ -41,4 +41,10 @@ MIGRATIONS: tuple[str, ...] = (
         id TEXT PRIMARY KEY, role TEXT NOT NULL, facts TEXT NOT NULL, seen REAL NOT NULL,
         state TEXT NOT NULL);
     """,
+    """
+    ALTER TABLE versions ADD COLUMN optimizer TEXT NOT NULL DEFAULT '';
+    UPDATE versions SET optimizer = (SELECT json_extract(value, '$') FROM facts
+        WHERE name = 'optimizer') WHERE number = (SELECT MAX(number) FROM versions)
+        AND EXISTS (SELECT 1 FROM facts WHERE name = 'optimizer');
+    """,
 )

@@ -65,7 +65,7 @@ def _queues(store: Store) -> dict[str, Any]:
             "empty": len(store.steps.empty_batches()),
         },
         "gradients": {
-            **_picked(gradients, "pending", "applied"),
+            **_picked(gradients, "pending", "applied", "left_out"),
             "refused": total(database, "gradients_refused"),
         },
         "tokens": {

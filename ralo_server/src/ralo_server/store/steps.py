@@ -5,7 +5,9 @@ step's metrics after the commit; `tracked` remembers which, so that a crash lose
 """
 
 import json
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -20,11 +22,12 @@ from ralo_server.store.versions import Versions
 
 @attrs.frozen
 class Steps:
-    """Steps of a run."""
+    """Steps of a run; the blobs of gradients lie in `gradients`."""
 
     database: Database
     versions: Versions
     evaluations: Evaluations
+    gradients: Path
 
     def trees_of(self, batch_id: str) -> list[tuple[int, dict[str, Any]]]:
         """Return (oldest version, facts) of every tree of a batch."""
@@ -38,28 +41,53 @@ class Steps:
         rows = self.database.rows("SELECT id FROM batches WHERE step IS NULL AND state = 'empty'")
         return [row["id"] for row in rows]
 
+    def left_out_batches(self) -> list[str]:
+        """Return batches whose gradient was left out without a step, and no step has counted."""
+        rows = self.database.rows(
+            """SELECT g.batch_id FROM gradients g JOIN batches b ON b.id = g.batch_id
+               WHERE g.state = 'left_out' AND b.step IS NULL"""
+        )
+        return [row["batch_id"] for row in rows]
+
+    def leave_out(self, gradients: Sequence[PendingGradient]) -> None:
+        """Consume gradients without a step; the next step counts their batches."""
+        with self.database.write() as connection:
+            _consume(connection, gradients, "left_out")
+
+    def consumed_blobs(self) -> list[str]:
+        """Return the blobs of gradients that no step will need, as far as they are there."""
+        there = [path.name for path in self.gradients.glob("*.safetensors")]
+        marks = ",".join("?" * len(there))
+        rows = self.database.rows(
+            f"SELECT blob FROM gradients WHERE state != 'pending' AND blob IN ({marks})",  # noqa: S608
+            *there,
+        )
+        return [row["blob"] for row in rows]
+
     def commit(
         self,
         step: int,
         version: WeightVersion,
         optimizer: str,
-        gradients: Sequence[PendingGradient],
-        empty_batches: Sequence[str],
+        applied: Sequence[PendingGradient],
+        left_out: Sequence[PendingGradient],
+        other_batches: Sequence[str],
         metrics: Mapping[str, float],
         evaluate: bool,
     ) -> None:
-        """Make the step durable: version, optimizer state and consumed gradients together."""
-        batches = [*(gradient.batch_id for gradient in gradients), *empty_batches]
+        """Make the step durable: version, optimizer state and consumed gradients together.
+
+        `other_batches` are those without a gradient in this step that it counts.
+        """
+        batches = [*(gradient.batch_id for gradient in (*applied, *left_out)), *other_batches]
         with self.database.write() as connection:
-            self.versions.add(connection, version, step)
+            self.versions.add(connection, version, step, optimizer)
             put_fact(connection, "optimizer", optimizer)
             connection.execute(
                 "INSERT INTO steps (step, metrics) VALUES (?, ?)", (step, json.dumps(metrics))
             )
-            connection.executemany(
-                "UPDATE gradients SET state = 'applied' WHERE upload_id = ?",
-                [(gradient.facts.upload_id,) for gradient in gradients],
-            )
+            _consume(connection, applied, "applied")
+            _consume(connection, left_out, "left_out")
             connection.executemany(
                 "UPDATE batches SET step = ? WHERE id = ?", [(step, batch) for batch in batches]
             )
@@ -90,3 +118,12 @@ class Steps:
             yield int(row["step"]), {**json.loads(row["report"]), "elapsed_seconds": row["elapsed"]}
             with self.database.write() as connection:
                 connection.execute("UPDATE evaluations SET tracked = 1 WHERE id = ?", (row["id"],))
+
+
+def _consume(
+    connection: sqlite3.Connection, gradients: Sequence[PendingGradient], state: str
+) -> None:
+    connection.executemany(
+        "UPDATE gradients SET state = ? WHERE upload_id = ?",
+        [(state, gradient.facts.upload_id) for gradient in gradients],
+    )

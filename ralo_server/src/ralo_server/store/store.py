@@ -32,7 +32,7 @@ class Store:
         self.gradients = Gradients(self.database, directory.gradients)
         self.versions = Versions(self.database, directory.weights)
         self.evaluations = Evaluations(self.database, self.leases)
-        self.steps = Steps(self.database, self.versions, self.evaluations)
+        self.steps = Steps(self.database, self.versions, self.evaluations, directory.gradients)
         self.workers = Workers(self.database, self.leases)
         self.run = RunState(
             database=self.database,

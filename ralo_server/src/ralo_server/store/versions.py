@@ -13,6 +13,7 @@ import attrs
 from ralo_core.data import WeightVersion
 from ralo_core.structuring import structure, unstructure
 from ralo_server.store.database import Database
+from ralo_server.store.facts import get_fact
 
 
 @attrs.frozen
@@ -43,22 +44,40 @@ class Versions:
         )
         return None if body is None else structure(json.loads(body), WeightVersion)
 
-    def add(self, connection: sqlite3.Connection, version: WeightVersion, step: int) -> None:
+    def published(self) -> list[int]:
+        """Return the numbers of the versions that are not pruned."""
+        rows = self.database.rows("SELECT number FROM versions WHERE state = 'published'")
+        return [int(row["number"]) for row in rows]
+
+    def optimizers(self) -> set[str]:
+        """Return the optimizer folders of these versions, the committed step's among them."""
+        rows = self.database.rows("SELECT optimizer FROM versions WHERE state = 'published'")
+        return {get_fact(self.database, "optimizer", ""), *(row["optimizer"] for row in rows)}
+
+    def add(
+        self,
+        connection: sqlite3.Connection,
+        version: WeightVersion,
+        step: int,
+        optimizer: str = "",
+    ) -> None:
         """Publish inside the caller's transaction."""
         connection.execute(
-            "INSERT INTO versions VALUES (?, ?, ?, 'published')",
-            (version.number, step, json.dumps(unstructure(version))),
+            """INSERT INTO versions (number, step, body, state, optimizer)
+               VALUES (?, ?, ?, 'published', ?)""",
+            (version.number, step, json.dumps(unstructure(version)), optimizer),
         )
 
-    def prune(self, keep_last: int) -> list[int]:
-        """Mark all but the first, the last `keep_last` and those to be evaluated as pruned;
-        return their numbers, so that the caller removes the files."""
+    def prune(self, keep_last: int, keep_every: int = 0) -> list[int]:
+        """Mark all but the first, the last `keep_last`, every `keep_every`-th (0: none) and those
+        to be evaluated as pruned; return their numbers, so that the caller removes the files."""
         with self.database.write() as connection:
             rows = connection.execute(
                 """SELECT number FROM versions WHERE state = 'published' AND number > 0
                    AND number <= (SELECT MAX(number) FROM versions) - ?
+                   AND (? = 0 OR number % ? != 0)
                    AND number NOT IN (SELECT version FROM evaluations WHERE state != 'reported')""",
-                (keep_last,),
+                (keep_last, keep_every, keep_every),
             ).fetchall()
             numbers = [int(row["number"]) for row in rows]
             connection.executemany(

@@ -1,0 +1,137 @@
+"""safetensors files as memory maps: opened to be read, or made at their final size and filled.
+
+Neighbours: `state_files` keeps master weights and optimizer state in them, `publishing` uses the
+layout for the weights it writes. It knows the format and nothing of what the tensors are.
+"""
+
+import errno
+import json
+import math
+import mmap
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ralo_core.errors import RaloError
+
+Spec = tuple[torch.dtype, tuple[int, ...]]
+"""dtype and shape of a tensor."""
+
+_DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
+    "BOOL": torch.bool,
+}  # fmt: skip
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_ALIGNMENT = 64
+
+
+@attrs.frozen
+class FileLayout:
+    """The header of a file, size prefix included, and the size of the whole in bytes."""
+
+    header: bytes
+    size: int
+
+
+def layout_of(tensors: Mapping[str, Spec], metadata: Mapping[str, str] | None = None) -> FileLayout:
+    """Return the layout of a file with `tensors`, one behind the other in their order."""
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name, (dtype, shape) in tensors.items():
+        start, end = end, end + dtype.itemsize * math.prod(shape)
+        offsets = [start, end]
+        entries[name] = {"dtype": _NAMES[dtype], "shape": shape, "data_offsets": offsets}
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
+    header = len(text).to_bytes(8, "little") + text
+    return FileLayout(header=header, size=len(header) + end)
+
+
+def create_tensors(path: Path, tensors: Mapping[str, Spec]) -> dict[str, Tensor]:
+    """Make the file at `path` and return its tensors as writable maps, values undefined.
+
+    A file of the same layout that is there already is overwritten in place, which costs no new
+    pages. Raises `RaloError` if the disk has no room.
+    """
+    layout = layout_of(tensors)
+    if not _fits(path, layout):
+        path.unlink(missing_ok=True)
+        _allocate(path, layout)
+    return _mapped(path, mmap.ACCESS_WRITE)
+
+
+def open_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file as maps that must not be written to.
+
+    Raises `RaloError` for a file that is cut off or no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:  # checks that header and size agree
+            file.keys()
+    except (SafetensorError, OSError) as error:
+        msg = f"{path} is not a whole safetensors file ({error})"
+        raise RaloError(msg) from error
+    return _mapped(path, mmap.ACCESS_READ)
+
+
+def _fits(path: Path, layout: FileLayout) -> bool:
+    """Say whether the file may be overwritten: of the same layout and under no other name."""
+    if not path.exists():
+        return False
+    status = path.stat()
+    if status.st_nlink > 1 or status.st_size != layout.size:
+        return False
+    with path.open("rb") as file:
+        return file.read(len(layout.header)) == layout.header
+
+
+def _allocate(path: Path, layout: FileLayout) -> None:
+    with path.open("xb") as file:
+        try:
+            file.write(layout.header)
+            file.truncate(layout.size)
+            # A full disk must show here: in a map it would be a fatal signal.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, layout.size)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            msg = (
+                f"the disk has no room for {path} ({layout.size:,} bytes); make room, or keep "
+                "fewer versions (learner.keep_last_versions)"
+            )
+            raise RaloError(msg) from error
+
+
+def _mapped(path: Path, access: int) -> dict[str, Tensor]:
+    with path.open("rb" if access == mmap.ACCESS_READ else "r+b") as file:
+        mapping = mmap.mmap(file.fileno(), 0, access=access)
+    begin = 8 + int.from_bytes(mapping[:8], "little")
+    found = {}
+    for name, entry in json.loads(mapping[8:begin]).items():
+        if name != "__metadata__":
+            found[name] = _view(mapping, begin + entry["data_offsets"][0], entry, path)
+    return found
+
+
+def _view(mapping: mmap.mmap, offset: int, entry: Mapping[str, Any], path: Path) -> Tensor:
+    if entry["dtype"] not in _DTYPES:
+        msg = f"{path} has a tensor of dtype {entry['dtype']}; convert the model to bfloat16"
+        raise RaloError(msg)
+    dtype, count = _DTYPES[entry["dtype"]], math.prod(entry["shape"])
+    if not count:
+        return torch.empty(entry["shape"], dtype=dtype)
+    with warnings.catch_warnings():
+        # torch warns that a read-only buffer must not be written to: nobody does.
+        warnings.filterwarnings("ignore", "The given buffer is not writable")
+        flat = torch.frombuffer(mapping, dtype=dtype, count=count, offset=offset)
+    return flat.view(entry["shape"])
