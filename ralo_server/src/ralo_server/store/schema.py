@@ -41,4 +41,15 @@ MIGRATIONS: tuple[str, ...] = (
         id TEXT PRIMARY KEY, role TEXT NOT NULL, facts TEXT NOT NULL, seen REAL NOT NULL,
         state TEXT NOT NULL);
     """,
+    """
+    ALTER TABLE gradients ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE gradients ADD COLUMN chunk_bytes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE gradients ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';
+    ALTER TABLE gradients ADD COLUMN norm REAL;
+    ALTER TABLE gradients ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+    ALTER TABLE gradients ADD COLUMN detail TEXT NOT NULL DEFAULT '';
+    CREATE TABLE gradient_chunks (
+        upload_id TEXT NOT NULL, number INTEGER NOT NULL, sha256 TEXT NOT NULL,
+        received INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (upload_id, number)) WITHOUT ROWID;
+    """,
 )
