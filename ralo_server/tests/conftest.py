@@ -89,8 +89,22 @@ class Server:
         return wire.unpack_batch(answer.content) if answer.status_code == 200 else None
 
     def declare(self, batch_id, body, upload_id, chunk_bytes=None, **changes):
-        declaration = declare(batch_id, body, upload_id, chunk_bytes or len(body), **changes)
+        declaration = self.declaration(
+            batch_id, body, upload_id, chunk_bytes or len(body), **changes
+        )
         return self.http.simulate_post("/gradient/declare", json=declaration)
+
+    @staticmethod
+    def declaration(batch_id, body, upload_id, chunk_bytes, **changes):
+        """Return the JSON of ``POST /gradient/declare``."""
+        starts = range(0, len(body), chunk_bytes)
+        parts = [body[start : start + chunk_bytes] for start in starts]
+        return {
+            "upload_id": upload_id, "batch_id": batch_id, "worker_id": "w1", "base_version": 0,
+            "weight": 4.0, "codec": "none", "size": len(body), "chunk_bytes": chunk_bytes,
+            "chunk_sha256": [hashlib.sha256(part).hexdigest() for part in parts],
+            "metrics": {"loss": 0.5}, **changes,
+        }  # fmt: skip
 
     def send_chunk(self, upload_id, index, body):
         params = {"upload_id": upload_id, "index": index}
@@ -106,17 +120,6 @@ class Server:
         if answer.status_code == 200 and answer.json["missing"]:
             answer = self.send_chunk(upload_id, 0, body)
         return self.finalize(upload_id) if answer.status_code == 200 else answer
-
-
-def declare(batch_id, body, upload_id, chunk_bytes, **changes):
-    """Return the JSON of ``POST /gradient/declare``."""
-    parts = [body[start : start + chunk_bytes] for start in range(0, len(body), chunk_bytes)]
-    return {
-        "upload_id": upload_id, "batch_id": batch_id, "worker_id": "w1", "base_version": 0,
-        "weight": 4.0, "codec": "none", "size": len(body), "chunk_bytes": chunk_bytes,
-        "chunk_sha256": [hashlib.sha256(part).hexdigest() for part in parts],
-        "metrics": {"loss": 0.5}, **changes,
-    }  # fmt: skip
 
 
 def make_tree(problem_id, lease_id, rewards=(1.0, 0.0)):

@@ -104,6 +104,8 @@ def test_an_id_stands_for_one_gradient(leased):
     assert run.declare(batch.id, body, "u").status_code == 200
     other = run.declare(batch.id, body[:-1] + b"x", "u")
     assert (other.status_code, other.json["title"]) == (409, "another upload")
+    resumed = run.declare(batch.id, body, "u", 100)
+    assert resumed.json == {"declared": False, "chunk_bytes": len(body), "missing": []}
 
 
 @pytest.mark.parametrize("upload_id", ["../../etc", "a/b", "", "x" * 65])
@@ -137,7 +139,7 @@ def as_float64(values):
         (lambda v: v, {"codec": "bf16"}, "declaration", "the run uses codec 'none'"),
         (lambda v: v, {"metrics": {"l": float("nan")}}, "declaration", "metric 'l' is not finite"),
         (lambda v: v, {"size": 1 << 40}, "declaration", "size must lie in [1, "),
-        (lambda v: v, {"chunk_bytes": 0}, "declaration", "chunk_bytes must be at least 1"),
+        (lambda v: v, {"chunk_bytes": -1}, "declaration", "chunk_bytes must be at least 1"),
         (lambda v: v, {"chunk_sha256": []}, "declaration", "are 1 chunks, got 0 sha256"),
         (lambda v: v, {"chunk_sha256": ["F" * 64]}, "declaration", "no sha256 in hexadecimal"),
     ],

@@ -49,14 +49,19 @@ class GradientDeclare:
         if not _UPLOAD_ID.fullmatch(upload.upload_id):
             raise problems.invalid("upload_id must be up to 64 letters, digits, '-' and '_'")
         self.services.take_back_lost_leases()
-        agreed, server = upload.chunk_bytes, self.services.server
-        if self.services.store.uploads.find(upload.upload_id) is None:
-            self._check(upload)
-            limit = min(server.chunk_mb, server.max_body_mb) * MIB
-            agreed = agreed_chunk_bytes(upload, limit)
+        agreed = self._agreed_chunk_bytes(upload)
         declared = agreed == upload.chunk_bytes
         missing = self._admit(upload) if declared else []
         response.media = {"declared": declared, "chunk_bytes": agreed, "missing": missing}
+
+    def _agreed_chunk_bytes(self, upload: GradientUpload) -> int:
+        """Return the chunk size of a known upload, and for a new one what it comes to."""
+        known = self.services.store.uploads.find(upload.upload_id)
+        if known is not None:
+            return known.chunk_bytes
+        self._check(upload)
+        server = self.services.server
+        return agreed_chunk_bytes(upload, min(server.chunk_mb, server.max_body_mb) * MIB)
 
     def _admit(self, upload: GradientUpload) -> list[int]:
         """Return the chunks that are to come; the file then has its place on the disk."""
