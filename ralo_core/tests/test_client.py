@@ -174,7 +174,7 @@ def test_another_chunk_size_is_taken_over_and_remembered(server):
     client = Client(server.url, backoff=FAST)
     client.upload_gradient(GRADIENT, **FACTS)
     sizes = [json.loads(body).get("chunk_bytes") for _, _, _, body in server.seen]
-    assert sizes == [64 << 20, 200, None]
+    assert sizes == [16 << 20, 200, None]
     client.upload_gradient(GRADIENT, **FACTS)
     assert json.loads(server.seen[3][3])["chunk_bytes"] == 200
 

@@ -20,7 +20,7 @@ from ralo_core.client.transport import Backoff, Transport
 from ralo_core.data import Batch, Problem, RolloutTree, WeightVersion
 from ralo_core.structuring import structure
 
-_CHUNK_BYTES = 64 << 20
+_CHUNK_BYTES = 16 << 20  # small enough that the server's disk is busy from the beginning
 
 
 @attrs.frozen
