@@ -106,7 +106,9 @@ def server_seconds(master: int) -> float:
 
 def lease_batch(client: Client) -> str:
     """Return the id of a batch, made from nothing over HTTP."""
-    (leased,) = client.problems(1) or ()
+    problems = client.problems(1)
+    assert problems
+    leased = problems[0]
     builder = TreeBuilder(leased.problem.id, [1], lease_id=leased.lease_id)
     builder.add_leaf(builder.add_segment(PROMPT, [2], [-1.0], 0), "eos")
     client.upload_tree(builder.build().with_rewards({}, np.ones(1, np.float32)))
