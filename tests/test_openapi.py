@@ -1,5 +1,6 @@
 """docs/openapi.yaml and the server's routes are the same, and answers match their schemas."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -119,11 +120,27 @@ def test_answers_match_their_schemas(services):
     call("POST", "/upload", 422, body=b"x", headers={"Idempotency-Key": leased["lease_id"]})
     batch = wire.unpack_batch(call("GET", "/get").content)
     call("GET", "/get", 204)
-    chunk = {"upload_id": "u", "offset": 0, "total": 4}
-    call("POST", "/gradient/upload_chunk", params=chunk, body=b"abcd")
     gradient = {"upload_id": "u", "batch_id": batch.id, "worker_id": "w", "base_version": 0,
-                "weight": 1.0, "codec": "none", "size": 4, "sha256": "no"}  # fmt: skip
-    call("POST", "/gradient/upload_finalize", 409, json=gradient)
+                "weight": 1.0, "codec": "none", "size": 4, "chunk_bytes": 4,
+                "chunk_sha256": [hashlib.sha256(b"abcd").hexdigest()]}  # fmt: skip
+    declaration = SPEC["components"]["schemas"]["GradientUpload"]
+    jsonschema.validate(gradient, declaration)
+    call("POST", "/gradient/declare", json=gradient)
+    call("POST", "/gradient/declare", 422, json={**gradient, "upload_id": "/"})
+    call("POST", "/gradient/declare", 409, json={**gradient, "upload_id": "v", "batch_id": "x"})
+    chunk = {"upload_id": "u", "index": 0}
+    call("POST", "/gradient/upload_chunk", 400, params=chunk, body=b"abcx")
+    call("POST", "/gradient/upload_finalize", 409, json={"upload_id": "u"})
+    call("POST", "/gradient/upload_chunk", params=chunk, body=b"abcd")
+    call("POST", "/gradient/upload_chunk", 404, params={**chunk, "upload_id": "v"}, body=b"abcd")
+    call("POST", "/gradient/upload_finalize", 404, json={"upload_id": "v"})
+    call("POST", "/gradient/upload_finalize", 422, json={"upload_id": "u"})
+    body = wire.pack({"codec": "none"}, {"w": np.ones(3, np.float32)})
+    gradient = {**gradient, "upload_id": "w", "size": len(body), "chunk_bytes": len(body),
+                "chunk_sha256": [hashlib.sha256(body).hexdigest()]}  # fmt: skip
+    call("POST", "/gradient/declare", json=gradient)
+    call("POST", "/gradient/upload_chunk", params={"upload_id": "w", "index": 0}, body=body)
+    call("POST", "/gradient/upload_finalize", json={"upload_id": "w"})
     call("POST", "/lease/release", json={"lease_ids": [batch.id], "outcome": "empty"})
     call("GET", "/weights/version")
     call("GET", "/weights/version", 204, params={"after": 0})

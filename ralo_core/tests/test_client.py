@@ -10,7 +10,8 @@ from urllib.parse import parse_qs, urlparse
 import numpy as np
 import pytest
 
-from ralo_core.client import Backoff, Client, api
+from ralo_core import wire
+from ralo_core.client import Backoff, Client
 from ralo_core.errors import RunOver, ServerError
 from ralo_core.testing import random_tree
 
@@ -133,21 +134,78 @@ def test_every_request_says_who_asks_and_a_tree_carries_its_idempotency_key(serv
     assert len(body) > 0
 
 
-def test_a_gradient_is_sent_in_chunks_that_make_up_the_declared_body(server, monkeypatch):
-    monkeypatch.setattr(api, "CHUNK_BYTES", 100)
-    server.reply((200, {}, {"accepted": True, "received": 1}))
-    Client(server.url, backoff=FAST).upload_gradient(
-        {"w": np.arange(100, dtype=np.float32)}, upload_id="u", batch_id="b", base_version=3,
-        weight=5.0, codec="none", metrics={"loss": 1.0},
-    )  # fmt: skip
-    *chunks, (_, path, _, declaration) = server.seen
-    total = bytearray()
-    for _, chunk_path, _, body in chunks:
-        query = parse_qs(urlparse(chunk_path).query)
-        assert int(query["offset"][0]) == len(total)
-        total += body
-    sent = json.loads(declaration)
-    assert path == "/gradient/upload_finalize"
-    assert (sent["size"], sent["base_version"], sent["weight"]) == (len(total), 3, 5.0)
-    assert sent["sha256"] == hashlib.sha256(total).hexdigest()
-    assert len(chunks) > 3
+GRADIENT = {"w": np.arange(100, dtype=np.float32), "empty": np.zeros(0, np.float32)}
+FACTS = {
+    "upload_id": "u", "batch_id": "b", "base_version": 3, "weight": 5.0, "codec": "none",
+    "metrics": {"loss": 1.0},
+}  # fmt: skip
+
+
+def declared(chunk_bytes, missing):
+    return {"declared": True, "chunk_bytes": chunk_bytes, "missing": missing}
+
+
+def test_a_gradient_is_declared_and_then_sent_in_the_chunks_that_were_declared(server):
+    server.reply((200, {}, {**declared(100, [0, 1, 2, 3, 4, 5]), "accepted": True}))
+    client = Client(server.url, backoff=FAST)
+    client.chunk_bytes = 100
+    assert client.upload_gradient(GRADIENT, **FACTS)["accepted"]
+    (_, declare, _, body), *chunks, (_, finalize, _, last) = server.seen
+    assert (declare, finalize) == ("/gradient/declare", "/gradient/upload_finalize")
+    sent = json.loads(body)
+    total = bytearray(sent["size"])
+    for _, path, headers, chunk in chunks:
+        query = parse_qs(urlparse(path).query)
+        index = int(query["index"][0])
+        assert query["upload_id"] == ["u"]
+        assert "Transfer-Encoding" not in headers
+        assert hashlib.sha256(chunk).hexdigest() == sent["chunk_sha256"][index]
+        total[index * 100 : index * 100 + len(chunk)] = chunk
+    header, tensors = wire.unpack(bytes(total))
+    assert header == {"codec": "none"}
+    np.testing.assert_array_equal(tensors["w"], GRADIENT["w"])
+    assert (sent["worker_id"], sent["base_version"], sent["weight"]) == ("cli", 3, 5.0)
+    assert json.loads(last) == {"upload_id": "u"}
+
+
+def test_another_chunk_size_is_taken_over_and_remembered(server):
+    offer = {"declared": False, "chunk_bytes": 200, "missing": []}
+    server.reply((200, {}, offer), (200, {}, {**declared(200, []), "accepted": True}))
+    client = Client(server.url, backoff=FAST)
+    client.upload_gradient(GRADIENT, **FACTS)
+    sizes = [json.loads(body).get("chunk_bytes") for _, _, _, body in server.seen]
+    assert sizes == [16 << 20, 200, None]
+    client.upload_gradient(GRADIENT, **FACTS)
+    assert json.loads(server.seen[3][3])["chunk_bytes"] == 200
+
+
+def test_chunks_that_a_finalize_finds_missing_are_sent(server):
+    early = (409, {}, {"type": "urn:ralo:chunks-missing", "title": "chunks missing"})
+    chunk, done = (200, {}, {"received": 1}), (200, {}, {"accepted": True})
+    server.reply((200, {}, declared(1000, [])), early, (200, {}, declared(1000, [0])), chunk, done)
+    client = Client(server.url, backoff=FAST)
+    client.chunk_bytes = 1000
+    assert client.upload_gradient(GRADIENT, **FACTS) == {"accepted": True}
+    paths = [urlparse(path).path.removeprefix("/gradient/") for _, path, _, _ in server.seen]
+    assert paths == ["declare", "upload_finalize", "declare", "upload_chunk", "upload_finalize"]
+
+
+def test_a_chunk_that_arrived_spoilt_is_sent_again_but_not_for_ever(server):
+    spoilt = (400, {}, {"title": "other bytes"})
+    server.reply((200, {}, declared(1000, [0])), spoilt, spoilt, (200, {}, {"accepted": True}))
+    client = Client(server.url, backoff=FAST)
+    client.chunk_bytes = 1000
+    assert client.upload_gradient(GRADIENT, **FACTS)["accepted"]
+    server.reply((200, {}, declared(1000, [0])), spoilt)
+    with pytest.raises(ServerError, match="other bytes"):
+        client.upload_gradient(GRADIENT, **FACTS)
+
+
+def test_a_lost_lease_ends_the_upload_at_the_first_chunk_that_hears_of_it(server):
+    lost = (409, {}, {"type": "urn:ralo:conflict", "title": "lease lost"})
+    server.reply((200, {}, declared(1, list(range(300)))), lost)
+    client = Client(server.url, backoff=FAST)
+    client.chunk_bytes = 1
+    with pytest.raises(ServerError, match="lease lost"):
+        client.upload_gradient(GRADIENT, **FACTS)
+    assert len(server.seen) < 100

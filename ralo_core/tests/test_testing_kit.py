@@ -171,6 +171,16 @@ def test_a_codec_that_loses_too_much():
         check_gradient_codec(Coarse(None, None))
 
 
+class Hiding(Float32Codec):
+    def encode(self, name, value):
+        return {"": np.nan_to_num(value)}
+
+
+def test_a_codec_that_hides_what_is_not_finite_from_the_server():
+    with pytest.raises(AssertionError, match="nan must decode to values that are not finite"):
+        check_gradient_codec(Hiding(None, None))
+
+
 class Aggregating:
     def __init__(self, weigh=None, combine=None):
         self.weigh = weigh or (lambda gradients, current: [1.0 for _ in gradients])

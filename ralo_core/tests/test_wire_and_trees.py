@@ -122,3 +122,36 @@ def test_the_builder_gives_the_response_up_to_a_segment():
     assert builder.response(PROMPT) == []
     assert builder.response(second) == [3, 4, 5]
     assert builder.parent(second) == first
+
+
+KINDS = ["f4", "f2", "f8", "i1", "i4", "i8", "u1", "u2", "?"]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 9)), max_size=6),
+    st.integers(1, 50),
+)
+def test_a_view_is_the_packed_body_without_a_copy_and_can_be_cut_anywhere(kinds, step):
+    rng = np.random.default_rng(0)
+    tensors = {
+        f"t{index}": rng.integers(0, 2, size).astype(kind)
+        for index, (kind, size) in enumerate(kinds)
+    }
+    body = wire.view({"codec": "x"}, tensors)
+    joined = b"".join(body)
+    assert len(joined) == len(body)
+    header, back = wire.unpack(joined)
+    assert header == {"codec": "x"}
+    assert back.keys() == tensors.keys()
+    for name, value in tensors.items():
+        assert (back[name].dtype, back[name].tobytes()) == (value.dtype, value.tobytes())
+    parts = [body.part(start, start + step) for start in range(0, len(body), step)]
+    assert b"".join(b"".join(part) for part in parts) == joined
+    assert [len(part) for part in parts[:-1]] == [step] * (len(parts) - 1)
+
+
+def test_a_view_shares_the_memory_of_its_tensors():
+    value = np.zeros(1000, np.float32)
+    body = wire.view({}, {"w": value})
+    value[3] = 7.0
+    assert wire.unpack(b"".join(body))[1]["w"][3] == 7.0

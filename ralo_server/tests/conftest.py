@@ -88,19 +88,38 @@ class Server:
         answer = self.http.simulate_get("/get")
         return wire.unpack_batch(answer.content) if answer.status_code == 200 else None
 
-    def send_gradient(self, batch_id, values, upload_id, **changes):
-        body = wire.pack({"codec": "none"}, values)
-        self.http.simulate_post(
-            "/gradient/upload_chunk",
-            params={"upload_id": upload_id, "offset": 0, "total": len(body)},
-            body=body,
+    def declare(self, batch_id, body, upload_id, chunk_bytes=None, **changes):
+        declaration = self.declaration(
+            batch_id, body, upload_id, chunk_bytes or len(body), **changes
         )
-        declaration = {
+        return self.http.simulate_post("/gradient/declare", json=declaration)
+
+    @staticmethod
+    def declaration(batch_id, body, upload_id, chunk_bytes, **changes):
+        """Return the JSON of ``POST /gradient/declare``."""
+        starts = range(0, len(body), chunk_bytes)
+        parts = [body[start : start + chunk_bytes] for start in starts]
+        return {
             "upload_id": upload_id, "batch_id": batch_id, "worker_id": "w1", "base_version": 0,
-            "weight": 4.0, "codec": "none", "size": len(body),
-            "sha256": hashlib.sha256(body).hexdigest(), "metrics": {"loss": 0.5},
+            "weight": 4.0, "codec": "none", "size": len(body), "chunk_bytes": chunk_bytes,
+            "chunk_sha256": [hashlib.sha256(part).hexdigest() for part in parts],
+            "metrics": {"loss": 0.5}, **changes,
         }  # fmt: skip
-        return self.http.simulate_post("/gradient/upload_finalize", json={**declaration, **changes})
+
+    def send_chunk(self, upload_id, index, body):
+        params = {"upload_id": upload_id, "index": index}
+        return self.http.simulate_post("/gradient/upload_chunk", params=params, body=body)
+
+    def finalize(self, upload_id):
+        return self.http.simulate_post("/gradient/upload_finalize", json={"upload_id": upload_id})
+
+    def send_gradient(self, batch_id, values, upload_id, **changes):
+        """Go through a whole upload in one chunk; return the first answer that is no success."""
+        body = wire.pack({"codec": "none"}, values)
+        answer = self.declare(batch_id, body, upload_id, **changes)
+        if answer.status_code == 200 and answer.json["missing"]:
+            answer = self.send_chunk(upload_id, 0, body)
+        return self.finalize(upload_id) if answer.status_code == 200 else answer
 
 
 def make_tree(problem_id, lease_id, rewards=(1.0, 0.0)):

@@ -71,18 +71,6 @@ def test_a_chunked_body_is_refused_and_does_not_read_as_empty(web):
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_a_body_that_ends_early_is_not_taken_for_whole(web):
-    url, directory, _ = web
-    connection = raw(
-        url,
-        b"POST /gradient/upload_chunk?upload_id=u&offset=0&total=1000 HTTP/1.1\r\nHost: x\r\n"
-        b"Content-Length: 1000\r\n\r\n" + b"z" * 300,
-    )
-    connection.shutdown(socket.SHUT_WR)
-    assert b"400" in connection.recv(4096).split(b"\r\n")[0]
-    assert answers(directory)
-
-
 def test_half_sent_requests_do_not_stop_the_others(web):
     url, directory, _ = web
     half = [raw(url, b"GET /health HTTP/1.1\r\nHo") for _ in range(8)]

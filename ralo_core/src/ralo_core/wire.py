@@ -5,7 +5,7 @@ Neighbours: client and server both speak it through this module alone. It maps v
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -20,6 +20,13 @@ from ralo_core.structuring import structure, unstructure
 
 CONTENT_TYPE = "application/vnd.safetensors"
 _KEY = "ralo"
+_DTYPES = {
+    np.dtype(kind): name
+    for kind, name in {
+        "f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8",
+        "u8": "U64", "u4": "U32", "u2": "U16", "u1": "U8", "?": "BOOL",
+    }.items()
+}  # fmt: skip
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -37,6 +44,53 @@ def pack(header: Mapping[str, Any], tensors: Tensors) -> bytes:
     text = json.dumps(header, ensure_ascii=False, allow_nan=False)
     body: bytes = save(arrays, {_KEY: text})
     return body
+
+
+@attrs.frozen(eq=False)
+class Body:
+    """A safetensors body as the buffers that it is made of, in order: nothing is copied."""
+
+    buffers: Sequence[memoryview]
+
+    def __len__(self) -> int:
+        """Return the bytes of the body."""
+        return sum(buffer.nbytes for buffer in self.buffers)
+
+    def part(self, start: int, stop: int) -> "Body":
+        """Return bytes ``start:stop``, cut at the end of the body."""
+        return Body(list(self._cut(start, stop)))
+
+    def __iter__(self) -> Iterator[memoryview]:
+        return iter(self.buffers)
+
+    def _cut(self, start: int, stop: int) -> Iterator[memoryview]:
+        begin = 0
+        for buffer in self.buffers:
+            end = begin + buffer.nbytes
+            if begin < stop and start < end:
+                yield buffer[max(0, start - begin) : stop - begin]
+            begin = end
+
+
+def view(header: Mapping[str, Any], tensors: Tensors) -> Body:
+    """Return the body that `pack` would give, as views of the memory of `tensors`."""
+    # The widest types come first, so that every tensor begins at a multiple of its item size.
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
+    arrays = {name: np.ascontiguousarray(value) for name, value in ordered}
+    text = json.dumps(header, ensure_ascii=False, allow_nan=False)
+    entries: dict[str, Any] = {"__metadata__": {_KEY: text}}
+    offset = 0
+    for name, array in arrays.items():
+        entries[name] = {
+            "dtype": _DTYPES[array.dtype],
+            "shape": array.shape,
+            "data_offsets": [offset, offset + array.nbytes],
+        }
+        offset += array.nbytes
+    head = json.dumps(entries, ensure_ascii=False).encode()
+    head += b" " * (-len(head) % 8)
+    prefix = memoryview(len(head).to_bytes(8, "little") + head)
+    return Body([prefix, *(array.reshape(-1).view(np.uint8).data for array in arrays.values())])
 
 
 def unpack(body: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:

@@ -16,6 +16,7 @@ from ralo_core.components import BuildContext
 from ralo_core.config import (
     Config,
     EvaluationSettings,
+    LearnerSettings,
     RunSettings,
     ServerSettings,
     TrainerSettings,
@@ -86,14 +87,21 @@ def make_provider(config: Config) -> ProblemProvider:
 
 
 def _check_sizes(config: Config) -> None:
-    queue = config.section(ServerSettings).queued_trees
+    server, faults = config.section(ServerSettings), []
     batch = config.section(TrainerSettings).batch_trees
-    if queue < batch:
-        fault = (
-            f"server.queued_trees ({queue}) must be at least trainer.batch_trees ({batch}): "
-            "a batch could never fill up"
+    if server.queued_trees < batch:
+        faults.append(
+            f"server.queued_trees ({server.queued_trees}) must be at least trainer.batch_trees "
+            f"({batch}): a batch could never fill up"
         )
-        raise ConfigError([fault])
+    step = config.section(LearnerSettings).gradients_per_step
+    if server.pending_gradients < step:
+        faults.append(
+            f"server.pending_gradients ({server.pending_gradients}) must be at least "
+            f"learner.gradients_per_step ({step}): a step could never be due"
+        )
+    if faults:
+        raise ConfigError(faults)
 
 
 def _check_same_model(directory: RunDirectory, config: Config) -> None:

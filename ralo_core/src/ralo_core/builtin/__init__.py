@@ -58,7 +58,7 @@ def ralo_register_rewards() -> list[Component]:
 
 @hookimpl
 def ralo_register_gradient_codecs() -> list[Component]:
-    """Register `none` and `bf16`."""
+    """Register `none`, `bf16` and `int8`."""
     return [
         Component(
             name="none",
@@ -69,6 +69,12 @@ def ralo_register_gradient_codecs() -> list[Component]:
             name="bf16",
             factory="ralo_core.builtin.codecs:Bfloat16Codec",
             summary="rounded to bfloat16, half the bytes",
+        ),
+        Component(
+            name="int8",
+            factory="ralo_core.builtin.int8:Int8Codec",
+            config="ralo_core.builtin.int8:Int8Settings",
+            summary="blocks of 8-bit integers, a quarter of the bytes, with error feedback",
         ),
     ]
 

@@ -1,6 +1,7 @@
-"""Gradient codecs without dependencies: `none` sends float32, `bf16` half of its bytes.
+"""Gradient codecs without state: `none` sends float32, `bf16` half of its bytes.
 
-Neighbours: the trainer encodes whole tensors, the learner decodes slices of them. numpy has no
+Neighbours: the trainer encodes whole tensors, the learner decodes slices of them; `int8`, which
+remembers its rounding errors, has a module of its own. numpy has no
 bfloat16, so its bits travel as uint16: the upper half of a float32, rounded to nearest, ties
 to even.
 """
@@ -28,8 +29,8 @@ class Float32Codec:
         return {"": np.ascontiguousarray(value, np.float32).ravel()}
 
     def size(self, parts: Mapping[str, npt.NDArray[Any]]) -> int:
-        """Return n."""
-        return int(parts[""].size)
+        """Return n; raises `ValueError` for values of another type."""
+        return _size_of(parts[""], np.float32)
 
     def decode(
         self, name: str, parts: Mapping[str, npt.NDArray[Any]], start: int, stop: int
@@ -49,14 +50,21 @@ class Bfloat16Codec:
         return {"": to_bfloat16(value)}
 
     def size(self, parts: Mapping[str, npt.NDArray[Any]]) -> int:
-        """Return n."""
-        return int(parts[""].size)
+        """Return n; raises `ValueError` for values of another type."""
+        return _size_of(parts[""], np.uint16)
 
     def decode(
         self, name: str, parts: Mapping[str, npt.NDArray[Any]], start: int, stop: int
     ) -> Float32:
         """Return float32[stop - start]."""
         return from_bfloat16(parts[""][start:stop])
+
+
+def _size_of(values: npt.NDArray[Any], kind: type) -> int:
+    if values.dtype != kind:
+        msg = f"expected {np.dtype(kind)}, got {values.dtype}"
+        raise ValueError(msg)
+    return int(values.size)
 
 
 def to_bfloat16(value: Float32) -> npt.NDArray[np.uint16]:

@@ -1,6 +1,7 @@
 """The HTTP client that workers and the command line use."""
 
 from ralo_core.client.api import Client, EvalJob, LeasedProblem
+from ralo_core.client.gradients import GRADIENT_REFUSED
 from ralo_core.client.transport import Backoff, Transport
 
-__all__ = ["Backoff", "Client", "EvalJob", "LeasedProblem", "Transport"]
+__all__ = ["GRADIENT_REFUSED", "Backoff", "Client", "EvalJob", "LeasedProblem", "Transport"]

@@ -5,7 +5,6 @@ idempotency key, so that a retry after a lost answer has the effect of one call.
 ask for work return None when there is nothing to do now, and raise `RunOver` at the end.
 """
 
-import hashlib
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +15,12 @@ import numpy.typing as npt
 import requests
 
 from ralo_core import wire
+from ralo_core.client.gradients import GradientSender
 from ralo_core.client.transport import Backoff, Transport
-from ralo_core.data import Batch, GradientUpload, Problem, RolloutTree, WeightVersion
-from ralo_core.structuring import structure, unstructure
+from ralo_core.data import Batch, Problem, RolloutTree, WeightVersion
+from ralo_core.structuring import structure
 
-CHUNK_BYTES = 64 << 20
+_CHUNK_BYTES = 16 << 20  # small enough that the server's disk is busy from the beginning
 
 
 @attrs.frozen
@@ -42,7 +42,11 @@ class EvalJob:
 
 
 class Client:
-    """A worker's view of the orchestrator at `url`. Thread-safe."""
+    """A worker's view of the orchestrator at `url`. Thread-safe.
+
+    `chunk_bytes` is the chunk size that gradient uploads begin with; the server may lower or
+    raise it.
+    """
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class Client:
         stopping: threading.Event | None = None,
     ) -> None:
         self.worker_id = worker_id
+        self.chunk_bytes = _CHUNK_BYTES
         self.transport = Transport(
             url, headers={"X-Ralo-Worker": worker_id}, backoff=backoff, stopping=stopping
         )
@@ -102,8 +107,8 @@ class Client:
         return None if answer is None else wire.unpack_batch(answer.content)
 
     def release(self, lease_ids: Iterable[str], outcome: str, reason: str = "") -> None:
-        """Give leases up: ``returned`` (unfinished), ``failed`` (with the reason) or ``empty``
-        (a batch that has no gradient)."""
+        """Give leases up: ``returned`` (unfinished), ``failed`` (with the reason: a problem or a
+        batch that is not tried again) or ``empty`` (a batch that has no gradient)."""
         body = {"lease_ids": list(lease_ids), "outcome": outcome, "reason": reason}
         self._post("/lease/release", body)
 
@@ -118,24 +123,27 @@ class Client:
         codec: str,
         metrics: Mapping[str, float],
     ) -> dict[str, Any]:
-        """Send a gradient in chunks, then commit it; returns the server's word on it."""
-        body = wire.pack({"codec": codec}, tensors)
-        declaration = GradientUpload(
-            upload_id=upload_id,
-            batch_id=batch_id,
-            worker_id=self.worker_id,
-            base_version=base_version,
-            weight=weight,
-            codec=codec,
-            size=len(body),
-            sha256=hashlib.sha256(body).hexdigest(),
-            metrics=dict(metrics),
+        """Send a gradient in chunks, then commit it; returns the server's word on it.
+
+        `tensors` are sent from where they lie and must not change meanwhile. Sent again with the
+        same `upload_id`, only what the server lacks travels. Raises `ServerError`: 409 when the
+        batch's lease is lost, 422 with the reason when the gradient is refused.
+        """
+        sender = GradientSender(
+            transport=self.transport,
+            body=wire.view({"codec": codec}, tensors),
+            facts={
+                "upload_id": upload_id,
+                "batch_id": batch_id,
+                "worker_id": self.worker_id,
+                "base_version": base_version,
+                "weight": weight,
+                "codec": codec,
+                "metrics": dict(metrics),
+            },
         )
-        view = memoryview(body)
-        for offset in range(0, len(body), CHUNK_BYTES):
-            path = f"/gradient/upload_chunk?upload_id={upload_id}&offset={offset}&total={len(body)}"
-            self._send(path, view[offset : offset + CHUNK_BYTES], {})
-        return self._post("/gradient/upload_finalize", unstructure(declaration))
+        answer, self.chunk_bytes = sender.send(self.chunk_bytes)
+        return answer
 
     def version(self, after: int = -1, wait: float = 0.0) -> WeightVersion | None:
         """Return the newest version if it is newer than `after`, waiting up to `wait` seconds."""

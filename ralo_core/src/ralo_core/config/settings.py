@@ -73,6 +73,21 @@ class ServerSettings:
         64, "trees that may wait for a trainer before samplers are held back", positive
     )
     max_body_mb: int = setting(1024, "largest request body accepted, in MiB", positive)
+    chunk_mb: int = setting(64, "largest chunk of a gradient upload, in MiB", positive)
+    concurrent_uploads: int = setting(
+        4, "gradients received at once; further trainers wait, each holds up to 4 threads", positive
+    )
+    pending_gradients: int = setting(
+        64, "gradients that may wait for a step before trainers are held back", positive
+    )
+    max_norm_ratio: float = setting(
+        1000.0,
+        "refuse a gradient whose norm is this many times the median of the last ones; 0: never",
+        at_least(0),
+    )
+    min_free_mb: int = setting(
+        1024, "free disk, in MiB, below which no new work is handed out or taken in", at_least(0)
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -1,9 +1,11 @@
-"""`GradientUpload`: the declaration that travels with a gradient body.
+"""`GradientUpload`: the declaration that goes ahead of a gradient body.
 
 Neighbours: the trainer writes it, the server checks it at the door, the learner weighs the
-gradient by it. The tensors themselves are a safetensors body and are not held here.
+gradient by it. The tensors themselves are a safetensors body, sent in chunks, and are not held
+here.
 """
 
+import hashlib
 from collections.abc import Mapping
 
 import attrs
@@ -15,8 +17,9 @@ class GradientUpload:
 
     `upload_id` is the idempotency key. `base_version` is the weight version the gradient was
     taken at. `weight` is the loss normaliser (usually the trained token count): the learner's
-    token-weighted mean is ``sum(weight * gradient) / sum(weight)``. `sha256` and `size`
-    (bytes) describe the body; `codec` says how its tensors are encoded; `metrics` are the
+    token-weighted mean is ``sum(weight * gradient) / sum(weight)``. The body has `size` bytes
+    and travels in chunks of `chunk_bytes` (the last one may be shorter) whose sha256, in
+    hexadecimal, are `chunk_sha256`; `codec` says how its tensors are encoded; `metrics` are the
     loss's scalars over the batch.
     """
 
@@ -27,5 +30,11 @@ class GradientUpload:
     weight: float
     codec: str
     size: int
-    sha256: str
+    chunk_bytes: int
+    chunk_sha256: tuple[str, ...]
     metrics: Mapping[str, float] = attrs.field(factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """The identity of the body: the sha256 over the digests of its chunks, in order."""
+        return hashlib.sha256("".join(self.chunk_sha256).encode()).hexdigest()

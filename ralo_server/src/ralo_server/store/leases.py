@@ -95,7 +95,19 @@ def _fail(connection: sqlite3.Connection, lease: str, reason: str) -> bool:
         "UPDATE problems SET state = 'failed', reason = ? WHERE state = 'leased' AND lease_id = ?",
         (reason, lease),
     ).rowcount
-    return bool(failed) or _give_back(connection, lease, reason)
+    return bool(failed) or _fail_batch(connection, lease) or _give_back(connection, lease, reason)
+
+
+def _fail_batch(connection: sqlite3.Connection, lease: str) -> bool:
+    """A batch whose gradient must not be used: given out again, it would be computed again and
+    again, so its trees are set aside. Their rows and blobs stay."""
+    failed = connection.execute(
+        "UPDATE batches SET state = 'failed' WHERE state = 'leased' AND id = ?", (lease,)
+    ).rowcount
+    connection.execute(
+        "UPDATE trees SET state = 'failed' WHERE batch_id = ? AND state = 'leased'", (lease,)
+    )
+    return bool(failed)
 
 
 def _close_empty(connection: sqlite3.Connection, lease: str, reason: str) -> bool:

@@ -47,4 +47,15 @@ MIGRATIONS: tuple[str, ...] = (
         WHERE name = 'optimizer') WHERE number = (SELECT MAX(number) FROM versions)
         AND EXISTS (SELECT 1 FROM facts WHERE name = 'optimizer');
     """,
+    """
+    ALTER TABLE gradients ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE gradients ADD COLUMN chunk_bytes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE gradients ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';
+    ALTER TABLE gradients ADD COLUMN norm REAL;
+    ALTER TABLE gradients ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+    ALTER TABLE gradients ADD COLUMN detail TEXT NOT NULL DEFAULT '';
+    CREATE TABLE gradient_chunks (
+        upload_id TEXT NOT NULL, number INTEGER NOT NULL, sha256 TEXT NOT NULL,
+        received INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (upload_id, number)) WITHOUT ROWID;
+    """,
 )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ralo_core.config import LearnerSettings, RunSettings
+from ralo_server.gradient_checks import REASONS
 from ralo_server.store.database import Database
 from ralo_server.store.facts import get_fact, total
 from ralo_server.store.store import Store
@@ -56,7 +57,7 @@ def _queues(store: Store) -> dict[str, Any]:
             "total": get_fact(database, "problem_count"),
         },
         "trees": {
-            **_picked(trees, "queued", "leased"),
+            **_picked(trees, "queued", "leased", "failed"),
             "trained": total(database, "trees_trained"),
             "capacity": store.problems.capacity,
         },
@@ -65,8 +66,8 @@ def _queues(store: Store) -> dict[str, Any]:
             "empty": len(store.steps.empty_batches()),
         },
         "gradients": {
-            **_picked(gradients, "pending", "applied", "left_out"),
-            "refused": total(database, "gradients_refused"),
+            **_picked(gradients, "receiving", "pending", "applied", "left_out", "abandoned"),
+            **_refusals(database),
         },
         "tokens": {
             "decoded": total(database, "tokens_decoded"),
@@ -77,6 +78,13 @@ def _queues(store: Store) -> dict[str, Any]:
             "trained": total(database, "rollouts_trained"),
         },
     }
+
+
+def _refusals(database: Database) -> dict[str, Any]:
+    # What an older version counted has no reason.
+    reasons = {reason: total(database, f"gradients_refused_{reason}") for reason in REASONS}
+    unknown = total(database, "gradients_refused")
+    return {"refused": sum(reasons.values()) + unknown, "refused_by_reason": reasons}
 
 
 def _by_state(database: Database, table: str) -> Mapping[str, int]:

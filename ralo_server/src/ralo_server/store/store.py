@@ -14,6 +14,7 @@ from ralo_server.store.problems import Problems
 from ralo_server.store.run_state import RunState
 from ralo_server.store.steps import Steps
 from ralo_server.store.trees import Trees
+from ralo_server.store.uploads import Uploads
 from ralo_server.store.versions import Versions
 from ralo_server.store.workers import Workers
 
@@ -30,6 +31,7 @@ class Store:
         self.problems = Problems(self.database, self.leases, server.queued_trees)
         self.trees = Trees(self.database, self.leases, directory.samples)
         self.gradients = Gradients(self.database, directory.gradients)
+        self.uploads = Uploads(self.database, directory.gradients)
         self.versions = Versions(self.database, directory.weights)
         self.evaluations = Evaluations(self.database, self.leases)
         self.steps = Steps(self.database, self.versions, self.evaluations, directory.gradients)

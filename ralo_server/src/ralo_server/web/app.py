@@ -8,7 +8,11 @@ import falcon
 
 from ralo_server.web import problems_json
 from ralo_server.web.resources.evaluations import EvalClaim, EvalReports, EvalResults
-from ralo_server.web.resources.gradients import GradientChunk, GradientFinalize
+from ralo_server.web.resources.gradients import (
+    GradientChunk,
+    GradientDeclare,
+    GradientFinalize,
+)
 from ralo_server.web.resources.leases import LeaseRelease, LeaseRenew
 from ralo_server.web.resources.problems import ProblemQueue
 from ralo_server.web.resources.run import ConfigDocument, Health, Stats, Stop
@@ -39,6 +43,7 @@ def make_app(services: Services) -> "falcon.App[falcon.Request, falcon.Response]
         "/get": BatchQueue(services),
         "/lease/renew": LeaseRenew(services),
         "/lease/release": LeaseRelease(services),
+        "/gradient/declare": GradientDeclare(services),
         "/gradient/upload_chunk": GradientChunk(services),
         "/gradient/upload_finalize": GradientFinalize(services),
         "/weights/version": WeightVersions(services),

@@ -46,6 +46,13 @@ def read_blocks(request: falcon.Request, length: int) -> Iterator[bytes]:
         yield block
 
 
+def drain(request: falcon.Request, length: int) -> None:
+    """Read and drop what is left of a body of `length` bytes, so that its sender hears an answer:
+    the connection is closed over a long rest, and the answer would go down with it."""
+    while length and (block := request.stream.read(min(length, _BLOCK))):
+        length -= len(block)
+
+
 def read_body(request: falcon.Request, limit: int) -> bytes:
     """Return the whole body."""
     return b"".join(read_blocks(request, checked_length(request, limit)))

@@ -19,8 +19,18 @@ _TYPES = {
     HTTPStatus.LENGTH_REQUIRED: "length-required",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too-large",
     HTTPStatus.UNPROCESSABLE_ENTITY: "invalid",
+    HTTPStatus.TOO_MANY_REQUESTS: "queue-full",
     HTTPStatus.SERVICE_UNAVAILABLE: "busy",
 }
+_REFUSED, _MISSING, _DISK_FULL = "gradient refused", "chunks missing", "disk full"
+_TYPES_BY_TITLE = {
+    _REFUSED: "gradient-refused",
+    _MISSING: "chunks-missing",
+    _DISK_FULL: "disk-full",
+}
+"""Problems that a worker must tell from others of the same status."""
+
+_BUSY_SECONDS, _DISK_SECONDS = 1, 5
 
 
 def run_over() -> falcon.HTTPGone:
@@ -40,11 +50,45 @@ def invalid(detail: str) -> falcon.HTTPUnprocessableEntity:
     return falcon.HTTPUnprocessableEntity(title="invalid request", description=detail)
 
 
+def gradient_refused(detail: str) -> falcon.HTTPUnprocessableEntity:
+    """The answer to a well-formed gradient whose values must not be used."""
+    return falcon.HTTPUnprocessableEntity(title=_REFUSED, description=detail)
+
+
+def chunks_missing(detail: str) -> falcon.HTTPConflict:
+    """The answer to a finalize that comes too early: declare again to learn what is missing."""
+    return falcon.HTTPConflict(title=_MISSING, description=detail)
+
+
+def queue_full(detail: str) -> falcon.HTTPTooManyRequests:
+    """The answer where the learner must catch up first."""
+    return falcon.HTTPTooManyRequests(
+        title="queue full", description=detail, retry_after=_BUSY_SECONDS
+    )
+
+
+def busy(detail: str) -> falcon.HTTPServiceUnavailable:
+    """The answer where other requests must end first."""
+    return falcon.HTTPServiceUnavailable(
+        title="busy", description=detail, retry_after=_BUSY_SECONDS
+    )
+
+
+def disk_full() -> falcon.HTTPServiceUnavailable:
+    """The answer where nothing more may be stored; nothing is deleted to make room."""
+    return falcon.HTTPServiceUnavailable(
+        title=_DISK_FULL,
+        description="the orchestrator's disk is down to server.min_free_mb; waiting for space",
+        retry_after=_DISK_SECONDS,
+    )
+
+
 def serialise(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
     """Write `error` as a problem document."""
     status = HTTPStatus(error.status_code)
+    by_status = _TYPES.get(status, status.phrase.lower().replace(" ", "-"))
     document: dict[str, Any] = {
-        "type": f"urn:ralo:{_TYPES.get(status, status.phrase.lower().replace(' ', '-'))}",
+        "type": f"urn:ralo:{_TYPES_BY_TITLE.get(error.title or '', by_status)}",
         "title": error.title or status.phrase,
         "status": error.status_code,
     }

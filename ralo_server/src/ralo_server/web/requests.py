@@ -59,6 +59,13 @@ class Release:
 
 
 @attrs.frozen(kw_only=True)
+class Finalize:
+    """``POST /gradient/upload_finalize``."""
+
+    upload_id: str
+
+
+@attrs.frozen(kw_only=True)
 class Claim:
     """``POST /eval/job/claim``."""
 

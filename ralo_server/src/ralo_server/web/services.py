@@ -4,6 +4,7 @@ Neighbours: made once per web process by `web.__main__`, handed to every resourc
 """
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Mapping
@@ -51,9 +52,15 @@ class Services:
         if not self._expiry.due():
             return
         self.store.leases.expire()
+        self.store.uploads.sweep()
         for worker_id, role in self.store.workers.lost():
             log.warning("%s %s has not been heard for a lease's time", role, worker_id)
             self.notify("ralo_worker_lost", worker_id=worker_id, role=role)
+
+    def lacks_disk(self, wanted: int = 0) -> bool:
+        """Say whether less than ``server.min_free_mb`` would be free with `wanted` bytes more."""
+        free = shutil.disk_usage(self.store.directory.root).free
+        return free - wanted < self.server.min_free_mb << 20
 
     @property
     def finished(self) -> bool:
@@ -62,8 +69,8 @@ class Services:
 
     @property
     def hands_out_problems(self) -> bool:
-        """Whether new problems may be leased."""
-        return self.store.run.current() == RUNNING
+        """Whether new problems may be leased: their trees must find room on the disk."""
+        return self.store.run.current() == RUNNING and not self.lacks_disk()
 
     @property
     def hands_out_batches(self) -> bool:

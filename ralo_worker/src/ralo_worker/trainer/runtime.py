@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from ralo_core import Batch, BuildContext, RaloError
+from ralo_core.client import GRADIENT_REFUSED
 from ralo_core.config import TrainerSettings
 from ralo_core.errors import RunOver, ServerError
 from ralo_worker.engines.weights import load_weights
@@ -122,9 +123,13 @@ class Trainer:
                 metrics=gradient.metrics,
             )
         except ServerError as error:
-            if error.status != 409:
+            if error.problem.get("type") == GRADIENT_REFUSED:
+                log.error("batch %s is set aside, its gradient was refused: %s", batch.id, error)
+                self.client.release([batch.id], "failed", str(error))
+            elif error.status == 409:
+                log.warning("the gradient of batch %s came too late: %s", batch.id, error)
+            else:
                 raise
-            log.warning("the gradient of batch %s came too late: %s", batch.id, error)
 
     def _give_back(self, batch: Batch) -> None:
         try:

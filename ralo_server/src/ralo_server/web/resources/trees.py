@@ -7,7 +7,7 @@ from ralo_core import wire
 from ralo_core.data import Batch
 from ralo_server.store.trees import DUPLICATE, LOST
 from ralo_server.web.bodies import MIB, read_body, worker_of
-from ralo_server.web.problems_json import invalid, lease_lost, run_over
+from ralo_server.web.problems_json import disk_full, invalid, lease_lost, run_over
 from ralo_server.web.services import Services
 
 
@@ -21,6 +21,8 @@ class TreeUpload:
         """Store the tree of a leased problem; a second time is a success without effect."""
         lease_id = str(request.get_header("Idempotency-Key", required=True))
         body = read_body(request, self.services.server.max_body_mb * MIB)
+        if self.services.lacks_disk(len(body)):
+            raise disk_full()
         tree = wire.unpack_tree(body)
         if tree.lease_id != lease_id:
             raise invalid(f"the tree's lease_id {tree.lease_id!r} is not the Idempotency-Key")

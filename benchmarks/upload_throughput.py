@@ -1,0 +1,249 @@
+"""A gradient upload through real gunicorn over loopback, against `cp` of the same bytes.
+
+Both begin with the bytes in memory (`cp` reads from /dev/shm) and end with them on the same disk:
+`cp` is followed by fsync of the file, the upload returns after fdatasync of every chunk, the
+check of every value at the door and the commit. So neither is spared the disk by the page cache.
+Before each of the two the disk is idle (sync) and the file of the one before is gone, with its
+pages; they take turns in going first, and the ratio is that of the medians. What the server
+processes read and wrote comes from /proc/PID/io: `write_bytes` and `read_bytes` are what went to
+and came from the disk, `rchar` and `wchar` what passed through read and write calls, sockets left
+out. The learner's one read is not part of an upload.
+
+Server and client share this machine's cores here, which they do not in a run, and the two sha256
+of every byte are most of what they compute: where the disk is faster than that, cores are the
+limit. So the CPU seconds are printed, and a second reference that verifies as the upload does:
+sha256 of the source, `cp`, fsync, sha256 of the copy.
+
+    python benchmarks/upload_throughput.py [MIB] [ROUNDS] [FOLDER_ON_THE_DISK]
+"""
+
+import hashlib
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save_file
+
+from ralo_core import PROMPT, TreeBuilder, WeightVersion, wire
+from ralo_core.client import Client
+from ralo_core.config import resolve, set_layer
+from ralo_core.plugins import PluginHost
+from ralo_core.registry import Registry
+from ralo_server.blobs import write_blob
+from ralo_server.cli.serve import listen
+from ralo_server.gradient_checks import PARAMETERS, inspect
+from ralo_server.preparation import prepare
+from ralo_server.rundir import RunDirectory
+from ralo_server.store import Store
+
+MIB = 1 << 20
+COLUMNS = 4096
+SETTINGS = ("trainer.batch_trees=1", "server.port=0", "evaluation.problems=0")
+COUNTERS = ("write_bytes", "read_bytes", "wchar", "rchar")
+
+
+@attrs.frozen(kw_only=True)
+class Upload:
+    """One upload: its seconds, and what the server processes read and wrote meanwhile."""
+
+    seconds: float
+    counters: Counter[str]
+    server_cpu: float
+    client_cpu: float
+
+
+def make_run(root: Path, shape: tuple[int, int]) -> tuple[RunDirectory, Store]:
+    """Return a run whose version 0 says that the model is one matrix of `shape`."""
+    model = root / "model"
+    model.mkdir()
+    save_file({"w": np.zeros(1, np.float32)}, model / "model.safetensors")
+    for name in ("config.json", "tokenizer.json"):
+        (model / name).write_text("{}")
+    config = resolve([set_layer([f"run.model={model}", *SETTINGS])], Registry(PluginHost().load()))
+    directory = RunDirectory(root / "run")
+    prepare(directory, config, "benchmark")
+    write_blob(directory.weights / PARAMETERS, f'{{"w": {list(shape)}}}'.encode())
+    store = Store(directory, config)
+    version = WeightVersion(number=0, parent=None, sha256="", files=(), created=time.time())
+    with store.database.write() as connection:
+        store.versions.add(connection, version, 0)
+    return directory, store
+
+
+def processes(master: int) -> list[int]:
+    """Return the ids of gunicorn's master and its workers."""
+    children = Path(f"/proc/{master}/task/{master}/children").read_text()
+    return [master, *map(int, children.split())]
+
+
+def counters(master: int) -> Counter[str]:
+    """Return the sums of /proc/PID/io over the server processes."""
+    total: Counter[str] = Counter()
+    for pid in processes(master):
+        for line in Path(f"/proc/{pid}/io").read_text().splitlines():
+            name, value = line.split(": ")
+            total[name] += int(value)
+    return total
+
+
+def server_seconds(master: int) -> float:
+    """Return the CPU seconds that the server processes have used."""
+    fields = [
+        Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split() for pid in processes(master)
+    ]
+    return sum(int(row[11]) + int(row[12]) for row in fields) / os.sysconf("SC_CLK_TCK")
+
+
+def lease_batch(client: Client) -> str:
+    """Return the id of a batch, made from nothing over HTTP."""
+    problems = client.problems(1)
+    assert problems
+    leased = problems[0]
+    builder = TreeBuilder(leased.problem.id, [1], lease_id=leased.lease_id)
+    builder.add_leaf(builder.add_segment(PROMPT, [2], [-1.0], 0), "eos")
+    client.upload_tree(builder.build().with_rewards({}, np.ones(1, np.float32)))
+    batch = client.batch()
+    assert batch is not None
+    return batch.id
+
+
+def time_upload(
+    client: Client, store: Store, values: npt.NDArray[np.float32], master: int
+) -> Upload:
+    """Return time and traffic of one upload; its file is removed afterwards."""
+    batch, upload_id = lease_batch(client), uuid.uuid4().hex
+    os.sync()
+    before, server, client_cpu = counters(master), server_seconds(master), time.process_time()
+    started = time.perf_counter()
+    client.upload_gradient(
+        {"w": values}, upload_id=upload_id, batch_id=batch, base_version=0, weight=1.0,
+        codec="none", metrics={},
+    )  # fmt: skip
+    seconds = time.perf_counter() - started
+    done = Upload(
+        seconds=seconds,
+        counters=counters(master) - before,
+        server_cpu=server_seconds(master) - server,
+        client_cpu=time.process_time() - client_cpu,
+    )
+    forget(store, upload_id)
+    return done
+
+
+def forget(store: Store, upload_id: str) -> None:
+    """Do what the learner does after a step."""
+    upload = store.uploads.find(upload_id)
+    assert upload is not None
+    upload.path.unlink()
+    with store.database.write() as connection:
+        connection.execute("UPDATE gradients SET state = 'applied'")
+
+
+def time_cp(source: Path, target: Path) -> tuple[float, float]:
+    """Return the seconds of `cp` and fsync, and those of the two sha256 that would verify it; the
+    copy is removed afterwards."""
+    os.sync()
+    started = time.perf_counter()
+    subprocess.run(["cp", str(source), str(target)], check=True)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+    copied = time.perf_counter()
+    for path in (source, target):
+        with path.open("rb") as file:
+            hashlib.file_digest(file, "sha256")
+    verified = time.perf_counter()
+    target.unlink()
+    return copied - started, verified - copied
+
+
+def time_door(directory: RunDirectory, values: npt.NDArray[np.float32], codec: object) -> float:
+    """Return the seconds of the check of all values, from a file in the page cache."""
+    path = directory.root / "door.safetensors"
+    save_file({"w": values.ravel()}, path)
+    started = time.perf_counter()
+    found = inspect(path, {"w": values.shape}, codec)  # type: ignore[arg-type]
+    seconds = time.perf_counter() - started
+    assert not found.reason, found.detail
+    path.unlink()
+    return seconds
+
+
+def compare(root: Path, mib: int, rounds: int) -> None:
+    """Measure both in turns and print the ratios."""
+    values = np.random.default_rng(0).standard_normal(
+        (mib * MIB // 4 // COLUMNS, COLUMNS), dtype=np.float32
+    )
+    directory, store = make_run(root, values.shape)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory, listen("127.0.0.1", 0) as socket:  # noqa: S108
+        source = Path(memory) / "body"
+        with source.open("wb") as file:
+            file.writelines(wire.view({}, {"w": values}))
+        web = subprocess.Popen(
+            [sys.executable, "-m", "ralo_server.web", str(directory.root), str(socket.fileno())],
+            pass_fds=[socket.fileno()],
+        )
+        try:
+            client = Client(f"http://127.0.0.1:{socket.getsockname()[1]}", "trainer")
+            client.health()
+            time_upload(client, store, values, web.pid)  # the first one warms both sides up
+            uploads: list[Upload] = []
+            copies: list[tuple[float, float]] = []
+            for number in range(rounds):
+                if number % 2:
+                    copies.append(time_cp(source, root / "copy"))
+                uploads.append(time_upload(client, store, values, web.pid))
+                if not number % 2:
+                    copies.append(time_cp(source, root / "copy"))
+                upload, (copy, _) = uploads[-1].seconds, copies[-1]
+                print(f"upload {upload:.2f} s  cp {copy:.2f} s  {copy / upload:.2f} x")
+        finally:
+            web.terminate()
+            web.wait(30)
+    codec = store.config.registry.build("gradient_codec", "none", None, None)  # type: ignore[arg-type]
+    report(mib, uploads, copies, time_door(directory, values, codec))
+
+
+def report(mib: int, uploads: list[Upload], copies: list[tuple[float, float]], door: float) -> None:
+    """Print medians, their ratios and the traffic per gradient byte."""
+    upload = statistics.median(one.seconds for one in uploads)
+    copy = statistics.median(copy for copy, _ in copies)
+    verified = statistics.median(copy + verify for copy, verify in copies)
+    server = statistics.median(one.server_cpu for one in uploads)
+    client = statistics.median(one.client_cpu for one in uploads)
+    print(f"gradient of {mib} MiB, median of {len(copies)}")
+    print(f"upload           {mib / upload:8.0f} MiB/s")
+    print(f"cp + fsync       {mib / copy:8.0f} MiB/s")
+    print(f"upload / cp      {copy / upload:8.2f}   (promise: 0.8)")
+    print(f"upload / verified cp {verified / upload:4.2f}")
+    print(
+        f"CPU per GiB      server {server * 1024 / mib:.2f} s, client {client * 1024 / mib:.2f} s"
+    )
+    print(f"door check alone {mib / door:8.0f} MiB/s, {door / upload:.0%} of the upload")
+    for name in COUNTERS:
+        middle = statistics.median(one.counters[name] for one in uploads)
+        print(f"{name:<16} {middle / (mib * MIB):8.3f}   per gradient byte")
+
+
+def main() -> None:
+    """Read the arguments and clean up behind the benchmark."""
+    mib = int(sys.argv[1]) if len(sys.argv) > 1 else 1024
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 7
+    root = Path(tempfile.mkdtemp(prefix="ralo-upload-", dir=sys.argv[3] if sys.argv[3:] else None))
+    try:
+        compare(root, mib, rounds)
+    finally:
+        shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    main()

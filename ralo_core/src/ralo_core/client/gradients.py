@@ -1,0 +1,114 @@
+"""Sending a gradient: declared, sent in chunks by several threads, resumed, finalized.
+
+Neighbours: `client.api` calls it, `client.transport` retries each request, `wire.Body` gives the
+bytes without a second copy of them. What the server has already is not sent again, whichever
+side was restarted in between.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import attrs
+
+from ralo_core import wire
+from ralo_core.client.transport import Transport
+from ralo_core.data import GradientUpload
+from ralo_core.errors import ServerError
+from ralo_core.structuring import unstructure
+
+CHUNKS_MISSING = "urn:ralo:chunks-missing"
+"""The problem type of a finalize that came before all chunks had."""
+
+GRADIENT_REFUSED = "urn:ralo:gradient-refused"
+"""The problem type of a gradient whose values must not be used."""
+
+THREADS = 4
+_CHUNK_SECONDS = 300.0
+_CHECK_SECONDS = 900.0
+_SPOILT_TRIES = 3
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class GradientSender:
+    """Sends `body` through `transport`; `facts` are the declaration without its chunks."""
+
+    transport: Transport
+    body: wire.Body
+    facts: Mapping[str, Any]
+
+    def send(self, chunk_bytes: int) -> tuple[dict[str, Any], int]:
+        """Deliver the gradient, in chunks of `chunk_bytes` if the server agrees.
+
+        Return the server's word on it and the chunk size that was used. Raises `ServerError`:
+        409 when the batch's lease is lost, 422 when the gradient must not be used.
+        """
+        upload = self._declaration(chunk_bytes)
+        while True:
+            answer = self._post("/gradient/declare", unstructure(upload))
+            if not answer["declared"]:
+                upload = self._declaration(answer["chunk_bytes"])
+                continue
+            self._send_chunks(upload, answer["missing"])
+            try:
+                done = self._post("/gradient/upload_finalize", {"upload_id": upload.upload_id})
+            except ServerError as error:
+                if error.problem.get("type") != CHUNKS_MISSING:
+                    raise
+            else:
+                return done, upload.chunk_bytes
+
+    def _declaration(self, chunk_bytes: int) -> GradientUpload:
+        parts = self._parts(chunk_bytes)
+        with ThreadPoolExecutor(THREADS) as pool:
+            digests = tuple(pool.map(_sha256, parts))
+        return GradientUpload(
+            size=len(self.body), chunk_bytes=chunk_bytes, chunk_sha256=digests, **self.facts
+        )
+
+    def _parts(self, chunk_bytes: int) -> list[wire.Body]:
+        starts = range(0, len(self.body), chunk_bytes)
+        return [self.body.part(start, start + chunk_bytes) for start in starts]
+
+    def _send_chunks(self, upload: GradientUpload, missing: Sequence[int]) -> None:
+        parts = self._parts(upload.chunk_bytes)
+        pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ralo-upload")
+        try:
+            sent = [pool.submit(self._send_chunk, upload, i, parts[i]) for i in missing]
+            for chunk in sent:
+                chunk.result()
+        finally:
+            # After a failure the chunks that were not begun are not sent.
+            pool.shutdown(cancel_futures=True)
+
+    def _send_chunk(self, upload: GradientUpload, index: int, part: wire.Body) -> None:
+        for tries in range(1, _SPOILT_TRIES + 1):
+            try:
+                self.transport.request(
+                    "POST",
+                    "/gradient/upload_chunk",
+                    params={"upload_id": upload.upload_id, "index": index},
+                    data=part,
+                    headers={"Content-Type": "application/octet-stream"},
+                    timeout=_CHUNK_SECONDS,
+                )
+            except ServerError as error:
+                # Other bytes arrived than were sent: rare enough that the next try mends it.
+                if error.status != 400 or tries == _SPOILT_TRIES:
+                    raise
+            else:
+                return
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = self.transport.request(
+            "POST", path, json=body, timeout=_CHECK_SECONDS
+        ).json()
+        return answer
+
+
+def _sha256(part: wire.Body) -> str:
+    digest = hashlib.sha256()
+    for buffer in part:
+        digest.update(buffer)
+    return digest.hexdigest()
