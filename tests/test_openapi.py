@@ -131,7 +131,8 @@ def test_answers_match_their_schemas(services):
     call("GET", "/weights/manifest", 404, params={"version": 5})
     call("GET", "/weights/download", params={"version": 0, "file": "config.json"})
     job = call("POST", "/eval/job/claim", json={"worker_id": "w"}).json
-    report = {"job_id": job["job_id"], "correct": [True, False], "tokens": 3}
+    report = {"job_id": job["job_id"], "lease_id": job["lease_id"], "correct": [True, False],
+              "tokens": 3}  # fmt: skip
     call("POST", "/eval/job/report", json=report)
     for path in ("/eval/results", "/stats", "/health", "/config"):
         call("GET", path)

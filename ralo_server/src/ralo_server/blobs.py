@@ -7,6 +7,7 @@ A row of the store points at a blob only after it got its name here.
 import hashlib
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +16,12 @@ _BLOCK = 1 << 20
 _UNFINISHED = ".part"
 
 
-def write_blob(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, durably and all at once."""
-    partial = path.with_name(f"{path.name}{_UNFINISHED}")
-    with partial.open("wb") as file:
+def write_blob(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Write `data` to `path`, durably and all at once, with `mode` less the umask."""
+    # Two threads may write the same blob, when a client sends it again: neither may rename what
+    # the other has not finished.
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}{_UNFINISHED}")
+    with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -73,6 +73,13 @@ class ServerSettings:
         64, "trees that may wait for a trainer before samplers are held back", positive
     )
     max_body_mb: int = setting(1024, "largest request body accepted, in MiB", positive)
+    auth: str = setting(
+        "auto",
+        "'on': requests need a token; 'auto': unless only this machine can connect; 'off'",
+        one_of("auto", "on", "off"),
+    )
+    certfile: str = setting("", "PEM file of the server's certificate chain; empty: plain HTTP")
+    keyfile: str = setting("", "PEM file of the certificate's private key")
 
 
 @attrs.frozen(kw_only=True)

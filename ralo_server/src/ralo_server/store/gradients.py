@@ -14,6 +14,8 @@ from ralo_core.data import GradientUpload
 from ralo_core.protocols import GradientFacts
 from ralo_server.store.database import Database
 from ralo_server.store.facts import count
+from ralo_server.store.leases import give_back
+from ralo_server.store.versions import abandoned
 
 STORED, DUPLICATE, LOST = "stored", "duplicate", "lost"
 
@@ -54,6 +56,9 @@ class Gradients:
             if self.known(upload.upload_id):
                 return DUPLICATE
             if not self.batch_alive(upload.batch_id):
+                return LOST
+            if abandoned(self.database, {upload.base_version}):
+                give_back(connection, upload.batch_id)
                 return LOST
             blob = f"{upload.upload_id}.safetensors"
             self.part(upload.upload_id).rename(self.folder / blob)

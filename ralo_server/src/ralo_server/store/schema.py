@@ -1,6 +1,8 @@
 """The tables of state.db and the steps that bring an older file up to date.
 
-Neighbours: `store.database` applies it. Nothing else in the project contains DDL.
+Neighbours: `store.database` applies it, one statement after the other, each script in one
+transaction. Nothing else in the project contains DDL. A script is never edited once it was
+released: what it made is out there.
 """
 
 MIGRATIONS: tuple[str, ...] = (
@@ -40,5 +42,25 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE workers (
         id TEXT PRIMARY KEY, role TEXT NOT NULL, facts TEXT NOT NULL, seen REAL NOT NULL,
         state TEXT NOT NULL);
+    """,
+    """
+    ALTER TABLE problems ADD COLUMN request TEXT;
+    CREATE INDEX problems_by_request ON problems (request);
+    ALTER TABLE batches ADD COLUMN request TEXT;
+    CREATE INDEX batches_by_request ON batches (request);
+    ALTER TABLE evaluations ADD COLUMN request TEXT;
+    ALTER TABLE evaluations ADD COLUMN lease_id TEXT;
+    UPDATE evaluations SET state = 'waiting', worker_id = NULL WHERE state = 'leased';
+    """,
+    """
+    ALTER TABLE versions ADD COLUMN optimizer TEXT NOT NULL DEFAULT '';
+    UPDATE versions SET optimizer = (SELECT json_extract(value, '$') FROM facts
+        WHERE name = 'optimizer') WHERE number = (SELECT MAX(number) FROM versions)
+        AND EXISTS (SELECT 1 FROM facts WHERE name = 'optimizer');
+    """,
+    """
+    CREATE TABLE rollbacks (
+        version INTEGER PRIMARY KEY, target INTEGER NOT NULL, step INTEGER NOT NULL,
+        metrics TEXT NOT NULL, tracked INTEGER NOT NULL DEFAULT 0);
     """,
 )

@@ -20,7 +20,7 @@ def statistics(store: Store) -> dict[str, Any]:
     database = store.database
     run = store.config.section(RunSettings)
     return {
-        "run": get_fact(database, "run", ""),
+        "run": store.run.name(),
         "recipe": get_fact(database, "recipe", ""),
         "model": run.model,
         "state": store.run.current(),
@@ -56,7 +56,7 @@ def _queues(store: Store) -> dict[str, Any]:
             "total": get_fact(database, "problem_count"),
         },
         "trees": {
-            **_picked(trees, "queued", "leased"),
+            **_picked(trees, "queued", "leased", "discarded"),
             "trained": total(database, "trees_trained"),
             "capacity": store.problems.capacity,
         },
@@ -65,7 +65,7 @@ def _queues(store: Store) -> dict[str, Any]:
             "empty": len(store.steps.empty_batches()),
         },
         "gradients": {
-            **_picked(gradients, "pending", "applied"),
+            **_picked(gradients, "pending", "applied", "discarded"),
             "refused": total(database, "gradients_refused"),
         },
         "tokens": {

@@ -11,6 +11,7 @@ from ralo_server.store.evaluations import Evaluations
 from ralo_server.store.gradients import Gradients
 from ralo_server.store.leases import Leases
 from ralo_server.store.problems import Problems
+from ralo_server.store.rollbacks import Rollbacks
 from ralo_server.store.run_state import RunState
 from ralo_server.store.steps import Steps
 from ralo_server.store.trees import Trees
@@ -34,6 +35,14 @@ class Store:
         self.evaluations = Evaluations(self.database, self.leases)
         self.steps = Steps(self.database, self.versions, self.evaluations)
         self.workers = Workers(self.database, self.leases)
+        self.rollbacks = Rollbacks(
+            database=self.database,
+            leases=self.leases,
+            versions=self.versions,
+            evaluations=self.evaluations,
+            trees=self.trees,
+            gradients=self.gradients,
+        )
         self.run = RunState(
             database=self.database,
             problems=self.problems,

@@ -6,6 +6,7 @@ the files. The folder of version N is ``weights/vNNNNNN``.
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
@@ -13,6 +14,16 @@ import attrs
 from ralo_core.data import WeightVersion
 from ralo_core.structuring import structure, unstructure
 from ralo_server.store.database import Database
+
+
+@attrs.frozen(kw_only=True)
+class KeptVersion:
+    """A version whose files are there, its step, and the name of its optimizer folder (``""``:
+    none, its state is that of a fresh optimizer)."""
+
+    version: WeightVersion
+    step: int
+    optimizer: str
 
 
 @attrs.frozen
@@ -43,11 +54,32 @@ class Versions:
         )
         return None if body is None else structure(json.loads(body), WeightVersion)
 
-    def add(self, connection: sqlite3.Connection, version: WeightVersion, step: int) -> None:
+    def kept(self) -> list[KeptVersion]:
+        """Return every version that is not pruned, oldest first."""
+        rows = self.database.rows(
+            "SELECT body, step, optimizer FROM versions WHERE state = 'published' ORDER BY number"
+        )
+        return [
+            KeptVersion(
+                version=structure(json.loads(row["body"]), WeightVersion),
+                step=int(row["step"]),
+                optimizer=row["optimizer"],
+            )
+            for row in rows
+        ]
+
+    def add(
+        self,
+        connection: sqlite3.Connection,
+        version: WeightVersion,
+        step: int,
+        optimizer: str = "",
+    ) -> None:
         """Publish inside the caller's transaction."""
         connection.execute(
-            "INSERT INTO versions VALUES (?, ?, ?, 'published')",
-            (version.number, step, json.dumps(unstructure(version))),
+            """INSERT INTO versions (number, step, body, state, optimizer)
+               VALUES (?, ?, ?, 'published', ?)""",
+            (version.number, step, json.dumps(unstructure(version)), optimizer),
         )
 
     def prune(self, keep_last: int) -> list[int]:
@@ -66,3 +98,9 @@ class Versions:
                 [(number,) for number in numbers],
             )
         return numbers
+
+
+def abandoned(database: Database, numbers: Iterable[int]) -> bool:
+    """Say whether any of these versions was left behind by a rollback."""
+    ranges = database.rows("SELECT target, version FROM rollbacks")
+    return any(row["target"] < number < row["version"] for number in numbers for row in ranges)
