@@ -20,13 +20,13 @@ from ralo_server.store.workers import Workers
 
 
 class Store:
-    """The state of the run in `directory`, by part."""
+    """The state of the run in `directory`, by part; only to be looked at with `read_only`."""
 
-    def __init__(self, directory: RunDirectory, config: Config) -> None:
+    def __init__(self, directory: RunDirectory, config: Config, *, read_only: bool = False) -> None:
         server = config.section(ServerSettings)
         self.directory = directory
         self.config = config
-        self.database = Database(directory.state)
+        self.database = Database(directory.state, read_only=read_only)
         self.leases = Leases(self.database, server.lease_seconds)
         self.problems = Problems(self.database, self.leases, server.queued_trees)
         self.trees = Trees(self.database, self.leases, directory.samples)
