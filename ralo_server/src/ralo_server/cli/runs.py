@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ralo_server.run_listing import RunListing, list_runs
 
-_COLUMNS = ("name", "recipe", "state", "step", "version", "reward", "accuracy", "size", "directory")
+_COLUMNS = ("run", "recipe", "state", "step", "version", "reward", "accuracy", "size")
 
 
 @click.command()
@@ -38,12 +38,12 @@ def runs(folder: Path, as_json: bool) -> None:
 
 
 def _table(found: Sequence[RunListing]) -> Table:
-    table = Table(box=None, padding=(0, 2))
+    table = Table(box=None, padding=(0, 1))
     for column in _COLUMNS:
-        table.add_column(column)
+        table.add_column(column, no_wrap=column != "run", overflow="fold")
     for run in found:
         table.add_row(
-            escape(run.name),
+            escape(_named(run)),
             escape(run.recipe),
             f"{run.state} now" if run.running else run.state,
             str(run.step),
@@ -51,9 +51,14 @@ def _table(found: Sequence[RunListing]) -> Table:
             "" if run.reward is None else f"{run.reward:.3f}",
             "" if run.accuracy is None else f"{run.accuracy:.1%}",
             _readable(run.bytes),
-            escape(run.directory),
         )
     return table
+
+
+def _named(run: RunListing) -> str:
+    """Return the run's name, and its folder where that is called otherwise."""
+    folder = Path(run.directory).name
+    return folder if run.name in ("", folder) else f"{run.name} ({folder})"
 
 
 def _readable(size: float) -> str:

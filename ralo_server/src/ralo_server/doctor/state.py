@@ -32,8 +32,9 @@ def foundations(directory: RunDirectory) -> Iterator[Finding]:
         yield Finding("state.db was written by a newer ralo-server: update this one")
     elif lag > 0:
         yield Finding(
-            f"state.db is {lag} migrations behind: the rest can be checked after them",
-            mend="bring it up to date, as the next start does",
+            f"state.db is {lag} schema version{'s' * (lag > 1)} older than this ralo-server: the "
+            "rest can be checked once it is brought up to date",
+            mend="do so, as the next start does",
             action=lambda store: None,  # a store that may be written has done it by opening
         )
 
