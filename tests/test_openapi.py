@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import falcon.inspect
@@ -15,12 +16,14 @@ from safetensors.torch import save_file
 
 from ralo_core import PROMPT, TreeBuilder, wire
 from ralo_core.config import resolve, set_layer
+from ralo_core.identifiers import is_identifier
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.learner.loop import Learner
 from ralo_server.preparation import prepare
 from ralo_server.rundir import RunDirectory
-from ralo_server.web.app import make_app
+from ralo_server.web.access import ANYBODY
+from ralo_server.web.app import make_app, routes
 from ralo_server.web.services import Services
 from ralo_server.web.waiting import Waiting
 
@@ -90,6 +93,31 @@ def test_the_routes_are_the_documented_ones(services):
     assert served == documented()
 
 
+def test_who_may_call_what_is_documented(services):
+    for path, (_, roles) in routes(services).items():
+        item = SPEC["paths"][path]
+        for method in METHODS & item.keys():
+            if roles == ANYBODY:
+                assert item[method]["security"] == []
+            else:
+                assert set(item["x-roles"]) == roles
+                assert {"401", "403"} <= item[method]["responses"].keys()
+
+
+def test_refusals_match_their_schemas(services):
+    app = falcon.testing.TestClient(make_app(services, {"sampler": "s3"}))
+    for token, status in ((None, 401), ("Bearer s3", 403)):
+        headers = {} if token is None else {"Authorization": token}
+        check("/stop", "post", answer := app.simulate_post("/stop", headers=headers))
+        assert answer.status_code == status
+
+
+def test_identifiers_are_those_of_the_code():
+    pattern = SPEC["components"]["schemas"]["Identifier"]["pattern"]
+    for name in ("w", "sampler-host.lab.org-123", "_x", "a" * 128, ".x", "", "a/b", "a" * 129):
+        assert bool(re.search(pattern, name)) == is_identifier(name)
+
+
 def test_answers_match_their_schemas(services):
     app = falcon.testing.TestClient(make_app(services), headers={"X-Ralo-Worker": "w"})
     seen = set()
@@ -148,7 +176,8 @@ def test_answers_match_their_schemas(services):
     call("GET", "/weights/manifest", 404, params={"version": 5})
     call("GET", "/weights/download", params={"version": 0, "file": "config.json"})
     job = call("POST", "/eval/job/claim", json={"worker_id": "w"}).json
-    report = {"job_id": job["job_id"], "correct": [True, False], "tokens": 3}
+    report = {"job_id": job["job_id"], "lease_id": job["lease_id"], "correct": [True, False],
+              "tokens": 3}  # fmt: skip
     call("POST", "/eval/job/report", json=report)
     for path in ("/eval/results", "/stats", "/health", "/config"):
         call("GET", path)

@@ -203,7 +203,8 @@ def test_an_evaluation_is_done_once_and_is_of_the_right_length(server):
     job = run.http.simulate_post("/eval/job/claim", json={"worker_id": "w1"}).json
     assert (job["version"], len(job["problems"])) == (0, 3)
     assert run.http.simulate_post("/eval/job/claim", json={"worker_id": "w2"}).status_code == 204
-    report = {"job_id": job["job_id"], "correct": [True, False, True], "tokens": 9}
+    report = {"job_id": job["job_id"], "lease_id": job["lease_id"],
+              "correct": [True, False, True], "tokens": 9}  # fmt: skip
     short = run.http.simulate_post("/eval/job/report", json={**report, "correct": [True]})
     assert short.status_code == 422
     for duplicate in (False, True):
@@ -223,7 +224,7 @@ def test_a_run_that_is_over_answers_410_and_goes_on_with_a_higher_limit(server, 
     assert run.http.simulate_get("/get").status_code == 204
     for _ in range(2):
         job = run.http.simulate_post("/eval/job/claim", json={"worker_id": "w1"}).json
-        report = {"job_id": job["job_id"], "correct": [True]}
+        report = {"job_id": job["job_id"], "lease_id": job["lease_id"], "correct": [True]}
         run.http.simulate_post("/eval/job/report", json=report)
     assert run.store.run.advance() == "finished"
     for path in ("/problem/get", "/get"):

@@ -7,6 +7,7 @@ A row of the store points at a blob only after it got its name here.
 import hashlib
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +17,12 @@ UNFINISHED = ".part"
 """Ending of the name of what is not whole yet."""
 
 
-def write_blob(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, durably and all at once."""
-    partial = path.with_name(f"{path.name}{UNFINISHED}")
-    with partial.open("wb") as file:
+def write_blob(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Write `data` to `path`, durably and all at once, with `mode` less the umask."""
+    # Two threads may write the same blob, when a client sends it again: neither may rename what
+    # the other has not finished.
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}{UNFINISHED}")
+    with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -70,12 +70,27 @@ def ralo_register_optimizer_policies() -> list[Component]:
 
 @hookimpl
 def ralo_register_commands() -> list[Command]:
-    """Register `serve` and `plot`."""
+    """Register `serve`, `runs`, `rollback`, `doctor` and `plot`."""
     return [
         Command(
             name="serve",
             target="ralo_server.cli.serve:serve",
             summary="Run the orchestrator: web processes and learner.",
+        ),
+        Command(
+            name="runs",
+            target="ralo_server.cli.runs:runs",
+            summary="List run directories and how far each one is.",
+        ),
+        Command(
+            name="rollback",
+            target="ralo_server.cli.rollback:rollback",
+            summary="Take a stopped run back to a version that is kept.",
+        ),
+        Command(
+            name="doctor",
+            target="ralo_server.cli.doctor:doctor",
+            summary="Check a run directory, and mend what can be mended.",
         ),
         Command(
             name="plot",

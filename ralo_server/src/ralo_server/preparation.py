@@ -4,13 +4,12 @@ Neighbours: ``ralo serve`` calls `prepare` before it starts any process, so that
 user can mend (model, data, options) is said at once and on the terminal.
 """
 
-import fcntl
 import json
 import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ralo_core.components import BuildContext
 from ralo_core.config import (
@@ -29,22 +28,7 @@ from ralo_server.model_files import check_model, copy_model_files
 from ralo_server.needed_plugins import needed_plugins
 from ralo_server.rundir import RunDirectory
 from ralo_server.store.database import Database
-from ralo_server.store.facts import put_fact
-
-
-def lock(directory: RunDirectory) -> IO[str]:
-    """Return the open lock file of a run; raises `RaloError` if another orchestrator has it.
-
-    The kernel gives the lock back when the process ends, however it ends.
-    """
-    directory.root.mkdir(parents=True, exist_ok=True)
-    file = (directory.root / "lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        msg = f"another orchestrator is running in {directory.root}; stop it or use another folder"
-        raise RaloError(msg) from None
-    return file
+from ralo_server.store.facts import put_facts
 
 
 def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
@@ -54,6 +38,7 @@ def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
     a run keeps its model, problems and name; limits and sizes may change.
     """
     _check_sizes(config)
+    _check_certificate(config.section(ServerSettings))
     _check_same_model(directory, config)
     new = not directory.config_file.exists()
     facts = _checked_facts(config) if new else {}
@@ -104,6 +89,19 @@ def _check_sizes(config: Config) -> None:
         raise ConfigError(faults)
 
 
+def _check_certificate(server: ServerSettings) -> None:
+    files = {"server.certfile": server.certfile, "server.keyfile": server.keyfile}
+    if not any(files.values()):
+        return
+    faults = [
+        f"{key} = '{path}': {'there is no such file' if path else 'TLS needs this one, too'}"
+        for key, path in files.items()
+        if not Path(path).is_file()
+    ]
+    if faults:
+        raise ConfigError(faults)
+
+
 def _check_same_model(directory: RunDirectory, config: Config) -> None:
     model = config.section(RunSettings).model
     if not model:
@@ -122,13 +120,15 @@ def _check_same_model(directory: RunDirectory, config: Config) -> None:
 def _prepare_state(
     directory: RunDirectory, config: Config, recipe: str, facts: Mapping[str, Any]
 ) -> None:
-    database = Database(directory.state)
-    with database.write() as connection:
-        put_fact(connection, "run", config.section(RunSettings).name or directory.root.name)
-        put_fact(connection, "recipe", recipe)
-        for name, value in facts.items():
-            put_fact(connection, name, value)
-        put_fact(connection, "started", time.time())
+    put_facts(
+        Database(directory.state),
+        {
+            "run": config.section(RunSettings).name or directory.root.name,
+            "recipe": recipe,
+            **facts,
+            "started": time.time(),
+        },
+    )
 
 
 def _checked_facts(config: Config) -> Mapping[str, Any]:

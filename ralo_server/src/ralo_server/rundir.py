@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from ralo_core.access import TOKENS_FILE
 from ralo_core.config import Config, from_data
 from ralo_core.errors import RaloError
 from ralo_core.plugins import PluginHost
@@ -37,6 +38,16 @@ class RunDirectory:
     def url_file(self) -> Path:
         """The server's URL, written once it listens."""
         return self.root / "server.url"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked while any process of an orchestrator lives; `runlock` knows how."""
+        return self.root / "lock"
+
+    @property
+    def tokens_file(self) -> Path:
+        """The token of each role, readable by the owner only."""
+        return self.root / TOKENS_FILE
 
     @property
     def model(self) -> Path:

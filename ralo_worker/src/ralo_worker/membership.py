@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -79,14 +80,22 @@ class Membership:
                 return  # stopping, or the run is over: the runtime finds out by itself
 
 
-def join(url: str, role: str, sections: Iterable[str], stopping: threading.Event) -> Membership:
+def join(
+    url: str,
+    role: str,
+    sections: Iterable[str],
+    stopping: threading.Event,
+    *,
+    token: str = "",
+    ca: Path | None = None,
+) -> Membership:
     """Register at the orchestrator and return the membership.
 
     Waits for a server that is not up yet. Raises `RaloError` with the pip command if this
     worker lacks a plugin of the run or has another version of it.
     """
     worker_id = f"{role}-{socket.gethostname()}-{os.getpid()}"
-    client = Client(url, worker_id, stopping=stopping)
+    client = Client(url, worker_id, token=token, ca=ca, stopping=stopping)
     document = client.config()
     data = document["config"]
     host = PluginHost(disabled=data["plugins"]["disable"]).load()

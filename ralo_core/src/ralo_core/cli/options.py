@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 from packaging.requirements import InvalidRequirement, Requirement
 
+from ralo_core.access import CA_ENV, TOKEN_ENV
 from ralo_core.config import (
     Config,
     Layer,
@@ -66,6 +67,36 @@ def config_options(command: F) -> F:
     return command
 
 
+def connection_options(command: F) -> F:
+    """Add ``--server``, ``--token`` and ``--ca`` to a click command that joins a run."""
+    for option in (
+        ca_option,
+        click.option(
+            "--token",
+            default="",
+            envvar=TOKEN_ENV,
+            show_envvar=True,
+            help="Token of the role, where the orchestrator asks for one.",
+        ),
+        click.option(
+            "--server", "url", required=True, metavar="URL", help="The orchestrator's URL."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def ca_option(command: F) -> F:
+    """Add ``--ca`` to a click command."""
+    return click.option(
+        "--ca",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        envvar=CA_ENV,
+        show_envvar=True,
+        help="PEM file of a private authority that signed the server's certificate.",
+    )(command)
+
+
 def gather(
     registry: Registry,
     recipe: str,
@@ -79,10 +110,7 @@ def gather(
     """
     upper = [file_layer(config_file)] if config_file else []
     upper += [environment_layer(os.environ), set_layer(assignments)]
-    wishes = _plugin_wishes(upper)
-    if wishes.disable:
-        registry = Registry(PluginHost(disabled=wishes.disable).load())
-    check_required(wishes.require)
+    registry = wished_registry(registry, upper)
     layers = []
     if recipe:
         chosen = registry.recipe(recipe)
@@ -90,6 +118,15 @@ def gather(
         if tiny or not uses_own_model(upper):
             layers.append(Layer(f"recipe {recipe}, tiny", chosen.tiny))
     return resolve([*layers, *upper], registry)
+
+
+def wished_registry(registry: Registry, layers: Sequence[Layer]) -> Registry:
+    """Return a registry without the plugins that `layers` disable; raises `PluginError` if one
+    that they require is not installed."""
+    data, _ = merge(layers)
+    wishes = structure(data.get("plugins", {}), PluginSettings, "plugins")
+    check_required(wishes.require)
+    return Registry(PluginHost(disabled=wishes.disable).load()) if wishes.disable else registry
 
 
 def uses_own_model(layers: Sequence[Layer]) -> bool:
@@ -116,9 +153,3 @@ def check_required(requirements: Sequence[str]) -> None:
             found = f"version {installed} is installed" if installed else "it is not installed"
             msg = f"the run requires {text}, but {found}: pip install '{text}'"
             raise PluginError(msg)
-
-
-def _plugin_wishes(layers: Sequence[Layer]) -> PluginSettings:
-    """Return ``[plugins]``, which decides what the rest of the config is checked against."""
-    data, _ = merge(layers)
-    return structure(data.get("plugins", {}), PluginSettings, "plugins")

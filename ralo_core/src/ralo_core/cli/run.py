@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from ralo_core.cli.options import config_options, gather
+from ralo_core.cli.options import ca_option, config_options, gather
 from ralo_core.config import Config, RunSettings
 from ralo_core.run.local import LocalRun, ensure_model, server_port, worker_threads
 from ralo_core.run.summary import summary
@@ -24,6 +24,7 @@ from ralo_core.supervise import StopSignal, Supervisor
 @click.option("--samplers", default=1, show_default=True, help="Sampler processes.")
 @click.option("--trainers", default=1, show_default=True, help="Trainer processes.")
 @click.option("--plain", is_flag=True, help="Lines instead of a live view.")
+@ca_option
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -35,6 +36,7 @@ def run(
     samplers: int,
     trainers: int,
     plain: bool,
+    ca: Path | None,
 ) -> None:
     """Train on this machine: orchestrator, samplers and trainers together.
 
@@ -59,6 +61,7 @@ def run(
         ],
         samplers=samplers,
         trainers=trainers,
+        ca=ca,
         supervisor=supervisor,
         stopped=stopped,
     )

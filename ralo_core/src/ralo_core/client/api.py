@@ -6,6 +6,7 @@ ask for work return None when there is nothing to do now, and raise `RunOver` at
 """
 
 import threading
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,11 @@ class LeasedProblem:
 
 @attrs.frozen
 class EvalJob:
-    """Held-out problems to be answered greedily with the weights of exactly `version`."""
+    """Held-out problems to be answered greedily with the weights of exactly `version`, under a
+    lease that the report must quote."""
 
     id: str
+    lease_id: str
     version: int
     problems: tuple[Problem, ...]
 
@@ -53,13 +56,20 @@ class Client:
         url: str,
         worker_id: str = "cli",
         *,
+        token: str = "",
+        ca: Path | None = None,
         backoff: Backoff | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
         self.worker_id = worker_id
         self.chunk_bytes = _CHUNK_BYTES
         self.transport = Transport(
-            url, headers={"X-Ralo-Worker": worker_id}, backoff=backoff, stopping=stopping
+            url,
+            headers={"X-Ralo-Worker": worker_id},
+            token=token,
+            ca=ca,
+            backoff=backoff,
+            stopping=stopping,
         )
 
     def health(self) -> dict[str, Any]:
@@ -87,7 +97,8 @@ class Client:
 
     def problems(self, count: int, wait: float = 5.0) -> list[LeasedProblem] | None:
         """Lease up to `count` problems, waiting up to `wait` seconds for the first."""
-        answer = self._work("/problem/get", {"count": count, "wait": wait}, wait)
+        params = {"count": count, "wait": wait}
+        answer = self._work("/problem/get", params, wait, _new_key())
         if answer is None:
             return None
         return [
@@ -103,7 +114,7 @@ class Client:
 
     def batch(self, wait: float = 5.0) -> Batch | None:
         """Lease the next batch."""
-        answer = self._work("/get", {"wait": wait}, wait)
+        answer = self._work("/get", {"wait": wait}, wait, _new_key())
         return None if answer is None else wire.unpack_batch(answer.content)
 
     def release(self, lease_ids: Iterable[str], outcome: str, reason: str = "") -> None:
@@ -170,17 +181,18 @@ class Client:
     def eval_job(self) -> EvalJob | None:
         """Lease an evaluation job."""
         answer = self.transport.request(
-            "POST", "/eval/job/claim", json={"worker_id": self.worker_id}
+            "POST", "/eval/job/claim", json={"worker_id": self.worker_id}, headers=_new_key()
         )
         if answer.status_code == 204:
             return None
         job = answer.json()
         problems = tuple(wire.problem_from_json(item) for item in job["problems"])
-        return EvalJob(job["job_id"], job["version"], problems)
+        return EvalJob(job["job_id"], job["lease_id"], job["version"], problems)
 
-    def report_eval(self, job_id: str, report: Mapping[str, Any]) -> None:
+    def report_eval(self, job: EvalJob, report: Mapping[str, Any]) -> None:
         """Hand in an evaluation's result."""
-        self._post("/eval/job/report", {"job_id": job_id, **report})
+        body = {"job_id": job.id, "lease_id": job.lease_id, **report}
+        self._post("/eval/job/report", body)
 
     def stop(self) -> dict[str, Any]:
         """Ask the run to drain and finish."""
@@ -204,6 +216,19 @@ class Client:
         ).json()
         return answer
 
-    def _work(self, path: str, params: Mapping[str, Any], wait: float) -> Any:
-        answer = self.transport.request("GET", path, params=params, timeout=wait + 30.0)
+    def _work(
+        self,
+        path: str,
+        params: Mapping[str, Any],
+        wait: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        answer = self.transport.request(
+            "GET", path, params=params, headers=headers, timeout=wait + 30.0
+        )
         return None if answer.status_code == 204 else answer
+
+
+def _new_key() -> dict[str, str]:
+    """Return a key for one request for work: if its answer is lost, the retry gets the same."""
+    return {"Idempotency-Key": uuid.uuid4().hex}

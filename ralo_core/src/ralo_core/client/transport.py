@@ -10,16 +10,18 @@ import random
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
 import requests
 
-from ralo_core.errors import RunOver, ServerError
+from ralo_core.errors import RaloError, RunOver, ServerError
 
 log = logging.getLogger(__name__)
 
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 _BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
@@ -40,18 +42,27 @@ class Backoff:
 
 
 class Transport:
-    """A thread-safe connection to one server. `stopping` ends waits early when set."""
+    """A thread-safe connection to one server. `stopping` ends waits early when set.
+
+    `token` is shown with every request; `ca` is a PEM file of the authority that signed the
+    server's certificate, where the system does not know it.
+    """
 
     def __init__(
         self,
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
+        token: str = "",
+        ca: Path | None = None,
         backoff: Backoff | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self.headers = dict(headers or {})
+        if token:
+            self.headers["Authorization"] = f"Bearer {token}"
+        self._verify: str | bool = True if ca is None else str(ca)
         self.backoff = backoff or Backoff()
         self.stopping = stopping or threading.Event()
         self._local = threading.local()
@@ -71,7 +82,8 @@ class Transport:
     ) -> requests.Response:
         """Send until answered with 2xx or 304 and return the answer.
 
-        Raises `RunOver`, `ServerError`, or `ConnectionError` once the deadline has passed or
+        Raises `RunOver`, `ServerError`, `RaloError` for a certificate that is not trusted, or
+        `ConnectionError` once the deadline has passed or
         `stopping` is set. The caller makes the call idempotent: it may be sent many times.
         """
         started, tries = time.monotonic(), 0
@@ -94,11 +106,9 @@ class Transport:
                     return _checked(response)
                 reason = f"HTTP {response.status_code} {_title(response)}"
                 pause = _retry_after(response)
-            except (
-                requests.ConnectionError,
-                requests.Timeout,
-                requests.exceptions.ChunkedEncodingError,
-            ) as error:
+            except _BROKEN as error:
+                if _UNTRUSTED in str(error):
+                    raise _untrusted(self.url, error) from error
                 reason = _short(error)
                 self._local.session = None
             self._note_unreachable(path, reason)
@@ -110,6 +120,7 @@ class Transport:
         if session is None:
             session = requests.Session()
             session.trust_env = False  # a proxy variable must not reroute a worker's traffic
+            session.verify = self._verify
             self._local.session = session
         return session
 
@@ -131,6 +142,14 @@ class Transport:
         if not self._reachable:
             log.info("%s answers again (%s)", self.url, path)
         self._reachable = True
+
+
+def _untrusted(url: str, error: Exception) -> RaloError:
+    msg = (
+        f"the certificate of {url} is not trusted ({str(error).rpartition(_UNTRUSTED)[2][:120]}); "
+        "for a private certificate authority give its PEM file with --ca or RALO_CA"
+    )
+    return RaloError(msg)
 
 
 def _checked(response: requests.Response) -> requests.Response:

@@ -88,6 +88,13 @@ class ServerSettings:
     min_free_mb: int = setting(
         1024, "free disk, in MiB, below which no new work is handed out or taken in", at_least(0)
     )
+    auth: str = setting(
+        "auto",
+        "'on': requests need a token; 'auto': unless only this machine can connect; 'off'",
+        one_of("auto", "on", "off"),
+    )
+    certfile: str = setting("", "PEM file of the server's certificate chain; empty: plain HTTP")
+    keyfile: str = setting("", "PEM file of the certificate's private key")
 
 
 @attrs.frozen(kw_only=True)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 import attrs
 
+from ralo_core.identifiers import identifier
+
 
 @attrs.frozen(kw_only=True)
 class GradientUpload:
@@ -23,9 +25,9 @@ class GradientUpload:
     loss's scalars over the batch.
     """
 
-    upload_id: str
-    batch_id: str
-    worker_id: str
+    upload_id: str = attrs.field(validator=identifier)
+    batch_id: str = attrs.field(validator=identifier)
+    worker_id: str = attrs.field(validator=identifier)
     base_version: int
     weight: float
     codec: str

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import attrs
 
+from ralo_core.access import ADMIN, CA_ENV, SAMPLER, TOKEN_ENV, TRAINER, read_tokens
 from ralo_core.cache import cache_dir
 from ralo_core.client import Backoff, Client
 from ralo_core.config import Config, RunSettings, SamplerSettings, ServerSettings, TrainerSettings
@@ -55,6 +56,7 @@ class LocalRun:
     serve_options: Sequence[str]
     samplers: int
     trainers: int
+    ca: Path | None
     supervisor: Supervisor
     stopped: StopSignal
 
@@ -82,7 +84,8 @@ class LocalRun:
     def _start_server(self) -> Client:
         url_file = self.run_dir / "server.url"
         url_file.unlink(missing_ok=True)
-        argv = [*RALO, "serve", "--run-dir", str(self.run_dir), *self.serve_options]
+        argv = [*RALO, "serve", "--run-dir", str(self.run_dir), "--hide-tokens"]
+        argv += self.serve_options
         child = self.supervisor.start("serve", argv, self._log("serve"), restart=False)
         deadline = time.monotonic() + _START_SECONDS
         while not url_file.exists():
@@ -92,17 +95,29 @@ class LocalRun:
                 raise RaloError(msg)
             time.sleep(0.05)
         client = Client(
-            url_file.read_text().strip(), "run", backoff=Backoff(deadline=_START_SECONDS)
+            url_file.read_text().strip(),
+            "run",
+            token=read_tokens(self.run_dir).get(ADMIN, ""),
+            ca=self.ca,
+            backoff=Backoff(deadline=_START_SECONDS),
         )
         client.health()
         return client
 
     def _start_workers(self, client: Client) -> None:
-        for role, count in (("sample", self.samplers), ("train", self.trainers)):
+        for command, role, count in (
+            ("sample", SAMPLER, self.samplers),
+            ("train", TRAINER, self.trainers),
+        ):
             for index in range(count):
-                argv = [*RALO, role, "--server", client.transport.url]
-                name = f"{role}-{index}"
-                self.supervisor.start(name, argv, self._log(name))
+                argv = [*RALO, command, "--server", client.transport.url]
+                name = f"{command}-{index}"
+                self.supervisor.start(name, argv, self._log(name), environment=self._secrets(role))
+
+    def _secrets(self, role: str) -> dict[str, str]:
+        """Return what a worker needs to be let in; an argument could be read by everybody."""
+        secrets = {TOKEN_ENV: read_tokens(self.run_dir).get(role, "")}
+        return secrets if self.ca is None else {**secrets, CA_ENV: str(self.ca)}
 
     def _check_children(self) -> None:
         for child in self.supervisor.poll():

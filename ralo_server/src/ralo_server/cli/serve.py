@@ -17,15 +17,27 @@ from ralo_core.cli.options import config_options, gather
 from ralo_core.config import Config, LearnerSettings, ServerSettings
 from ralo_core.errors import RaloError
 from ralo_core.supervise import Child, StopSignal, Supervisor, describe_exit
-from ralo_server.preparation import lock, prepare
+from ralo_server.preparation import prepare
 from ralo_server.rundir import RunDirectory
+from ralo_server.runlock import lock
+from ralo_server.stored_config import stored_config
+from ralo_server.tokens import is_loopback, make_tokens, required
 
 _BACKLOG = 512
+_TAKE_OVER_SECONDS = 20.0
+"""How long the processes of an orchestrator that was killed may take to end."""
 
 
 @click.command()
 @config_options
 @click.option("--run-dir", type=click.Path(path_type=Path), help="Default: runs/RECIPE-TIME.")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="RUN",
+    help="Go on with the run in this directory and its config; --set may change limits.",
+)
+@click.option("--hide-tokens", is_flag=True, help="Do not print new tokens, only where they lie.")
 @click.pass_context
 def serve(
     ctx: click.Context,
@@ -34,24 +46,48 @@ def serve(
     assignments: Sequence[str],
     tiny: bool,
     run_dir: Path | None,
+    resume: Path | None,
+    hide_tokens: bool,
 ) -> None:
     """Run the orchestrator until Ctrl-C.
 
-    The same command with the same --run-dir continues a run.
+    The same command with the same --run-dir continues a run, and so does --resume RUN.
     """
-    config = gather(ctx.find_root().obj, recipe, config_file, assignments, tiny)
-    name = f"{recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
-    directory = RunDirectory((run_dir or Path("runs") / name).resolve())
+    if resume is not None:
+        if recipe or config_file or tiny or run_dir:
+            raise click.UsageError("--resume takes --set only: the run has its config")
+        directory = RunDirectory(resume.resolve())
+        config, recipe = stored_config(directory, ctx.find_root().obj, assignments)
+    else:
+        config = gather(ctx.find_root().obj, recipe, config_file, assignments, tiny)
+        name = f"{recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
+        directory = RunDirectory((run_dir or Path("runs") / name).resolve())
     server = config.section(ServerSettings)
     supervisor, stopped = Supervisor(), StopSignal()
-    with listen(server.host, server.port) as listener, lock(directory):
+    with listen(server.host, server.port) as listener, lock(directory, _TAKE_OVER_SECONDS) as held:
         prepare(directory, config, recipe)
+        _guard(directory, server, hide_tokens)
         directory.url_file.unlink(missing_ok=True)
         try:
-            _start(supervisor, directory, config, listener)
+            _start(supervisor, directory, config, listener, held.fileno())
             _watch(supervisor, stopped, directory)
         finally:
             supervisor.stop()
+
+
+def _guard(directory: RunDirectory, server: ServerSettings, hide_tokens: bool) -> None:
+    """Make the tokens of a run that needs some, and say who may come in."""
+    if required(server):
+        made = make_tokens(directory)
+        for role, token in ({} if hide_tokens else made).items():
+            click.echo(f"token of a {role}: {token}")
+        click.echo(f"requests need a token; they are in {directory.tokens_file}")
+    elif not is_loopback(server.host):
+        click.echo(
+            f"warning: server.auth = 'off' and the server listens on {server.host}: everybody who "
+            "can reach it can stop the run, read its data and change its weights",
+            err=True,
+        )
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -72,21 +108,27 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _start(
-    supervisor: Supervisor, directory: RunDirectory, config: Config, listener: socket.socket
+    supervisor: Supervisor,
+    directory: RunDirectory,
+    config: Config,
+    listener: socket.socket,
+    lock_number: int,
 ) -> None:
+    """Start the processes; each holds the lock as long as it lives, also without this one."""
     python = [sys.executable, "-m"]
     socket_number = listener.fileno()
     supervisor.start(
         "web",
         [*python, "ralo_server.web", str(directory.root), str(socket_number)],
         directory.logs / "web.log",
-        pass_fds=[socket_number],
+        pass_fds=[socket_number, lock_number],
     )
     supervisor.start(
         "learner",
         [*python, "ralo_server.learner", str(directory.root)],
         directory.logs / "learner.log",
         environment={"OMP_NUM_THREADS": str(config.section(LearnerSettings).threads)},
+        pass_fds=[lock_number],
     )
 
 

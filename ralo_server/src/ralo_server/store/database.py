@@ -15,12 +15,17 @@ from ralo_server.store.schema import MIGRATIONS
 
 
 class Database:
-    """state.db at `path`; created or brought up to date when it is opened."""
+    """state.db at `path`; created or brought up to date when it is opened.
 
-    def __init__(self, path: Path) -> None:
+    With `read_only` it is left as it is, and whatever would write raises.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._read_only = read_only
         self._local = threading.local()
-        self._migrate()
+        if not read_only:
+            self._migrate()
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -43,25 +48,37 @@ class Database:
         row = self._connection().execute(sql, values).fetchone()
         return None if row is None else row[0]
 
+    def schema(self) -> int:
+        """Return how many of `MIGRATIONS` the file has been through."""
+        return int(self.value("PRAGMA user_version"))
+
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
-            connection.row_factory = sqlite3.Row
+            connection = self._open()
+            self._local.connection = connection
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        uri = f"{self.path.resolve().as_uri()}?mode={'ro' if self._read_only else 'rwc'}"
+        connection = sqlite3.connect(uri, uri=True, timeout=30.0, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        if not self._read_only:
             connection.execute("PRAGMA journal_mode = WAL")
             # A process that is killed loses nothing at NORMAL; only a power cut can take the
             # last transactions, and never leaves the file inconsistent.
             connection.execute("PRAGMA synchronous = NORMAL")
-            self._local.connection = connection
         return connection
 
     def _migrate(self) -> None:
-        connection = self._connection()
-        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        if version > len(MIGRATIONS):
-            msg = f"{self.path} was written by a newer ralo-server (schema {version}); update it"
-            raise RaloError(msg)
-        for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {script}; PRAGMA user_version={number}; COMMIT;"
-            )
+        if self.schema() == len(MIGRATIONS):
+            return
+        with self.write() as connection:
+            version = self.schema()  # another process may have been faster
+            if version > len(MIGRATIONS):
+                msg = f"{self.path} was written by a newer ralo-server (schema {version}); update"
+                raise RaloError(msg)
+            for script in MIGRATIONS[version:]:
+                for statement in script.split(";"):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")

@@ -5,6 +5,7 @@ Neighbours: every other module of `store`; the names are written where they are 
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
 from ralo_server.store.database import Database
@@ -20,6 +21,13 @@ def put_fact(connection: sqlite3.Connection, name: str, value: Any) -> None:
     """Store a JSON-able value inside the caller's transaction."""
     text = json.dumps(value, ensure_ascii=False)
     connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, text))
+
+
+def put_facts(database: Database, facts: Mapping[str, Any]) -> None:
+    """Store several values in a transaction of their own."""
+    with database.write() as connection:
+        for name, value in facts.items():
+            put_fact(connection, name, value)
 
 
 def count(connection: sqlite3.Connection, name: str, amount: int = 1) -> None:

@@ -1,15 +1,17 @@
 """What all leases have in common: they belong to a worker, expire, are renewed and given up.
 
-Neighbours: `problems`, `batches` and `evaluations` grant leases; here they end. A lease is a
-row in state ``leased`` whose `expires` lies ahead.
+Neighbours: `problems`, `trees` and `evaluations` grant leases; here they end. A lease is a
+row in state ``leased`` whose `expires` lies ahead. Its id is new with every grant, so whoever
+quotes an older one is told that it is lost.
 """
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import attrs
 
+from ralo_core.errors import RaloError
 from ralo_server.store.database import Database
 from ralo_server.store.facts import count
 
@@ -27,7 +29,12 @@ _BACK = {
     "evaluations": """UPDATE evaluations SET state = 'waiting', worker_id = NULL
         WHERE state = 'leased' AND {condition}""",
 }
-_KEYS = {"problems": "lease_id", "batches": "id", "evaluations": "id"}
+_KEYS = {"problems": "lease_id", "batches": "id", "evaluations": "lease_id"}
+_NO_ATTEMPT = "UPDATE problems SET attempts = attempts - 1 WHERE state = 'leased' AND {condition}"
+
+
+class NotTheOwner(RaloError):
+    """Raised when a worker renews or releases a lease that another worker holds."""
 
 
 @attrs.frozen
@@ -47,6 +54,11 @@ class Leases:
             for statement in _BACK.values():
                 connection.execute(statement.format(condition="expires < ?"), (time.time(),))
 
+    def end_all(self, connection: sqlite3.Connection) -> None:
+        """Take every lease back at once, as no fault of its worker."""
+        for statement in (_NO_ATTEMPT, *_BACK.values()):
+            connection.execute(statement.format(condition="TRUE"))
+
     def renew_worker(self, connection: sqlite3.Connection, worker_id: str) -> None:
         """Extend every lease of a worker."""
         for table in _KEYS:
@@ -55,17 +67,43 @@ class Leases:
                 (self.deadline(), worker_id),
             )
 
-    def renew(self, lease_ids: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Extend these leases; return those that live on and those that are lost."""
+    def renew(self, worker_id: str, lease_ids: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Extend these leases; return those that live on and those that are lost.
+
+        Raises `NotTheOwner`, and extends none, if another worker holds one of them.
+        """
         with self.database.write() as connection:
+            self._check_owner(connection, worker_id, lease_ids)
             alive = [lease for lease in lease_ids if self._extend(connection, lease)]
         return alive, [lease for lease in lease_ids if lease not in alive]
 
-    def release(self, lease_ids: Iterable[str], outcome: str, reason: str) -> int:
-        """End leases as ``returned``, ``failed`` or ``empty``; return how many there were."""
-        end = {"returned": _give_back, "failed": _fail, "empty": _close_empty}[outcome]
+    def release(self, worker_id: str, lease_ids: Sequence[str], outcome: str, reason: str) -> int:
+        """End leases as ``returned``, ``failed`` or ``empty``; return how many there were.
+
+        Raises `NotTheOwner`, and ends none, if another worker holds one of them.
+        """
+        end = {"returned": give_back, "failed": _fail, "empty": _close_empty}[outcome]
         with self.database.write() as connection:
+            self._check_owner(connection, worker_id, lease_ids)
             return sum(end(connection, lease, reason) for lease in lease_ids)
+
+    def release_one(self, lease: str) -> None:
+        """Give one lease back on behalf of its owner."""
+        with self.database.write() as connection:
+            give_back(connection, lease)
+
+    def _check_owner(
+        self, connection: sqlite3.Connection, worker_id: str, lease_ids: Sequence[str]
+    ) -> None:
+        for lease in lease_ids:
+            for table, key in _KEYS.items():
+                row = connection.execute(
+                    f"SELECT worker_id FROM {table} WHERE state = 'leased' AND {key} = ?",  # noqa: S608
+                    (lease,),
+                ).fetchone()
+                if row is not None and row["worker_id"] != worker_id:
+                    msg = f"lease {lease} belongs to {row['worker_id']}, not to {worker_id}"
+                    raise NotTheOwner(msg)
 
     def _extend(self, connection: sqlite3.Connection, lease: str) -> bool:
         return any(
@@ -77,12 +115,10 @@ class Leases:
         )
 
 
-def _give_back(connection: sqlite3.Connection, lease: str, reason: str) -> bool:
+def give_back(connection: sqlite3.Connection, lease: str, reason: str = "") -> bool:
+    """Return the work of a lease to its queue; say whether the lease still held."""
     # An honest return is no failed attempt.
-    connection.execute(
-        "UPDATE problems SET attempts = attempts - 1 WHERE state = 'leased' AND lease_id = ?",
-        (lease,),
-    )
+    connection.execute(_NO_ATTEMPT.format(condition="lease_id = ?"), (lease,))
     ended = 0
     for table, statement in _BACK.items():
         condition = f"{_KEYS.get(table, 'id')} = ?"
@@ -95,7 +131,7 @@ def _fail(connection: sqlite3.Connection, lease: str, reason: str) -> bool:
         "UPDATE problems SET state = 'failed', reason = ? WHERE state = 'leased' AND lease_id = ?",
         (reason, lease),
     ).rowcount
-    return bool(failed) or _fail_batch(connection, lease) or _give_back(connection, lease, reason)
+    return bool(failed) or _fail_batch(connection, lease) or give_back(connection, lease, reason)
 
 
 def _fail_batch(connection: sqlite3.Connection, lease: str) -> bool:

@@ -22,7 +22,9 @@ from ralo_server.store.leases import Leases
 
 _NEW = "INSERT INTO problems (id, body, state) VALUES (?, ?, 'waiting')"
 _LEASE = """UPDATE problems SET state = 'leased', lease_id = ?, worker_id = ?, expires = ?,
-    attempts = attempts + 1 WHERE number = ?"""
+    request = ?, attempts = attempts + 1 WHERE number = ?"""
+_GRANTED = """SELECT body, lease_id, expires FROM problems
+    WHERE request = ? AND worker_id = ? AND state = 'leased' ORDER BY number"""
 _WAITING = "SELECT number, body FROM problems WHERE state = 'waiting' ORDER BY number LIMIT ?"
 
 
@@ -72,13 +74,18 @@ class Problems:
         return max(0, self.capacity - int(outstanding))
 
     def lease(
-        self, worker_id: str, amount: int, source: ProblemSource
+        self, worker_id: str, amount: int, source: ProblemSource, request: str | None = None
     ) -> list[tuple[dict[str, Any], str, float]]:
         """Return up to `amount` (problem as JSON, lease id, expiry); none when there is no room
-        or no problem left."""
-        if self.room() == 0:
+        or no problem left.
+
+        A `request` that was granted before gets the same leases again: its answer was lost.
+        """
+        if self.room() == 0 and not self._granted(worker_id, request):
             return []
         with self.database.write() as connection:
+            if again := self._granted(worker_id, request):
+                return again
             amount = min(amount, self.room())
             short = amount - len(connection.execute(_WAITING, (amount,)).fetchall())
             if short > 0:
@@ -86,9 +93,15 @@ class Problems:
             expires, granted = self.leases.deadline(), []
             for number, body in connection.execute(_WAITING, (amount,)).fetchall():
                 lease_id = uuid.uuid4().hex
-                connection.execute(_LEASE, (lease_id, worker_id, expires, number))
+                connection.execute(_LEASE, (lease_id, worker_id, expires, request, number))
                 granted.append((json.loads(body), lease_id, expires))
         return granted
+
+    def _granted(
+        self, worker_id: str, request: str | None
+    ) -> list[tuple[dict[str, Any], str, float]]:
+        rows = self.database.rows(_GRANTED, request, worker_id)
+        return [(json.loads(row["body"]), row["lease_id"], row["expires"]) for row in rows]
 
     def _draw(self, connection: Any, amount: int, source: ProblemSource) -> None:
         if get_fact(self.database, "exhausted", False):

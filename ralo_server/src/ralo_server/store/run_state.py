@@ -13,7 +13,7 @@ import attrs
 from ralo_core.config import Config, EvaluationSettings, RunSettings
 from ralo_server.store.database import Database
 from ralo_server.store.evaluations import Evaluations
-from ralo_server.store.facts import get_fact, put_fact
+from ralo_server.store.facts import get_fact, put_fact, put_facts
 from ralo_server.store.problems import Problems
 from ralo_server.store.versions import Versions
 
@@ -34,6 +34,15 @@ class RunState:
         """Return the state; ``running`` for a new run."""
         state: str = get_fact(self.database, "state", RUNNING)
         return state
+
+    def name(self) -> str:
+        """Return the name that the run was given at its beginning."""
+        name: str = get_fact(self.database, "run", "")
+        return name
+
+    def note_error(self, text: str) -> None:
+        """Store what ``/stats`` shows as the last error; ``""`` for none."""
+        put_facts(self.database, {"last_error": text})
 
     def step(self) -> int:
         """Return the number of committed optimizer steps."""

@@ -1,6 +1,8 @@
 """The tables of state.db and the steps that bring an older file up to date.
 
-Neighbours: `store.database` applies it. Nothing else in the project contains DDL.
+Neighbours: `store.database` applies it, one statement after the other, each script in one
+transaction. Nothing else in the project contains DDL. A script is never edited once it was
+released: what it made is out there.
 """
 
 MIGRATIONS: tuple[str, ...] = (
@@ -42,6 +44,15 @@ MIGRATIONS: tuple[str, ...] = (
         state TEXT NOT NULL);
     """,
     """
+    ALTER TABLE problems ADD COLUMN request TEXT;
+    CREATE INDEX problems_by_request ON problems (request);
+    ALTER TABLE batches ADD COLUMN request TEXT;
+    CREATE INDEX batches_by_request ON batches (request);
+    ALTER TABLE evaluations ADD COLUMN request TEXT;
+    ALTER TABLE evaluations ADD COLUMN lease_id TEXT;
+    UPDATE evaluations SET state = 'waiting', worker_id = NULL WHERE state = 'leased';
+    """,
+    """
     ALTER TABLE versions ADD COLUMN optimizer TEXT NOT NULL DEFAULT '';
     UPDATE versions SET optimizer = (SELECT json_extract(value, '$') FROM facts
         WHERE name = 'optimizer') WHERE number = (SELECT MAX(number) FROM versions)
@@ -57,5 +68,10 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE gradient_chunks (
         upload_id TEXT NOT NULL, number INTEGER NOT NULL, sha256 TEXT NOT NULL,
         received INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (upload_id, number)) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE rollbacks (
+        version INTEGER PRIMARY KEY, target INTEGER NOT NULL, step INTEGER NOT NULL,
+        metrics TEXT NOT NULL, tracked INTEGER NOT NULL DEFAULT 0);
     """,
 )

@@ -21,7 +21,7 @@ def statistics(store: Store) -> dict[str, Any]:
     database = store.database
     run = store.config.section(RunSettings)
     return {
-        "run": get_fact(database, "run", ""),
+        "run": store.run.name(),
         "recipe": get_fact(database, "recipe", ""),
         "model": run.model,
         "state": store.run.current(),
@@ -57,7 +57,7 @@ def _queues(store: Store) -> dict[str, Any]:
             "total": get_fact(database, "problem_count"),
         },
         "trees": {
-            **_picked(trees, "queued", "leased", "failed"),
+            **_picked(trees, "queued", "leased", "failed", "discarded"),
             "trained": total(database, "trees_trained"),
             "capacity": store.problems.capacity,
         },
@@ -66,7 +66,9 @@ def _queues(store: Store) -> dict[str, Any]:
             "empty": len(store.steps.empty_batches()),
         },
         "gradients": {
-            **_picked(gradients, "receiving", "pending", "applied", "left_out", "abandoned"),
+            **_picked(
+                gradients, "receiving", "pending", "applied", "left_out", "abandoned", "discarded"
+            ),
             **_refusals(database),
         },
         "tokens": {

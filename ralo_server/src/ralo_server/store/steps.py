@@ -97,13 +97,20 @@ class Steps:
                 self.evaluations.schedule(connection, version.number)
 
     def untracked(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Yield (step, metrics) that trackers have not got; each is marked after its turn."""
+        """Yield (step, metrics) that trackers have not got, then rollbacks likewise; each is
+        marked after its turn."""
         for row in self.database.rows(
             "SELECT step, metrics FROM steps WHERE tracked = 0 ORDER BY step"
         ):
             yield int(row["step"]), json.loads(row["metrics"])
             with self.database.write() as connection:
                 connection.execute("UPDATE steps SET tracked = 1 WHERE step = ?", (row["step"],))
+        for row in self.database.rows("SELECT * FROM rollbacks WHERE tracked = 0 ORDER BY version"):
+            yield int(row["step"]), json.loads(row["metrics"])
+            with self.database.write() as connection:
+                connection.execute(
+                    "UPDATE rollbacks SET tracked = 1 WHERE version = ?", (row["version"],)
+                )
 
     def untracked_evaluations(self) -> Iterator[tuple[int, dict[str, float]]]:
         """Yield (step, report) of evaluations likewise."""

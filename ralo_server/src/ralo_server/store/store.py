@@ -11,6 +11,7 @@ from ralo_server.store.evaluations import Evaluations
 from ralo_server.store.gradients import Gradients
 from ralo_server.store.leases import Leases
 from ralo_server.store.problems import Problems
+from ralo_server.store.rollbacks import Rollbacks
 from ralo_server.store.run_state import RunState
 from ralo_server.store.steps import Steps
 from ralo_server.store.trees import Trees
@@ -20,13 +21,13 @@ from ralo_server.store.workers import Workers
 
 
 class Store:
-    """The state of the run in `directory`, by part."""
+    """The state of the run in `directory`, by part; only to be looked at with `read_only`."""
 
-    def __init__(self, directory: RunDirectory, config: Config) -> None:
+    def __init__(self, directory: RunDirectory, config: Config, *, read_only: bool = False) -> None:
         server = config.section(ServerSettings)
         self.directory = directory
         self.config = config
-        self.database = Database(directory.state)
+        self.database = Database(directory.state, read_only=read_only)
         self.leases = Leases(self.database, server.lease_seconds)
         self.problems = Problems(self.database, self.leases, server.queued_trees)
         self.trees = Trees(self.database, self.leases, directory.samples)
@@ -36,6 +37,14 @@ class Store:
         self.evaluations = Evaluations(self.database, self.leases)
         self.steps = Steps(self.database, self.versions, self.evaluations, directory.gradients)
         self.workers = Workers(self.database, self.leases)
+        self.rollbacks = Rollbacks(
+            database=self.database,
+            leases=self.leases,
+            versions=self.versions,
+            evaluations=self.evaluations,
+            trees=self.trees,
+            gradients=self.gradients,
+        )
         self.run = RunState(
             database=self.database,
             problems=self.problems,

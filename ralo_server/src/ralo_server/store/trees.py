@@ -18,8 +18,18 @@ from ralo_server.blobs import write_blob
 from ralo_server.store.database import Database
 from ralo_server.store.facts import count
 from ralo_server.store.leases import Leases
+from ralo_server.store.versions import abandoned
 
-STORED, DUPLICATE, LOST = "stored", "duplicate", "lost"
+STORED, DUPLICATE, LOST, ABANDONED = "stored", "duplicate", "lost", "abandoned"
+
+_LEASE = """INSERT INTO batches (id, worker_id, state, expires, request)
+    VALUES (?, ?, 'leased', ?, ?)"""
+_TAKE = """UPDATE trees SET state = 'leased', batch_id = ? WHERE number IN
+    (SELECT number FROM trees WHERE state = 'queued' ORDER BY number LIMIT ?)"""
+_BLOBS = "SELECT blob FROM trees WHERE batch_id = ? ORDER BY number"
+_GRANTED = (
+    "SELECT id, expires FROM batches WHERE request = ? AND worker_id = ? AND state = 'leased'"
+)
 
 
 @attrs.frozen
@@ -31,11 +41,15 @@ class Trees:
     folder: Path
 
     def add(self, lease_id: str, tree: RolloutTree, body: bytes) -> str:
-        """Queue a tree under the lease of its problem; return `STORED`, `DUPLICATE` or `LOST`."""
+        """Queue a tree under the lease of its problem; return `STORED`, `DUPLICATE`, `LOST`, or
+        `ABANDONED` for one by weights that a rollback left behind: its problem waits again."""
         if self._known(lease_id):
             return DUPLICATE
         if self._lease_state(lease_id) != "leased":
             return LOST
+        if abandoned(self.database, set(tree.versions.tolist())):
+            self.leases.release_one(lease_id)
+            return ABANDONED
         blob = f"{lease_id}.safetensors"
         write_blob(self.folder / blob, body)
         with self.database.write() as connection:
@@ -53,31 +67,34 @@ class Trees:
             count(connection, "rollouts_sampled", len(tree.leaves))
         return STORED
 
-    def lease_batch(self, worker_id: str, size: int, partial: bool) -> Batch | None:
+    def lease_batch(
+        self, worker_id: str, size: int, partial: bool, request: str | None = None
+    ) -> Batch | None:
         """Lease the `size` oldest queued trees, fewer only if `partial`; None if there are not
-        enough."""
-        if self.queued() < (1 if partial else size):
+        enough.
+
+        A `request` that was granted before gets the same batch again: its answer was lost.
+        """
+        least = 1 if partial else size
+        if self.queued() < least and not self._granted(worker_id, request):
             return None
-        batch_id, expires = uuid.uuid4().hex, self.leases.deadline()
         with self.database.write() as connection:
-            rows = connection.execute(
-                "SELECT number, blob FROM trees WHERE state = 'queued' ORDER BY number LIMIT ?",
-                (size,),
-            ).fetchall()
-            if len(rows) < (1 if partial else size):
-                return None
-            connection.executemany(
-                "UPDATE trees SET state = 'leased', batch_id = ? WHERE number = ?",
-                [(batch_id, row["number"]) for row in rows],
-            )
-            connection.execute(
-                "INSERT INTO batches (id, worker_id, state, expires) VALUES (?, ?, 'leased', ?)",
-                (batch_id, worker_id, expires),
-            )
-        bodies = ((self.folder / row["blob"]).read_bytes() for row in rows)
-        return Batch(
-            id=batch_id, expires=expires, trees=tuple(wire.unpack_tree(body) for body in bodies)
-        )
+            batch = self._granted(worker_id, request)
+            if batch is None:
+                if self.queued() < least:
+                    return None
+                batch = (uuid.uuid4().hex, self.leases.deadline())
+                connection.execute(_LEASE, (batch[0], worker_id, batch[1], request))
+                connection.execute(_TAKE, (batch[0], size))
+            blobs = connection.execute(_BLOBS, (batch[0],)).fetchall()
+        bodies = [(self.folder / row["blob"]).read_bytes() for row in blobs]
+        trees = tuple(wire.unpack_tree(body) for body in bodies)
+        return Batch(id=batch[0], expires=batch[1], trees=trees)
+
+    def _granted(self, worker_id: str, request: str | None) -> tuple[str, float] | None:
+        """Return id and expiry of the batch that answered `request`, if it is still leased."""
+        rows = self.database.rows(_GRANTED, request, worker_id)
+        return (rows[0]["id"], rows[0]["expires"]) if rows else None
 
     def queued(self) -> int:
         """Return how many trees wait for a trainer."""

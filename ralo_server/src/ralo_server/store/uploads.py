@@ -14,10 +14,14 @@ import attrs
 from ralo_core.data import GradientUpload
 from ralo_server.store.database import Database
 from ralo_server.store.facts import count
+from ralo_server.store.leases import give_back
+from ralo_server.store.versions import abandoned
 
-RECEIVING, PENDING, APPLIED, REFUSED, ABANDONED = (
-    "receiving", "pending", "applied", "refused", "abandoned"
+RECEIVING, PENDING, REFUSED, ABANDONED, DISCARDED = (
+    "receiving", "pending", "refused", "abandoned", "discarded"
 )  # fmt: skip
+COMMITTED = (PENDING, "applied", "left_out")
+"""The states of an upload that was accepted: what is sent again is a duplicate."""
 DECLARED, LOST, OTHER, FULL, BUSY = "declared", "lost", "other", "full", "busy"
 STORED, DUPLICATE = "stored", "duplicate"
 
@@ -43,6 +47,7 @@ class Upload:
     size: int
     chunk_bytes: int
     sha256: str
+    base_version: int
     reason: str
     detail: str
 
@@ -127,9 +132,12 @@ class Uploads:
         """Queue a received and checked upload; return `STORED`, `DUPLICATE` or `LOST`."""
         with self.database.write() as connection:
             upload = self.find(upload_id)
-            if upload is not None and upload.state in (PENDING, APPLIED):
+            if upload is not None and upload.state in COMMITTED:
                 return DUPLICATE
             if upload is None or not self._alive(upload_id):
+                return LOST
+            if abandoned(self.database, {upload.base_version}):
+                give_back(connection, upload.batch_id)
                 return LOST
             connection.execute(
                 "UPDATE gradients SET state = 'pending', norm = ? WHERE upload_id = ?",
@@ -202,7 +210,7 @@ def _still(known: Upload, upload: GradientUpload) -> str:
     same = (known.batch_id, known.size, known.chunk_bytes, known.sha256)
     if same != (upload.batch_id, upload.size, upload.chunk_bytes, upload.sha256):
         return OTHER
-    return LOST if known.state == ABANDONED else DECLARED
+    return LOST if known.state in (ABANDONED, DISCARDED) else DECLARED
 
 
 def _insert(connection: sqlite3.Connection, upload: GradientUpload, blob: str) -> None:

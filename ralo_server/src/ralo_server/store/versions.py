@@ -6,6 +6,7 @@ the files. The folder of version N is ``weights/vNNNNNN``.
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
@@ -14,6 +15,16 @@ from ralo_core.data import WeightVersion
 from ralo_core.structuring import structure, unstructure
 from ralo_server.store.database import Database
 from ralo_server.store.facts import get_fact
+
+
+@attrs.frozen(kw_only=True)
+class KeptVersion:
+    """A version whose files are there, its step, and the name of its optimizer folder (``""``:
+    none, its state is that of a fresh optimizer)."""
+
+    version: WeightVersion
+    step: int
+    optimizer: str
 
 
 @attrs.frozen
@@ -54,6 +65,20 @@ class Versions:
         rows = self.database.rows("SELECT optimizer FROM versions WHERE state = 'published'")
         return {get_fact(self.database, "optimizer", ""), *(row["optimizer"] for row in rows)}
 
+    def kept(self) -> list[KeptVersion]:
+        """Return every version that is not pruned, oldest first."""
+        rows = self.database.rows(
+            "SELECT body, step, optimizer FROM versions WHERE state = 'published' ORDER BY number"
+        )
+        return [
+            KeptVersion(
+                version=structure(json.loads(row["body"]), WeightVersion),
+                step=int(row["step"]),
+                optimizer=row["optimizer"],
+            )
+            for row in rows
+        ]
+
     def add(
         self,
         connection: sqlite3.Connection,
@@ -85,3 +110,9 @@ class Versions:
                 [(number,) for number in numbers],
             )
         return numbers
+
+
+def abandoned(database: Database, numbers: Iterable[int]) -> bool:
+    """Say whether any of these versions was left behind by a rollback."""
+    ranges = database.rows("SELECT target, version FROM rollbacks")
+    return any(row["target"] < number < row["version"] for number in numbers for row in ranges)

@@ -13,9 +13,11 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
+from ralo_core.access import read_tokens
 from ralo_core.config import ServerSettings
 from ralo_server.blobs import write_blob
 from ralo_server.rundir import RunDirectory
+from ralo_server.tokens import required
 from ralo_server.web.app import make_app
 from ralo_server.web.services import Services
 from ralo_server.web.waiting import Waiting
@@ -46,6 +48,11 @@ class WebServer(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": _GRACE_SECONDS,
             "keepalive": 60,
             "max_requests": 0,
+            "limit_request_line": 4094,
+            "limit_request_fields": 64,
+            "limit_request_field_size": 8190,
+            "header_map": "refuse",
+            "forwarded_allow_ips": "",
             "preload_app": False,
             "control_socket_disable": True,
             "loglevel": "warning",
@@ -54,10 +61,14 @@ class WebServer(BaseApplication):  # type: ignore[misc]
         }
         for name, value in options.items():
             self.cfg.set(name, value)
+        if self.settings.certfile:
+            self.cfg.set("certfile", self.settings.certfile)
+            self.cfg.set("keyfile", self.settings.keyfile)
 
     def load(self) -> Any:
         """Return the falcon app; called in the worker process."""
-        return make_app(Services(self.directory, self.waiting))
+        tokens = read_tokens(self.directory.root) if required(self.settings) else None
+        return make_app(Services(self.directory, self.waiting), tokens)
 
     def announce(self, server: Any) -> None:
         """Guard against half-sent requests and write down where the server listens."""
@@ -69,7 +80,8 @@ class WebServer(BaseApplication):  # type: ignore[misc]
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         host, port = listener.getsockname()[:2]
         host = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
-        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "https" if self.settings.certfile else "http"
+        url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         write_blob(self.directory.url_file, f"{url}\n".encode())
 
     def worker_started(self, worker: Any) -> None:

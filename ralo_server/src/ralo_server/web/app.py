@@ -1,12 +1,24 @@
-"""The falcon app: the table of routes, and what all of them share.
+"""The falcon app: the table of routes with who may call them, and what all of them share.
 
 Neighbours: one resource class per noun in `web.resources`; `docs/openapi.yaml` documents the
 same routes and a test compares them.
 """
 
+from collections.abc import Mapping
+
 import falcon
 
 from ralo_server.web import problems_json
+from ralo_server.web.access import (
+    ANYBODY,
+    NOBODY,
+    SAMPLERS,
+    TRAINERS,
+    VIEWERS,
+    WORKERS,
+    Roles,
+    TokenCheck,
+)
 from ralo_server.web.resources.evaluations import EvalClaim, EvalReports, EvalResults
 from ralo_server.web.resources.gradients import (
     GradientChunk,
@@ -22,36 +34,48 @@ from ralo_server.web.resources.workers import WorkerHeartbeat, WorkerRegister
 from ralo_server.web.services import Services
 
 
-def make_app(services: Services) -> "falcon.App[falcon.Request, falcon.Response]":
-    """Return the WSGI app of one run."""
-    app = falcon.App()
+def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
+    """Return the resource of every path, and the roles that may call it besides the admin."""
+    register, heartbeat = WorkerRegister(services), WorkerHeartbeat(services)
+    return {
+        "/health": (Health(services), ANYBODY),
+        "/config": (ConfigDocument(services), WORKERS),
+        "/stats": (Stats(services), VIEWERS),
+        "/stop": (Stop(services), NOBODY),
+        "/worker/register": (register, WORKERS),
+        "/trainer/register": (register, TRAINERS),
+        "/worker/heartbeat": (heartbeat, WORKERS),
+        "/trainer/heartbeat": (heartbeat, TRAINERS),
+        "/problem/get": (ProblemQueue(services), SAMPLERS),
+        "/upload": (TreeUpload(services), SAMPLERS),
+        "/get": (BatchQueue(services), TRAINERS),
+        "/lease/renew": (LeaseRenew(services), WORKERS),
+        "/lease/release": (LeaseRelease(services), WORKERS),
+        "/gradient/declare": (GradientDeclare(services), TRAINERS),
+        "/gradient/upload_chunk": (GradientChunk(services), TRAINERS),
+        "/gradient/upload_finalize": (GradientFinalize(services), TRAINERS),
+        "/weights/version": (WeightVersions(services), WORKERS | VIEWERS),
+        "/weights/manifest": (WeightManifest(services), WORKERS | VIEWERS),
+        "/weights/download": (WeightFileDownload(services), WORKERS),
+        "/eval/job/claim": (EvalClaim(services), SAMPLERS),
+        "/eval/job/report": (EvalReports(services), SAMPLERS),
+        "/eval/results": (EvalResults(services), VIEWERS),
+    }
+
+
+def make_app(
+    services: Services, tokens: Mapping[str, str] | None = None
+) -> "falcon.App[falcon.Request, falcon.Response]":
+    """Return the WSGI app of one run; with `tokens` (role -> token) requests need one.
+
+    Tokens that are asked for and not there let nobody in.
+    """
+    table = routes(services)
+    allowed = {path: roles for path, (_, roles) in table.items()}
+    app = falcon.App(middleware=[] if tokens is None else [TokenCheck(tokens, allowed)])
     app.set_error_serializer(problems_json.serialise)
     for kind in problems_json.BAD_DATA:
         app.add_error_handler(kind, problems_json.refuse_bad_data)
-    register, heartbeat = WorkerRegister(services), WorkerHeartbeat(services)
-    for path, resource in {
-        "/health": Health(services),
-        "/config": ConfigDocument(services),
-        "/stats": Stats(services),
-        "/stop": Stop(services),
-        "/worker/register": register,
-        "/trainer/register": register,
-        "/worker/heartbeat": heartbeat,
-        "/trainer/heartbeat": heartbeat,
-        "/problem/get": ProblemQueue(services),
-        "/upload": TreeUpload(services),
-        "/get": BatchQueue(services),
-        "/lease/renew": LeaseRenew(services),
-        "/lease/release": LeaseRelease(services),
-        "/gradient/declare": GradientDeclare(services),
-        "/gradient/upload_chunk": GradientChunk(services),
-        "/gradient/upload_finalize": GradientFinalize(services),
-        "/weights/version": WeightVersions(services),
-        "/weights/manifest": WeightManifest(services),
-        "/weights/download": WeightFileDownload(services),
-        "/eval/job/claim": EvalClaim(services),
-        "/eval/job/report": EvalReports(services),
-        "/eval/results": EvalResults(services),
-    }.items():
+    for path, (resource, _) in table.items():
         app.add_route(path, resource)
     return app

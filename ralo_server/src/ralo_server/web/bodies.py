@@ -1,16 +1,20 @@
-"""Reading request bodies: their length is known, bounded and checked against what arrives.
+"""Reading what a client sends: bodies of a known, bounded length, names, numbers.
 
-Neighbours: every resource that takes a body. gunicorn gives a short body without an error when
-a client dies in the middle, and nothing at all for a chunked one; both must not look complete.
+Neighbours: every resource. Whatever may become a row or a file name is checked here. gunicorn
+gives a short body without an error when a client dies in the middle, and nothing at all for a
+chunked one; both must not look complete.
 """
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import falcon
 
+from ralo_core.identifiers import RULE, is_identifier
 from ralo_core.structuring import structure
+from ralo_server.web.problems_json import invalid
 
 T = TypeVar("T")
 _BLOCK = 1 << 20
@@ -62,12 +66,43 @@ def read_json(request: falcon.Request, kind: type[T]) -> T:
     """Return the JSON body as a `kind`; raises 400 for no JSON and 422 for wrong fields."""
     body = read_body(request, _JSON_LIMIT)
     try:
-        data: Any = json.loads(body)
-    except ValueError as error:
+        data: Any = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise falcon.HTTPBadRequest(title="not JSON", description=str(error)) from error
     return structure(data, kind)
 
 
 def worker_of(request: falcon.Request) -> str:
-    """Return who asks; raises 400 where the header is missing."""
-    return str(request.get_header("X-Ralo-Worker", required=True))
+    """Return who asks; raises 400 where the header is missing and 422 for no identifier."""
+    return identifier_header(request, "X-Ralo-Worker")
+
+
+def identifier_header(request: falcon.Request, name: str) -> str:
+    """Return a header that names something; raises 400 without it and 422 for no identifier."""
+    return checked_identifier(name, request.get_header(name, required=True))
+
+
+def request_key(request: falcon.Request) -> str | None:
+    """Return the key under which a grant is remembered, None where the client gives none."""
+    key = request.get_header("Idempotency-Key")
+    return None if key is None else checked_identifier("Idempotency-Key", key)
+
+
+def checked_identifier(name: str, value: str) -> str:
+    """Return `value`; raises 422 if it is no identifier."""
+    if not is_identifier(value):
+        raise invalid(f"{name} must be {RULE}, got {value[:40]!r}")
+    return value
+
+
+def wait_of(request: falcon.Request) -> float:
+    """Return how many seconds the client waits for an answer; raises 400 for no such number."""
+    seconds = request.get_param_as_float("wait", default=0.0, min_value=0.0)
+    if not math.isfinite(seconds):
+        raise falcon.HTTPInvalidParam("it must be a finite number of seconds", "wait")
+    return float(seconds)
+
+
+def _refuse_constant(name: str) -> float:
+    msg = f"{name} is no JSON"
+    raise ValueError(msg)

@@ -10,9 +10,12 @@ from typing import Any
 import falcon
 
 from ralo_core.errors import ConfigError, WireError
+from ralo_server.store.leases import NotTheOwner
 
 CONTENT_TYPE = "application/problem+json"
 _TYPES = {
+    HTTPStatus.UNAUTHORIZED: "unauthorized",
+    HTTPStatus.FORBIDDEN: "forbidden",
     HTTPStatus.NOT_FOUND: "not-found",
     HTTPStatus.CONFLICT: "conflict",
     HTTPStatus.GONE: "run-over",
@@ -42,6 +45,18 @@ def lease_lost(what: str) -> falcon.HTTPConflict:
     """The answer to work on a lease that ended."""
     return falcon.HTTPConflict(
         title="lease lost", description=f"{what}: it expired or was given to somebody else"
+    )
+
+
+def not_the_owner(error: NotTheOwner) -> falcon.HTTPForbidden:
+    """The answer to a worker that reaches for another worker's lease."""
+    return falcon.HTTPForbidden(title="not your lease", description=str(error))
+
+
+def abandoned(what: str) -> falcon.HTTPConflict:
+    """The answer to work that was done with weights which a rollback left behind."""
+    return falcon.HTTPConflict(
+        title="version abandoned", description=f"{what}: the run was rolled back; take new work"
     )
 
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+from attrs.validators import deep_iterable
 
 from ralo_core.config.checks import at_least, one_of
+from ralo_core.identifiers import identifier
 
 
 @attrs.frozen(kw_only=True)
@@ -24,7 +26,7 @@ class Plugin:
 class Register:
     """``POST /worker/register``."""
 
-    worker_id: str
+    worker_id: str = attrs.field(validator=identifier)
     role: str = attrs.field(validator=one_of("sampler", "trainer"))
     plugins: list[Plugin]
     host: str = ""
@@ -35,7 +37,7 @@ class Register:
 class Heartbeat:
     """``POST /worker/heartbeat``: totals since the worker started."""
 
-    worker_id: str
+    worker_id: str = attrs.field(validator=identifier)
     version: int
     working_seconds: float
     waiting_seconds: float
@@ -46,14 +48,14 @@ class Heartbeat:
 class Renew:
     """``POST /lease/renew``."""
 
-    lease_ids: list[str]
+    lease_ids: list[str] = attrs.field(validator=deep_iterable(identifier))
 
 
 @attrs.frozen(kw_only=True)
 class Release:
     """``POST /lease/release``."""
 
-    lease_ids: list[str]
+    lease_ids: list[str] = attrs.field(validator=deep_iterable(identifier))
     outcome: str = attrs.field(validator=one_of("returned", "failed", "empty"))
     reason: str = ""
 
@@ -62,21 +64,22 @@ class Release:
 class Finalize:
     """``POST /gradient/upload_finalize``."""
 
-    upload_id: str
+    upload_id: str = attrs.field(validator=identifier)
 
 
 @attrs.frozen(kw_only=True)
 class Claim:
     """``POST /eval/job/claim``."""
 
-    worker_id: str
+    worker_id: str = attrs.field(validator=identifier)
 
 
 @attrs.frozen(kw_only=True)
 class EvalReport:
     """``POST /eval/job/report``."""
 
-    job_id: str
+    job_id: str = attrs.field(validator=identifier)
+    lease_id: str = attrs.field(validator=identifier)
     correct: list[bool]
     tokens: int = 0
 

@@ -6,22 +6,25 @@ Neighbours: `ralo_worker.sampler.runtime` does the work; this module sets up pro
 import asyncio
 import signal
 import threading
+from pathlib import Path
 
 import click
 
+from ralo_core.cli.options import connection_options
+
 
 @click.command()
-@click.option("--server", "url", required=True, metavar="URL", help="The orchestrator's URL.")
-def sample(url: str) -> None:
+@connection_options
+def sample(url: str, token: str, ca: Path | None) -> None:
     """Run a sampler: lease problems, generate, score, upload.
 
     It takes everything else from the orchestrator, waits for one that is not up yet, and ends
     with the run.
     """
-    asyncio.run(_sample(url))
+    asyncio.run(_sample(url, token, ca))
 
 
-async def _sample(url: str) -> None:
+async def _sample(url: str, token: str, ca: Path | None) -> None:
     import torch
 
     from ralo_core.config import SamplerSettings
@@ -33,7 +36,9 @@ async def _sample(url: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     try:
-        member = await asyncio.to_thread(join, url, "sampler", SECTIONS, stopping)
+        member = await asyncio.to_thread(
+            join, url, "sampler", SECTIONS, stopping, token=token, ca=ca
+        )
     except ConnectionError:
         return  # told to stop while it waited for a server: the client has said so
     threads = member.config.section(SamplerSettings).threads

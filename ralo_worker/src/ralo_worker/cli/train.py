@@ -5,13 +5,16 @@ Neighbours: `ralo_worker.trainer.runtime` does the work; this module sets up pro
 
 import signal
 import threading
+from pathlib import Path
 
 import click
 
+from ralo_core.cli.options import connection_options
+
 
 @click.command()
-@click.option("--server", "url", required=True, metavar="URL", help="The orchestrator's URL.")
-def train(url: str) -> None:
+@connection_options
+def train(url: str, token: str, ca: Path | None) -> None:
     """Run a trainer: lease batches, compute gradients, upload.
 
     It takes everything else from the orchestrator, waits for one that is not up yet, and ends
@@ -27,7 +30,7 @@ def train(url: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     try:
-        member = join(url, "trainer", SECTIONS, stopping)
+        member = join(url, "trainer", SECTIONS, stopping, token=token, ca=ca)
     except ConnectionError:
         return  # told to stop while it waited for a server: the client has said so
     threads = member.config.section(TrainerSettings).threads

@@ -43,6 +43,7 @@ class Sampler:
         self._slot_freed = asyncio.Event()
         self._stopped = asyncio.Event()
         self._weights = asyncio.Lock()
+        self._evaluating: list[str] = []
         self._failures = 0
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -141,8 +142,10 @@ class Sampler:
             if job is None:
                 await asyncio.sleep(_EVALUATION_POLL_SECONDS)
                 continue
+            self._evaluating = [job.lease_id]
             async with self._weights:
                 await self._do_job(job)
+            self._evaluating = []
 
     async def _do_job(self, job: EvalJob) -> None:
         current = self.rollouts.engine.version
@@ -155,7 +158,7 @@ class Sampler:
             await self._load(*await self._newest())
         report = {"correct": correct, "tokens": tokens}
         try:
-            await asyncio.to_thread(self.client.report_eval, job.id, report)
+            await asyncio.to_thread(self.client.report_eval, job, report)
         except ServerError as error:
             if error.status != 409:
                 raise
@@ -175,17 +178,17 @@ class Sampler:
         self.member.activity.version = version.number
 
     async def _hand_back(self) -> None:
-        """Give unfinished problems back, as far as the server can still be reached."""
-        leases = list(self._in_flight)
+        """Give unfinished work back, as far as the server can still be reached."""
+        leases = [*self._in_flight, *self._evaluating]
         for task in list(self._in_flight.values()):
             task.cancel()
         if not leases:
             return
         try:
             await asyncio.to_thread(self.client.release, leases, "returned", "sampler stopped")
-            log.info("handed %d problems back", len(leases))
+            log.info("handed %d leases back", len(leases))
         except (ConnectionError, RaloError) as error:
-            log.warning("could not hand %d problems back: %s", len(leases), error)
+            log.warning("could not hand %d leases back: %s", len(leases), error)
 
 
 def build_rollouts(member: Membership, directory: Path) -> Rollouts:

@@ -5,7 +5,7 @@ import falcon
 
 from ralo_server.store.evaluations import DUPLICATE, LOST
 from ralo_server.store.statistics import evaluations
-from ralo_server.web.bodies import read_json
+from ralo_server.web.bodies import read_json, request_key
 from ralo_server.web.problems_json import invalid, lease_lost, run_over
 from ralo_server.web.requests import Claim, EvalReport
 from ralo_server.web.services import Services
@@ -23,12 +23,16 @@ class EvalClaim:
         if self.services.finished:
             raise run_over()
         jobs = self.services.store.evaluations
-        job = jobs.claim(body.worker_id)
+        job = jobs.claim(body.worker_id, request_key(request))
         if job is None:
             response.status = falcon.HTTP_204
             return
-        job_id, version = job
-        response.media = {"job_id": job_id, "version": version, "problems": jobs.held_out()}
+        response.media = {
+            "job_id": job.id,
+            "lease_id": job.lease_id,
+            "version": job.version,
+            "problems": jobs.held_out(),
+        }
 
 
 @attrs.frozen
@@ -44,7 +48,7 @@ class EvalReports:
         expected = len(jobs.held_out())
         if len(body.correct) != expected:
             raise invalid(f"'correct' must have {expected} entries, got {len(body.correct)}")
-        outcome = jobs.report(body.job_id, body.correct)
+        outcome = jobs.report(body.job_id, body.lease_id, body.correct)
         if outcome == LOST:
             raise lease_lost(f"evaluation {body.job_id}")
         if outcome != DUPLICATE:

@@ -6,7 +6,6 @@ either side.
 """
 
 import errno
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,11 +27,16 @@ from ralo_server.part_file import Occupied, PartFile, Removed, write_through
 from ralo_server.store import uploads as states
 from ralo_server.store.uploads import Limits, Upload
 from ralo_server.web import problems_json as problems
-from ralo_server.web.bodies import MIB, checked_length, drain, read_blocks, read_json
+from ralo_server.web.bodies import (
+    MIB,
+    checked_identifier,
+    checked_length,
+    drain,
+    read_blocks,
+    read_json,
+)
 from ralo_server.web.requests import Finalize
 from ralo_server.web.services import Services
-
-_UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @attrs.frozen
@@ -46,8 +50,6 @@ class GradientDeclare:
         if self.services.finished:
             raise problems.run_over()
         upload = read_json(request, GradientUpload)
-        if not _UPLOAD_ID.fullmatch(upload.upload_id):
-            raise problems.invalid("upload_id must be up to 64 letters, digits, '-' and '_'")
         self.services.take_back_lost_leases()
         agreed = self._agreed_chunk_bytes(upload)
         declared = agreed == upload.chunk_bytes
@@ -111,7 +113,9 @@ class GradientChunk:
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Write a chunk at its place and record it; a second time has no effect."""
-        upload_id = str(request.get_param("upload_id", required=True))
+        upload_id = checked_identifier(
+            "upload_id", str(request.get_param("upload_id", required=True))
+        )
         index = request.get_param_as_int("index", required=True, min_value=0)
         length = checked_length(request, self.services.server.max_body_mb * MIB)
         try:
@@ -195,13 +199,13 @@ def _find(services: Services, upload_id: str) -> Upload:
         )
     if upload.state == states.REFUSED:
         raise _refusal(upload.reason, upload.detail)
-    if upload.state == states.ABANDONED:
+    if upload.state in (states.ABANDONED, states.DISCARDED):
         raise problems.lease_lost(f"batch {upload.batch_id}")
     return upload
 
 
 def _is_committed(upload: Upload) -> bool:
-    return upload.state in (states.PENDING, states.APPLIED)
+    return upload.state in states.COMMITTED
 
 
 def _refusal(reason: str, detail: str) -> falcon.HTTPError:

@@ -1,9 +1,11 @@
-"""Leases: renewed or given up by their ids."""
+"""Leases: renewed or given up by their ids, by the worker that holds them."""
 
 import attrs
 import falcon
 
-from ralo_server.web.bodies import read_json
+from ralo_server.store.leases import NotTheOwner
+from ralo_server.web.bodies import read_json, worker_of
+from ralo_server.web.problems_json import not_the_owner
 from ralo_server.web.requests import Release, Renew
 from ralo_server.web.services import Services
 
@@ -16,7 +18,11 @@ class LeaseRenew:
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Extend leases; say which are lost."""
-        renewed, lost = self.services.store.leases.renew(read_json(request, Renew).lease_ids)
+        leases = self.services.store.leases
+        try:
+            renewed, lost = leases.renew(worker_of(request), read_json(request, Renew).lease_ids)
+        except NotTheOwner as error:
+            raise not_the_owner(error) from error
         response.media = {"renewed": renewed, "lost": lost}
 
 
@@ -29,6 +35,9 @@ class LeaseRelease:
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """End leases before their time."""
         body = read_json(request, Release)
-        leases = self.services.store.leases
-        released = leases.release(body.lease_ids, body.outcome, body.reason)
+        leases, worker = self.services.store.leases, worker_of(request)
+        try:
+            released = leases.release(worker, body.lease_ids, body.outcome, body.reason)
+        except NotTheOwner as error:
+            raise not_the_owner(error) from error
         response.media = {"released": released}

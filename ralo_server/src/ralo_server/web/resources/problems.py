@@ -3,7 +3,7 @@
 import attrs
 import falcon
 
-from ralo_server.web.bodies import worker_of
+from ralo_server.web.bodies import request_key, wait_of, worker_of
 from ralo_server.web.problems_json import run_over
 from ralo_server.web.services import Services
 
@@ -16,9 +16,9 @@ class ProblemQueue:
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Lease problems, waiting for the first; 204 if there is none in time."""
-        worker = worker_of(request)
+        worker, key = worker_of(request), request_key(request)
         count = request.get_param_as_int("count", default=1, min_value=1)
-        wait = request.get_param_as_float("wait", default=0.0, min_value=0.0)
+        wait = wait_of(request)
 
         def ask() -> list[dict[str, object]] | None:
             if self.services.finished:
@@ -26,7 +26,8 @@ class ProblemQueue:
             self.services.take_back_lost_leases()
             if not self.services.hands_out_problems:
                 return None
-            granted = self.services.store.problems.lease(worker, count, self.services.source)
+            queue = self.services.store.problems
+            granted = queue.lease(worker, count, self.services.source, key)
             return [
                 {"problem": problem, "lease_id": lease, "expires": expires}
                 for problem, lease, expires in granted

@@ -3,7 +3,6 @@
 import attrs
 import falcon
 
-from ralo_server.store.facts import get_fact
 from ralo_server.store.statistics import statistics
 from ralo_server.web.services import Services
 
@@ -19,7 +18,7 @@ class Health:
         store = self.services.store
         response.media = {
             "status": "ok",
-            "run": get_fact(store.database, "run", ""),
+            "run": store.run.name(),
             "state": store.run.current(),
             "version": store.versions.newest_number(),
         }
@@ -36,7 +35,7 @@ class ConfigDocument:
         needed = self.services.settings["plugins"]
         plugins = {plugin["name"]: plugin for role in needed.values() for plugin in role}
         response.media = {
-            "run": get_fact(self.services.store.database, "run", ""),
+            "run": self.services.store.run.name(),
             "config": self.services.config.data,
             "plugins": list(plugins.values()),
         }

@@ -5,9 +5,16 @@ import falcon
 
 from ralo_core import wire
 from ralo_core.data import Batch
-from ralo_server.store.trees import DUPLICATE, LOST
-from ralo_server.web.bodies import MIB, read_body, worker_of
-from ralo_server.web.problems_json import disk_full, invalid, lease_lost, run_over
+from ralo_server.store.trees import ABANDONED, DUPLICATE, LOST
+from ralo_server.web.bodies import (
+    MIB,
+    identifier_header,
+    read_body,
+    request_key,
+    wait_of,
+    worker_of,
+)
+from ralo_server.web.problems_json import abandoned, disk_full, invalid, lease_lost, run_over
 from ralo_server.web.services import Services
 
 
@@ -19,7 +26,7 @@ class TreeUpload:
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Store the tree of a leased problem; a second time is a success without effect."""
-        lease_id = str(request.get_header("Idempotency-Key", required=True))
+        lease_id = identifier_header(request, "Idempotency-Key")
         body = read_body(request, self.services.server.max_body_mb * MIB)
         if self.services.lacks_disk(len(body)):
             raise disk_full()
@@ -32,6 +39,8 @@ class TreeUpload:
         outcome = self.services.store.trees.add(lease_id, tree, body)
         if outcome == LOST:
             raise lease_lost(f"problem {tree.problem_id} under lease {lease_id}")
+        if outcome == ABANDONED:
+            raise abandoned(f"problem {tree.problem_id} under lease {lease_id}")
         if outcome != DUPLICATE:
             self.services.notify(
                 "ralo_samples_accepted",
@@ -50,8 +59,8 @@ class BatchQueue:
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Lease a batch, waiting until one is full; 204 if none is in time."""
-        worker = worker_of(request)
-        wait = request.get_param_as_float("wait", default=0.0, min_value=0.0)
+        worker, key = worker_of(request), request_key(request)
+        wait = wait_of(request)
 
         def ask() -> Batch | None:
             if self.services.finished:
@@ -60,7 +69,7 @@ class BatchQueue:
             if not self.services.hands_out_batches:
                 return None
             return self.services.store.trees.lease_batch(
-                worker, self.services.batch_trees, self.services.draining
+                worker, self.services.batch_trees, self.services.draining, key
             )
 
         batch = self.services.waiting.until(ask, wait)

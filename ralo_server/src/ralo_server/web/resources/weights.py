@@ -9,9 +9,11 @@ import falcon
 
 from ralo_core.data import WeightVersion
 from ralo_core.structuring import unstructure
+from ralo_server.web.bodies import wait_of
 from ralo_server.web.services import Services
 
 _BLOCK = 1 << 20
+_MOST_VERSIONS = 1 << 31
 
 
 @attrs.frozen
@@ -23,7 +25,7 @@ class WeightVersions:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Give the newest version if it is newer than `after`, waiting for one; else 204."""
         after = request.get_param_as_int("after", default=-1)
-        wait = request.get_param_as_float("wait", default=0.0, min_value=0.0)
+        wait = wait_of(request)
         versions = self.services.store.versions
 
         def ask() -> WeightVersion | None:
@@ -76,7 +78,7 @@ class WeightFileDownload:
 
 def find_version(services: Services, request: falcon.Request) -> WeightVersion:
     """Return the version that a request names; raises 404 for one that is not there."""
-    number = request.get_param_as_int("version", required=True)
+    number = request.get_param_as_int("version", required=True, max_value=_MOST_VERSIONS)
     version = services.store.versions.get(number)
     if version is None:
         newest = services.store.versions.newest_number()
@@ -93,8 +95,13 @@ def _send(request: falcon.Request, response: falcon.Response, path: Path, size: 
     except FileNotFoundError:
         raise falcon.HTTPNotFound(title="no such version", description="just pruned") from None
     asked = request.range if request.range_unit == "bytes" else None
-    if asked is None:
+    if asked is None and request.scheme == "http":
         response.set_stream(file, size)
+        return
+    if asked is None:
+        # There is no sendfile through TLS, and gunicorn would then send blocks of 8 KiB.
+        response.content_length = size
+        response.stream = _blocks(file, size)
         return
     first, last = _bounds(asked, size)
     file.seek(first)

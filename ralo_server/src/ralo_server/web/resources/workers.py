@@ -3,8 +3,8 @@
 import attrs
 import falcon
 
+from ralo_core.access import ADMIN
 from ralo_server.needed_plugins import complaint
-from ralo_server.store.facts import get_fact
 from ralo_server.web.bodies import read_json
 from ralo_server.web.problems_json import run_over
 from ralo_server.web.requests import Heartbeat, Register
@@ -24,6 +24,11 @@ class WorkerRegister:
         if self.services.finished:
             raise run_over()
         body = read_json(request, Register)
+        role = getattr(request.context, "role", ADMIN)
+        if role not in (ADMIN, body.role):
+            raise falcon.HTTPForbidden(
+                title="forbidden", description=f"this is the token of a {role}, not a {body.role}"
+            )
         offered = [attrs.asdict(plugin) for plugin in body.plugins]
         lacks = complaint(self.services.settings["plugins"][body.role], offered)
         if lacks:
@@ -41,7 +46,7 @@ class WorkerRegister:
             self.services.notify("ralo_worker_joined", worker_id=body.worker_id, role=body.role)
         lease_seconds = self.services.server.lease_seconds
         response.media = {
-            "run": get_fact(store.database, "run", ""),
+            "run": store.run.name(),
             "version": store.versions.newest_number(),
             "lease_seconds": lease_seconds,
             "heartbeat_seconds": min(2.0, lease_seconds / _HEARTBEATS_PER_LEASE),

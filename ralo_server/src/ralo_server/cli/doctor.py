@@ -1,0 +1,56 @@
+"""``ralo doctor``: checks a run directory and says what it would mend.
+
+Neighbours: `ralo_server.doctor` has the checks; this module prints, and holds the lock while it
+mends.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ralo_server.doctor.examination import examine, mend
+from ralo_server.doctor.finding import Finding
+from ralo_server.rundir import RunDirectory
+from ralo_server.runlock import is_running, lock
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--fix", is_flag=True, help="Mend what is safe to mend; the run must be stopped.")
+def doctor(run: Path, fix: bool) -> None:
+    """Check the run directory RUN: state, blobs, versions, optimizer, disk.
+
+    Without --fix nothing is changed. The exit code is 1 if faults remain.
+    """
+    directory = RunDirectory(run.resolve())
+    found = _mended(directory) if fix else examine(directory, is_running(directory))
+    _report(found)
+    faults = [finding for finding in found if finding.fault]
+    if faults:
+        click.echo(f"{len(faults)} faults; {sum(bool(f.mend) for f in faults)} can be mended")
+        sys.exit(1)
+    click.echo("no fault")
+
+
+def _mended(directory: RunDirectory) -> list[Finding]:
+    """Mend until nothing is left that can be, for one damage hides another; return the rest."""
+    with lock(directory):
+        before: list[str] = []
+        found = examine(directory, running=False)
+        mendable = [finding for finding in found if finding.action]
+        while mendable and [finding.what for finding in mendable] != before:
+            _report(mendable)
+            mend(directory, mendable)
+            before = [finding.what for finding in mendable]
+            found = examine(directory, running=False)
+            mendable = [finding for finding in found if finding.action]
+    return found
+
+
+def _report(found: Sequence[Finding]) -> None:
+    for finding in found:
+        click.echo(f"{'fault' if finding.fault else 'note '}: {finding.what}")
+        if finding.mend:
+            click.echo(f"       --fix: {finding.mend}")

@@ -1,0 +1,36 @@
+"""``ralo rollback``: a stopped run goes back to a version that is kept.
+
+Neighbours: `ralo_server.rollback` does it; this module takes the lock and says what happened.
+"""
+
+from pathlib import Path
+
+import click
+
+from ralo_server.rollback import roll_back
+from ralo_server.rundir import RunDirectory
+from ralo_server.runlock import lock
+from ralo_server.store import Store
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--to", "version", type=int, required=True, help="Number of the version.")
+def rollback(run: Path, version: int) -> None:
+    """Go back to a kept VERSION of a stopped RUN, with its optimizer state.
+
+    The old content becomes a new version. Gradients and trees by the versions between are
+    discarded, the problems and trees behind them are worked on again; every lease ends.
+    """
+    directory = RunDirectory(run.resolve())
+    config, registry = directory.load_config(())
+    with lock(directory):
+        store = Store(directory, config)
+        made, discarded = roll_back(store, version)
+    folder = str(store.versions.directory(made.number))
+    registry.host.notify("ralo_weights_published", version=made.number, directory=folder)
+    click.echo(
+        f"version {made.number} is version {version} again, weights and optimizer state; "
+        f"discarded: {len(discarded.gradients)} gradients, {len(discarded.trees)} trees"
+    )
+    click.echo(f"go on with: ralo serve --resume {run}")

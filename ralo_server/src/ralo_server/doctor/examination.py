@@ -1,0 +1,60 @@
+"""Runs every check on a run directory, and mends what is safe to mend.
+
+Neighbours: ``ralo doctor`` prints what comes out. Looking changes nothing; mending needs the
+lock of the run.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from ralo_core.components import BuildContext
+from ralo_server.doctor.finding import Finding, Patient
+from ralo_server.doctor.queues import gradients_are_whole, trees_are_whole
+from ralo_server.doctor.state import (
+    foundations,
+    lock_is_held,
+    next_step_has_room,
+    tokens_are_private,
+)
+from ralo_server.doctor.strays import strays
+from ralo_server.doctor.versions import (
+    committed_optimizer_is_whole,
+    versions_are_whole,
+    versions_can_be_gone_back_to,
+)
+from ralo_server.rundir import RunDirectory
+from ralo_server.store import Store
+
+CHECKS: Sequence[Callable[[Patient], Iterator[Finding]]] = (
+    lock_is_held,
+    tokens_are_private,
+    next_step_has_room,
+    trees_are_whole,
+    gradients_are_whole,
+    versions_are_whole,
+    versions_can_be_gone_back_to,
+    committed_optimizer_is_whole,
+    strays,
+)
+
+
+def examine(directory: RunDirectory, running: bool) -> list[Finding]:
+    """Return what all checks find; nothing is changed."""
+    found = list(foundations(directory))
+    if found:
+        return found
+    config, _ = directory.load_config(("codec",))
+    patient = Patient(
+        store=Store(directory, config, read_only=True),
+        codec=config.build("codec", BuildContext(role="orchestrator")),
+        running=running,
+    )
+    return [finding for check in CHECKS for finding in check(patient)]
+
+
+def mend(directory: RunDirectory, found: Sequence[Finding]) -> None:
+    """Do what can be done about `found`; the caller holds the lock."""
+    config, _ = directory.load_config(())
+    store = Store(directory, config)
+    for finding in found:
+        if finding.action is not None:
+            finding.action(store)

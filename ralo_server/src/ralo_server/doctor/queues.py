@@ -1,0 +1,64 @@
+"""Checks of the sample and the gradient queue: every row that is needed has its blob, whole.
+
+Neighbours: `store.inspection` gives the rows, `store.mending` says what becomes of one whose
+blob is gone; `doctor.strays` looks for the opposite.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from ralo_core import wire
+from ralo_core.errors import WireError
+from ralo_server.doctor.finding import Finding, Patient
+from ralo_server.gradient_checks import PARAMETERS, inspect, parameter_shapes
+from ralo_server.store import Store
+from ralo_server.store.inspection import needed_trees
+from ralo_server.store.mending import forget_gradient, forget_tree
+
+
+def trees_are_whole(patient: Patient) -> Iterator[Finding]:
+    """Every tree that a trainer will get can be read."""
+    for row in needed_trees(patient.store.database):
+        fault = _unreadable_tree(patient.directory.samples / row.blob)
+        if fault:
+            yield Finding(
+                f"tree {row.blob}: {fault}",
+                mend="let its problem be sampled again",
+                action=partial(_forget_tree, row.lease_id),
+            )
+
+
+def gradients_are_whole(patient: Patient) -> Iterator[Finding]:
+    """Every gradient that waits for a step passes the checks of the door again."""
+    if not (patient.directory.weights / PARAMETERS).is_file():
+        return  # the learner writes it at its start and is the first to know of a gradient
+    shapes = parameter_shapes(patient.directory)
+    for gradient in patient.store.gradients.pending():
+        fault = "the file is gone"
+        if gradient.path.is_file():
+            fault = inspect(gradient.path, shapes, patient.codec).detail
+        if fault:
+            yield Finding(
+                f"gradient {gradient.path.name}: {fault}",
+                mend="let its trees be trained on again",
+                action=partial(_forget_gradient, gradient.facts.upload_id),
+            )
+
+
+def _unreadable_tree(path: Path) -> str:
+    try:
+        wire.unpack_tree(path.read_bytes())
+    except FileNotFoundError:
+        return "the file is gone"
+    except WireError as error:
+        return str(error)
+    return ""
+
+
+def _forget_tree(lease_id: str, store: Store) -> None:
+    forget_tree(store.database, lease_id)
+
+
+def _forget_gradient(upload_id: str, store: Store) -> None:
+    forget_gradient(store.database, upload_id)

@@ -1,0 +1,50 @@
+"""Checks for files and folders that no row points at.
+
+Neighbours: `store.inspection` and `Versions` say what is known. While an orchestrator works,
+such a file may be on its way to its row, so nothing is said of it.
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from ralo_server.doctor.finding import Finding, Patient
+from ralo_server.store import Store
+from ralo_server.store.inspection import known_blobs, known_optimizers
+
+
+def strays(patient: Patient) -> Iterator[Finding]:
+    """Nothing lies about that the run does not need."""
+    if patient.running:
+        return
+    directory, store = patient.directory, patient.store
+    blobs = known_blobs(store.database)
+    versions = {
+        store.versions.directory(kept.version.number).name for kept in store.versions.kept()
+    }
+    yield from _findings(directory.root, _unknown(directory.samples, "*", blobs))
+    yield from _findings(directory.root, _unknown(directory.gradients, "*", blobs))
+    yield from _findings(directory.root, _unknown(directory.weights, "v*", versions))
+    known = known_optimizers(store.database)
+    yield from _findings(directory.root, _unknown(directory.optimizer, "*", known))
+
+
+def _unknown(folder: Path, pattern: str, known: set[str]) -> Iterator[Path]:
+    return (path for path in sorted(folder.glob(pattern)) if path.name not in known)
+
+
+def _findings(root: Path, paths: Iterable[Path]) -> Iterator[Finding]:
+    for path in paths:
+        yield Finding(
+            f"{path.relative_to(root)} belongs to nothing",
+            mend="remove it",
+            action=partial(_remove, path),
+        )
+
+
+def _remove(path: Path, store: Store) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -1,0 +1,99 @@
+"""Goes back to a version that is kept, together with its optimizer state.
+
+Neighbours: ``ralo rollback`` calls it with the run's lock held; `store.rollbacks` commits. The
+files are hard links, for nobody changes a file of a version or of an optimizer folder once it
+has its name. Killed before the commit it leaves folders that nothing points at, killed after it
+blobs: both go at the next start or with ``ralo doctor --fix``.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+
+import attrs
+
+from ralo_core.config import EvaluationSettings
+from ralo_core.data import WeightVersion
+from ralo_core.errors import RaloError
+from ralo_core.structuring import unstructure
+from ralo_server.blobs import new_directory
+from ralo_server.store import Store
+from ralo_server.store.rollbacks import Discarded
+from ralo_server.store.versions import KeptVersion
+from ralo_server.version_files import damage
+
+
+def roll_back(store: Store, target: int) -> tuple[WeightVersion, Discarded]:
+    """Make the content of version `target` the newest version; return it and what was discarded.
+
+    Raises `RaloError` for a version that is not kept whole, naming those that are.
+    """
+    old = _find(store, target)
+    newest = store.versions.newest_number()
+    if target == newest:
+        msg = f"version {target} is the newest one: there is nothing to go back from"
+        raise RaloError(msg)
+    number = newest + 1
+    version = attrs.evolve(old.version, number=number, parent=target, created=time.time())
+    _link_version(store, target, version)
+    optimizer = _link_optimizer(store, old, number)
+    evaluate = bool(
+        store.config.section(EvaluationSettings).problems and store.evaluations.held_out()
+    )
+    discarded = store.rollbacks.commit(version, target, optimizer, evaluate)
+    for blob in (*discarded.gradients, *discarded.trees):
+        blob.unlink(missing_ok=True)
+    return version, discarded
+
+
+def _find(store: Store, target: int) -> KeptVersion:
+    kept = {entry.version.number: entry for entry in store.versions.kept()}
+    if target not in kept:
+        msg = f"version {target} is not kept; kept are {_listed(list(kept))}"
+        raise RaloError(msg)
+    old = kept[target]
+    fault = damage(store.versions.directory(target), old.version) or lacks_state(store, old)
+    if fault:
+        others = [number for number in kept if number != target]
+        msg = f"version {target} is not whole: {fault}; others that are kept: {_listed(others)}"
+        raise RaloError(msg)
+    return old
+
+
+def lacks_state(store: Store, kept: KeptVersion) -> str:
+    """Return why the optimizer state of a version is not there, ``""`` if it is."""
+    if kept.optimizer:
+        there = (store.directory.optimizer / kept.optimizer).is_dir()
+        return "" if there else f"its optimizer state {kept.optimizer} is gone"
+    # Without a folder the learner begins anew, with the model that version 0 was made of.
+    first = store.versions.get(0)
+    same = first is not None and first.sha256 == kept.version.sha256
+    return "" if same else "its optimizer state was not kept"
+
+
+def _link_version(store: Store, target: int, version: WeightVersion) -> None:
+    source = store.versions.directory(target)
+    with new_directory(store.versions.directory(version.number)) as folder:
+        for file in version.files:
+            os.link(source / file.name, folder / file.name)
+        (folder / "manifest.json").write_text(json.dumps(unstructure(version), indent=1))
+
+
+def _link_optimizer(store: Store, old: KeptVersion, number: int) -> str:
+    if not old.optimizer:
+        return ""  # the learner begins with a fresh optimizer on the model of the run
+    name = f"rollback-{number:06d}"
+    with new_directory(store.directory.optimizer / name) as folder:
+        shutil.copytree(
+            store.directory.optimizer / old.optimizer,
+            folder,
+            copy_function=os.link,
+            dirs_exist_ok=True,
+        )
+    return name
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers)) or "none"

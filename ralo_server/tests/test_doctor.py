@@ -1,0 +1,325 @@
+"""``ralo doctor`` on real run directories, each damaged in one way."""
+
+import json
+import os
+import shutil
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from ralo_core.cli.main import main
+from ralo_server.learner.loop import Learner
+from ralo_server.runlock import lock
+from ralo_server.store.schema import MIGRATIONS
+from ralo_server.tokens import make_tokens
+
+SETTINGS = ("trainer.batch_trees=2", "learner.keep_last_versions=9", "evaluation.problems=2",
+            "server.queued_trees=16")  # fmt: skip
+
+
+@pytest.fixture
+def run(server, random_gradient, monkeypatch):
+    """Two steps, a pending gradient, a leased batch, a queued tree."""
+    monkeypatch.setattr(Learner, "_remove_other_optimizers", lambda *_: None)
+    made = server(*SETTINGS)
+    learner = made.learner()
+    for seed in (1, 2):
+        made.fill(2)
+        made.send_gradient(made.batch().id, random_gradient(seed), f"g{seed}")
+        learner._step(learner._due("running"))
+    made.fill(5)
+    made.send_gradient(made.batch().id, random_gradient(3), "pending")
+    made.leased_batch = made.batch()
+    return made
+
+
+def doctor(run, *options):
+    return CliRunner().invoke(main, ["doctor", str(run.directory.root), *options])
+
+
+def stats(run):
+    return run.http.simulate_get("/stats").json
+
+
+def blob_of(run, state):
+    name = run.store.database.value("SELECT blob FROM trees WHERE state = ?", state)
+    return run.directory.samples / name
+
+
+def snapshot(run):
+    """Return every file with content and mode but the lock; state.db is looked at as rows."""
+    files = {
+        str(path): (path.read_bytes(), path.stat().st_mode)
+        for path in run.directory.root.rglob("*")
+        if path.is_file() and "state.db" not in path.name and path.name != "lock"
+    }
+    return files, list(run.store.database._connection().iterdump())
+
+
+def test_a_healthy_run_has_no_fault_and_is_not_touched(run):
+    before = snapshot(run)
+    for options in ((), ("--fix",)):
+        result = doctor(run, *options)
+        assert result.exit_code == 0, result.output
+        assert "no fault" in result.output
+        assert "belongs to nothing" not in result.output
+    assert snapshot(run) == before
+
+
+def damage_queued_tree(run):
+    blob_of(run, "queued").unlink()
+
+
+def damage_leased_tree(run):
+    blob_of(run, "leased").write_bytes(b"no tree")
+
+
+def damage_gradient(run):
+    (path,) = run.directory.gradients.iterdir()
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def damage_gradient_gone(run):
+    (path,) = run.directory.gradients.iterdir()
+    path.unlink()
+
+
+def damage_old_version(run):
+    path = run.store.versions.directory(1) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+
+
+def stray_tree(run):
+    (run.directory.samples / "unknown.safetensors").write_bytes(b"x")
+
+
+def stray_half_written(run):
+    (run.directory.samples / "unknown.safetensors.0.part").write_bytes(b"x")
+
+
+def stray_applied_gradient(run):
+    (run.directory.gradients / "g1.safetensors").write_bytes(b"x")
+
+
+def stray_old_upload(run):
+    path = run.directory.gradients / "u.part"
+    path.write_bytes(b"x")
+    os.utime(path, (time.time() - 7200,) * 2)
+
+
+def stray_version(run):
+    shutil.copytree(run.store.versions.directory(2), run.directory.weights / "v000003.part")
+
+
+def stray_optimizer(run):
+    shutil.copytree(run.directory.optimizer / "step-000002", run.directory.optimizer / "step-9")
+
+
+def open_tokens(run):
+    make_tokens(run.directory)
+    run.directory.tokens_file.chmod(0o644)
+
+
+MENDABLE = [
+    (damage_queued_tree, "the file is gone"),
+    (damage_leased_tree, "not a safetensors file"),
+    (damage_gradient, "gradient pending.safetensors: the gradient is not a safetensors file"),
+    (damage_gradient_gone, "gradient pending.safetensors: the file is gone"),
+    (damage_old_version, "version 1: model.safetensors has another sha256"),
+    (stray_tree, "samples/unknown.safetensors belongs to nothing"),
+    (stray_half_written, "samples/unknown.safetensors.0.part belongs to nothing"),
+    (stray_applied_gradient, "gradients/g1.safetensors belongs to nothing"),
+    (stray_old_upload, "gradients/u.part belongs to nothing"),
+    (stray_version, "weights/v000003.part belongs to nothing"),
+    (stray_optimizer, "optimizer/step-9 belongs to nothing"),
+    (open_tokens, "others can read tokens.json"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), MENDABLE)
+def test_a_damage_is_found_and_only_with_fix_mended(run, damage, message):
+    damage(run)
+    before = snapshot(run)
+    found = doctor(run)
+    assert found.exit_code == 1
+    assert message in found.output
+    assert "--fix:" in found.output
+    assert snapshot(run) == before
+    mended = doctor(run, "--fix")
+    assert message in mended.output, "what will be mended is listed first"
+    assert mended.exit_code == 0, mended.output
+    assert doctor(run).exit_code == 0
+    assert snapshot(run) != before
+
+
+@pytest.mark.parametrize(
+    ("damage", "queued", "leased", "waiting", "trained"),
+    [
+        (damage_queued_tree, 0, 2, 1, 6),
+        (damage_leased_tree, 2, 0, 1, 6),
+        (damage_gradient_gone, 3, 2, 0, 4),
+    ],
+)
+def test_what_a_lost_blob_was_made_from_is_worked_on_again(
+    run, damage, queued, leased, waiting, trained
+):
+    damage(run)
+    doctor(run, "--fix")
+    found = stats(run)
+    trees = found["trees"]
+    assert (trees["queued"], trees["leased"], trees["trained"]) == (queued, leased, trained)
+    assert found["problems"]["waiting"] == waiting
+    assert len(run.lease(16)) == 16 - queued
+
+
+def test_the_late_gradient_of_a_batch_that_lost_a_tree_is_refused(run, random_gradient):
+    damage_leased_tree(run)
+    doctor(run, "--fix")
+    late = run.send_gradient(run.leased_batch.id, random_gradient(0), "late")
+    assert late.status_code == 409
+
+
+def test_one_damage_behind_another_is_mended_too(run):
+    """The gradient is gone, and so is a tree that it was made from."""
+    batch = run.store.database.value("SELECT batch_id FROM gradients WHERE state = 'pending'")
+    tree = run.store.database.value("SELECT blob FROM trees WHERE batch_id = ?", batch)
+    damage_gradient_gone(run)
+    (run.directory.samples / tree).unlink()
+    result = doctor(run, "--fix")
+    assert result.exit_code == 0, result.output
+    assert stats(run)["problems"]["waiting"] == 1
+    assert stats(run)["trees"]["queued"] == 2
+
+
+def damage_newest(run):
+    (run.store.versions.directory(2) / "config.json").unlink()
+
+
+def damage_first(run):
+    shutil.rmtree(run.store.versions.directory(0))
+
+
+def damage_manifest(run):
+    (run.store.versions.directory(2) / "manifest.json").write_text("{}")
+
+
+def damage_optimizer(run):
+    path = run.directory.optimizer / "step-000002" / "state.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def damage_optimizer_gone(run):
+    shutil.rmtree(run.directory.optimizer / "step-000002")
+
+
+def fill_the_disk(run):
+    """Make what the next step writes larger than any disk: a file of holes."""
+    with (run.directory.optimizer / "step-000002" / "more").open("wb") as file:
+        file.truncate(1 << 43)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_newest, "version 2: config.json is gone; go back to a kept version"),
+        (damage_first, "version 0: its folder is gone; put the folder back"),
+        (damage_manifest, "version 2: manifest.json is another"),
+        (damage_optimizer, "optimizer state step-000002, from which a start goes on"),
+        (damage_optimizer_gone, "it is gone; go back to a kept version"),
+        (fill_the_disk, "bytes left, the next step writes about 8,796"),
+    ],
+)
+def test_what_cannot_be_mended_safely_is_left_with_the_way_out(run, damage, message):
+    damage(run)
+    before = snapshot_without_holes(run)
+    result = doctor(run, "--fix")
+    assert result.exit_code == 1
+    assert message in result.output
+    assert snapshot_without_holes(run) == before
+
+
+def snapshot_without_holes(run):
+    names = {
+        (str(path), path.stat().st_size) for path in run.directory.root.rglob("*")
+        if path.is_file() and "state.db" not in path.name and path.name != "lock"
+    }  # fmt: skip
+    return names, list(run.store.database._connection().iterdump())
+
+
+def close_database(run):
+    run.store.database._connection().close()
+
+
+def test_a_damaged_database_is_named(run):
+    close_database(run)
+    content = bytearray(run.directory.state.read_bytes())
+    content[5000:9000] = b"\xff" * 4000
+    run.directory.state.write_bytes(content)
+    result = doctor(run)
+    assert result.exit_code == 1
+    assert "state.db is damaged" in result.output
+
+
+def test_a_database_of_another_schema_is_named_and_an_older_one_brought_up(run):
+    connection = run.store.database._connection()
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    assert "written by a newer ralo-server" in doctor(run, "--fix").output
+    connection.execute("DROP TABLE rollbacks")
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) - 1}")
+    result = doctor(run)
+    assert result.exit_code == 1
+    assert "1 schema version older" in result.output
+    assert doctor(run, "--fix").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("config.json", "config.json cannot be read"), ("state.db", "state.db is gone")],
+)
+def test_a_missing_foundation_is_named(run, name, message):
+    close_database(run)
+    (run.directory.root / name).unlink()
+    result = doctor(run)
+    assert result.exit_code == 1
+    assert message in result.output
+
+
+def test_a_running_run_is_looked_at_and_not_mended(run):
+    stray_tree(run)
+    with lock(run.directory):
+        looked = doctor(run)
+        assert f"an orchestrator is running here (process {os.getpid()})" in looked.output
+        assert looked.exit_code == 0, "the file may be on its way to its row"
+        refused = doctor(run, "--fix")
+        assert refused.exit_code == 1
+        assert "another orchestrator is running" in refused.output
+    assert doctor(run).exit_code == 1
+
+
+def test_a_killed_orchestrator_and_an_upload_under_way_are_no_fault(run):
+    run.directory.lock_file.write_text("4711")
+    (run.directory.gradients / "u.part").write_bytes(b"half")
+    result = doctor(run)
+    assert result.exit_code == 0, result.output
+    assert "the last orchestrator was killed" in result.output
+    assert doctor(run, "--fix").exit_code == 0
+    assert (run.directory.gradients / "u.part").exists()
+
+
+def test_a_version_without_its_optimizer_state_is_worth_a_note(run):
+    shutil.rmtree(run.directory.optimizer / "step-000001")
+    result = doctor(run)
+    assert result.exit_code == 0
+    assert "version 1 cannot be gone back to" in result.output
+
+
+def test_a_damaged_old_version_is_not_evaluated_any_more(run):
+    with run.store.database.write() as connection:
+        run.store.evaluations.schedule(connection, 1)
+    damage_old_version(run)
+    doctor(run, "--fix")
+    waiting = run.store.database.rows("SELECT version FROM evaluations WHERE state = 'waiting'")
+    assert [row["version"] for row in waiting] == [0]
+    assert not run.store.versions.directory(1).exists(), "pruned, so it belonged to nothing"
+    assert json.loads((run.directory.weights / "v000002" / "manifest.json").read_text())

@@ -1,0 +1,171 @@
+"""Leases end, and whoever comes late with an old one is refused or deduplicated, never counted."""
+
+import time
+
+import pytest
+
+SETTINGS = ("trainer.batch_trees=2", "evaluation.problems=2")
+
+
+@pytest.fixture
+def run(server):
+    started = server(*SETTINGS)
+    started.learner()
+    return started
+
+
+def post(run, path, worker="w1", **body):
+    return run.http.simulate_post(path, json=body, headers={"X-Ralo-Worker": worker})
+
+
+def claim(run, worker="w1", key=None):
+    headers = {"X-Ralo-Worker": worker, **({"Idempotency-Key": key} if key else {})}
+    answer = run.http.simulate_post("/eval/job/claim", json={"worker_id": worker}, headers=headers)
+    return answer.json if answer.status_code == 200 else None
+
+
+def problem_lease(run):
+    return run.lease(worker="w1")[0]["lease_id"]
+
+
+def batch_lease(run):
+    run.fill(2)
+    return run.batch().id
+
+
+def evaluation_lease(run):
+    return claim(run)["lease_id"]
+
+
+KINDS = pytest.mark.parametrize("grant", [problem_lease, batch_lease, evaluation_lease])
+
+
+def leased(run):
+    """Return how much is out on lease, by kind."""
+    count = "SELECT COUNT(*) FROM {} WHERE state = 'leased'"
+    tables = ("problems", "batches", "evaluations")
+    return sum(run.store.database.value(count.format(table)) for table in tables)
+
+
+def expires_of(run, lease):
+    return run.store.database.value(
+        """SELECT expires FROM (SELECT lease_id AS id, expires FROM problems
+           UNION SELECT id, expires FROM batches UNION SELECT lease_id, expires FROM evaluations)
+           WHERE id = ?""",
+        lease,
+    )
+
+
+def expire(run):
+    with run.store.database.write() as connection:
+        for table in ("problems", "batches", "evaluations"):
+            connection.execute(f"UPDATE {table} SET expires = 1.0 WHERE expires IS NOT NULL")
+    run.store.leases.expire()
+
+
+@KINDS
+def test_a_lease_is_renewed_by_its_owner_and_by_nobody_else(run, grant):
+    lease = grant(run)
+    before = expires_of(run, lease)
+    foreign = post(run, "/lease/renew", worker="w2", lease_ids=[lease])
+    assert foreign.status_code == 403
+    assert foreign.json["type"] == "urn:ralo:forbidden"
+    assert expires_of(run, lease) == before
+    time.sleep(0.01)
+    mine = post(run, "/lease/renew", lease_ids=[lease, "never-granted"])
+    assert mine.json == {"renewed": [lease], "lost": ["never-granted"]}
+    assert expires_of(run, lease) > before
+
+
+@KINDS
+@pytest.mark.parametrize("outcome", ["returned", "failed", "empty"])
+def test_a_lease_is_released_by_its_owner_and_by_nobody_else(run, grant, outcome):
+    lease = grant(run)
+    foreign = post(run, "/lease/release", worker="w2", lease_ids=[lease], outcome=outcome)
+    assert foreign.status_code == 403
+    assert leased(run) == 1
+    # ``empty`` is said of batches: it ends nothing else.
+    ended = int(outcome != "empty" or grant is batch_lease)
+    mine = post(run, "/lease/release", lease_ids=[lease], outcome=outcome)
+    assert mine.json == {"released": ended}
+    assert leased(run) == 1 - ended
+
+
+@KINDS
+def test_a_lease_that_expired_can_be_neither_renewed_nor_released(run, grant):
+    old = grant(run)
+    expire(run)
+    assert leased(run) == 0
+    new = grant(run)
+    assert new != old
+    assert post(run, "/lease/renew", lease_ids=[old]).json == {"renewed": [], "lost": [old]}
+    for outcome in ("returned", "failed", "empty"):
+        answer = post(run, "/lease/release", lease_ids=[old], outcome=outcome)
+        assert answer.json == {"released": 0}
+    assert leased(run) == 1, "what was granted anew is untouched"
+
+
+def report(run, job, worker="w1", correct=(True, False)):
+    body = {"job_id": job["job_id"], "lease_id": job["lease_id"], "correct": list(correct)}
+    return post(run, "/eval/job/report", worker, **body)
+
+
+def test_the_report_under_the_lease_that_holds_is_the_result(run):
+    old = claim(run, "w1")
+    expire(run)
+    assert report(run, old).status_code == 409, "nobody has it now"
+    new = claim(run, "w2")
+    assert (new["job_id"], new["version"]) == (old["job_id"], old["version"])
+    assert report(run, old).status_code == 409, "somebody else has it"
+    assert report(run, new, "w2", (True, True)).json == {"accepted": True, "duplicate": False}
+    for late in (new, old):
+        assert report(run, late).json == {"accepted": True, "duplicate": True}
+    (result,) = run.http.simulate_get("/eval/results").json["evaluations"]
+    assert result["accuracy"] == 1.0
+
+
+def test_a_report_on_a_job_that_never_was_is_refused(run):
+    assert report(run, {"job_id": "eval-7", "lease_id": "x"}).status_code == 409
+
+
+def test_a_late_gradient_and_a_late_tree_are_refused(run, random_gradient):
+    run.fill(2)
+    batch = run.batch()
+    (problem,) = run.lease()
+    expire(run)
+    assert run.send_gradient(batch.id, random_gradient(0), "late").status_code == 409
+    assert run.upload(problem).status_code == 409
+    assert run.store.gradients.pending() == []
+    stats = run.http.simulate_get("/stats").json
+    assert (stats["trees"]["queued"], stats["trees"]["trained"]) == (2, 0)
+
+
+@pytest.mark.parametrize("path", ["/problem/get?count=2", "/get"])
+def test_a_request_whose_answer_was_lost_gets_the_same_leases_again(run, path):
+    """Else the heartbeat would renew what the worker does not know of, as long as it lives."""
+    run.fill(4)
+    headers = {"X-Ralo-Worker": "w1", "Idempotency-Key": "k1"}
+    first = run.http.simulate_get(path, headers=headers)
+    out = leased(run)
+    again = run.http.simulate_get(path, headers=headers)
+    assert again.content == first.content
+    assert leased(run) == out
+    other = run.http.simulate_get(path, headers={**headers, "Idempotency-Key": "k2"})
+    assert other.content != first.content
+    stranger = run.http.simulate_get(path, headers={**headers, "X-Ralo-Worker": "w2"})
+    assert stranger.content != first.content, "a key is the worker's own"
+
+
+def test_a_claim_whose_answer_was_lost_gets_the_same_job_again(run):
+    first = claim(run, key="k1")
+    assert claim(run, key="k1") == first
+    assert claim(run, key="k2") is None
+
+
+def test_a_request_whose_leases_ended_gets_new_ones(run):
+    headers = {"X-Ralo-Worker": "w1", "Idempotency-Key": "k1"}
+    first = run.http.simulate_get("/problem/get", headers=headers).json["problems"]
+    expire(run)
+    again = run.http.simulate_get("/problem/get", headers=headers).json["problems"]
+    assert again[0]["problem"] == first[0]["problem"]
+    assert again[0]["lease_id"] != first[0]["lease_id"]

@@ -1,0 +1,106 @@
+"""A state.db of every earlier schema becomes one of today's, with its rows."""
+
+import sqlite3
+
+import pytest
+
+from ralo_core.errors import RaloError
+from ralo_server.store.database import Database
+from ralo_server.store.schema import MIGRATIONS
+
+ROWS = (
+    "INSERT INTO facts VALUES ('run', '\"r\"'), ('optimizer', '\"step-000002\"')",
+    "INSERT INTO counters VALUES ('trees_trained', 4)",
+    "INSERT INTO problems (id, body, state, lease_id) VALUES ('p', '{}', 'done', 'l')",
+    """INSERT INTO trees (lease_id, blob, state, oldest_version, facts)
+       VALUES ('l', 'l.safetensors', 'queued', 0, '{}')""",
+    "INSERT INTO batches (id, worker_id, state, expires) VALUES ('b', 'w', 'leased', 9.0)",
+    """INSERT INTO gradients (upload_id, batch_id, blob, base_version, weight, metrics, state)
+       VALUES ('u', 'b', 'u.safetensors', 1, 2.0, '{}', 'pending')""",
+    "INSERT INTO versions (number, step, body, state) VALUES (1, 1, '{}', 'published')",
+    "INSERT INTO versions (number, step, body, state) VALUES (2, 2, '{}', 'published')",
+    "INSERT INTO steps (step, metrics) VALUES (1, '{}')",
+    "INSERT INTO evaluations (id, version, state, worker_id, expires) VALUES "
+    "('eval-1', 1, 'leased', 'w', 9.0)",
+    "INSERT INTO workers VALUES ('w', 'sampler', '{}', 1.0, 'alive')",
+)
+
+
+def database_of(path, version):
+    """Make a state.db as a ralo-server with `version` migrations left it, with a row of each."""
+    connection = sqlite3.connect(path)
+    for script in MIGRATIONS[:version]:
+        connection.executescript(script)
+    for row in ROWS:
+        connection.execute(row)
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.commit()
+    connection.close()
+
+
+def schema(database):
+    """Return columns and indices of every table: they count, not how they came about."""
+    tables = [
+        row[0] for row in database.rows("SELECT name FROM sqlite_master WHERE type = 'table'")
+    ]
+    return {
+        table: (
+            [tuple(row)[1:] for row in database.rows(f"PRAGMA table_info({table})")],
+            sorted(
+                (row["name"], row["unique"]) for row in database.rows(f"PRAGMA index_list({table})")
+            ),
+        )
+        for table in tables
+    }
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))
+def test_an_earlier_schema_becomes_the_one_of_a_new_file(tmp_path, version):
+    database_of(tmp_path / "old.db", version)
+    old, new = Database(tmp_path / "old.db"), Database(tmp_path / "new.db")
+    assert schema(old) == schema(new)
+    assert old.schema() == new.schema() == len(MIGRATIONS)
+    for table in schema(old):
+        kept = sum(f"INTO {table} " in row for row in ROWS)
+        assert old.value(f"SELECT COUNT(*) FROM {table}") >= kept
+    assert old.value("SELECT value FROM counters") == 4
+    assert old.rows("PRAGMA integrity_check")[0][0] == "ok"
+
+
+def test_rows_of_the_first_schema_are_given_what_is_new(tmp_path):
+    database_of(tmp_path / "old.db", 1)
+    database = Database(tmp_path / "old.db")
+    folders = dict(database.rows("SELECT number, optimizer FROM versions"))
+    assert folders == {1: "", 2: "step-000002"}, "only the committed one was kept"
+    state = database.value("SELECT state FROM evaluations")
+    assert state == "waiting", "a grant without a lease id can no longer be reported on"
+
+
+def test_a_newer_schema_is_refused(tmp_path):
+    Database(tmp_path / "new.db")._connection().execute(
+        f"PRAGMA user_version = {len(MIGRATIONS) + 1}"
+    )
+    with pytest.raises(RaloError, match="newer ralo-server"):
+        Database(tmp_path / "new.db")
+
+
+def test_a_migration_that_breaks_off_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    database_of(tmp_path / "old.db", 1)
+    broken = (*MIGRATIONS, "CREATE TABLE half (a); SELECT * FROM nowhere;")
+    monkeypatch.setattr("ralo_server.store.database.MIGRATIONS", broken)
+    with pytest.raises(sqlite3.OperationalError):
+        Database(tmp_path / "old.db")
+    reader = Database(tmp_path / "old.db", read_only=True)
+    assert reader.schema() == 1
+    assert "half" not in schema(reader)
+
+
+def test_a_read_only_database_is_not_changed(tmp_path):
+    database_of(tmp_path / "old.db", 1)
+    reader = Database(tmp_path / "old.db", read_only=True)
+    assert reader.schema() == 1
+    with pytest.raises(sqlite3.OperationalError, match="readonly"), reader.write() as connection:
+        connection.execute("DELETE FROM facts")
+    with pytest.raises(sqlite3.OperationalError):
+        Database(tmp_path / "missing.db", read_only=True).schema()
+    assert not (tmp_path / "missing.db").exists()

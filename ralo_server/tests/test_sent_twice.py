@@ -1,0 +1,141 @@
+"""Every call that changes something may be sent twice: the state is that after once."""
+
+import hashlib
+
+import pytest
+
+from ralo_core import wire
+from ralo_server.web.app import routes
+
+SETTINGS = ("trainer.batch_trees=1", "evaluation.problems=2", "server.queued_trees=8")
+PASSING = {"expires", "seen"}
+"""Columns that hold the time of the last call."""
+
+
+def register(run, data):
+    plugins = [
+        {"name": info.name, "distribution": info.distribution, "version": info.version}
+        for info in run.services.host.active()
+    ]
+    return {"json": {"worker_id": "w1", "role": "sampler", "plugins": plugins}}
+
+
+def heartbeat(run, data):
+    run.http.simulate_post("/worker/register", **register(run, data))
+    beat = {"worker_id": "w1", "version": 0, "working_seconds": 1.0, "waiting_seconds": 0.0}
+    return {"json": {**beat, "tokens": 3}}
+
+
+def upload(run, data):
+    (leased,) = run.lease()
+    tree = run.make_tree(leased["problem"]["id"], leased["lease_id"])
+    return {"body": wire.pack_tree(tree), "headers": {"Idempotency-Key": leased["lease_id"]}}
+
+
+def get(run, data):
+    run.fill(2)
+    return {"headers": {"Idempotency-Key": "k"}}
+
+
+def renew(run, data):
+    return {"json": {"lease_ids": [run.lease()[0]["lease_id"]]}}
+
+
+def release(outcome):
+    def prepare(run, data):
+        run.fill(1)
+        leases = [run.batch().id, run.lease()[0]["lease_id"]]
+        return {"json": {"lease_ids": leases, "outcome": outcome, "reason": "test"}}
+
+    return prepare
+
+
+def chunk(run, data):
+    return {"params": {"upload_id": "u", "offset": 0, "total": 4}, "body": b"abcd"}
+
+
+def finalize(run, data):
+    run.fill(1)
+    body = wire.pack({"codec": "none"}, data(0))
+    params = {"upload_id": "u", "offset": 0, "total": len(body)}
+    run.http.simulate_post("/gradient/upload_chunk", params=params, body=body)
+    return {
+        "json": {
+            "upload_id": "u", "batch_id": run.batch().id, "worker_id": "w1", "base_version": 0,
+            "weight": 1.0, "codec": "none", "size": len(body),
+            "sha256": hashlib.sha256(body).hexdigest(), "metrics": {},
+        }
+    }  # fmt: skip
+
+
+def claim(run, data):
+    return {"json": {"worker_id": "w1"}, "headers": {"Idempotency-Key": "k"}}
+
+
+def report(run, data):
+    job = run.http.simulate_post("/eval/job/claim", **claim(run, data)).json
+    ids = {"job_id": job["job_id"], "lease_id": job["lease_id"]}
+    return {"json": {**ids, "correct": [True, False]}}
+
+
+def nothing(run, data):
+    return {}
+
+
+CALLS = [
+    ("POST", "/worker/register", register),
+    ("POST", "/trainer/register", register),
+    ("POST", "/worker/heartbeat", heartbeat),
+    ("POST", "/trainer/heartbeat", heartbeat),
+    ("GET", "/problem/get", claim),
+    ("POST", "/upload", upload),
+    ("GET", "/get", get),
+    ("POST", "/lease/renew", renew),
+    *(("POST", "/lease/release", release(end)) for end in ("returned", "failed", "empty")),
+    ("POST", "/gradient/upload_chunk", chunk),
+    ("POST", "/gradient/upload_finalize", finalize),
+    ("POST", "/eval/job/claim", claim),
+    ("POST", "/eval/job/report", report),
+    ("POST", "/stop", nothing),
+]
+READING = {
+    "/health", "/config", "/stats", "/eval/results",
+    "/weights/version", "/weights/manifest", "/weights/download",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path", "prepare"), CALLS)
+def test_a_second_time_changes_nothing(server, random_gradient, method, path, prepare):
+    run = server(*SETTINGS)
+    run.learner()
+    arguments = prepare(run, random_gradient)
+    first = run.http.simulate_request(method, path, **arguments)
+    assert first.status_code == 200, first.text
+    once = state(run)
+    second = run.http.simulate_request(method, path, **arguments)
+    assert second.status_code == 200, second.text
+    assert state(run) == once
+
+
+def test_no_call_that_changes_something_is_left_out(server):
+    paths = set(routes(server(*SETTINGS).services))
+    assert paths == READING | {path for _, path, _ in CALLS}
+
+
+def state(run):
+    """Return every row of every table, and every blob with its content."""
+    database = run.store.database
+    tables = [row[0] for row in database.rows("SELECT name FROM sqlite_master WHERE type='table'")]
+    rows = {
+        table: [
+            {key: row[key] for key in row.keys() if key not in PASSING}  # noqa: SIM118
+            for row in database.rows(f"SELECT * FROM {table}")
+        ]
+        for table in tables
+    }
+    blobs = {
+        str(path): path.read_bytes()
+        for folder in (run.directory.samples, run.directory.gradients)
+        for path in folder.iterdir()
+    }
+    return rows, blobs
