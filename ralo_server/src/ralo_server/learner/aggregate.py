@@ -43,8 +43,17 @@ def combine_gradients(
             values = _stacked(files, name, start, min(start + size, len(flat)))
             combined = torch.from_numpy(policy.combine(values, weights))
             flat[start : start + size].copy_(combined)
-            squares += float(torch.linalg.vector_norm(combined, dtype=torch.float64)) ** 2
+            squares += _sum_of_squares(combined)
     return math.sqrt(squares)
+
+
+def _sum_of_squares(values: Tensor) -> float:
+    """Return the sum of the squares: float32 within a block, whose few roundings do no harm,
+    Python's float64 across blocks."""
+    total = 0.0
+    for start in range(0, len(values), _SMALLEST):
+        total += float(torch.linalg.vector_norm(values[start : start + _SMALLEST])) ** 2
+    return total
 
 
 def slice_values(count: int) -> int:

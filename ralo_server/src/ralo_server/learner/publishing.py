@@ -12,14 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import attrs
-import numpy as np
 import torch
 from torch import Tensor
 
 from ralo_core.data import WeightFile, WeightVersion
 from ralo_core.structuring import unstructure
 from ralo_server.blobs import new_directory, sha256_of
-from ralo_server.learner.hashed_file import Bytes, write_hashed
+from ralo_server.learner.hashed_file import write_hashed
 from ralo_server.learner.tensor_file import Spec, layout_of
 
 _WEIGHTS = "model.safetensors"
@@ -66,7 +65,7 @@ class Publisher:
         shapes: Mapping[str, tuple[int, ...]],
         weights: Iterable[Tensor],
         constants: Mapping[str, Tensor],
-    ) -> Iterator[Bytes]:
+    ) -> Iterator[memoryview]:
         """Yield the safetensors file: header, parameters, and the constants around them so that
         each lies at a multiple of its item size."""
         large = {n: c for n, c in constants.items() if c.dtype.itemsize > self.dtype.itemsize}
@@ -76,12 +75,12 @@ class Publisher:
             **{name: (self.dtype, shape) for name, shape in shapes.items()},
             **_specs_by_size(small),
         }
-        yield np.frombuffer(layout_of(tensors, {"format": "pt"}).header, np.uint8)
+        yield memoryview(layout_of(tensors, {"format": "pt"}).header)
         yield from (_bytes_of(large[name]) for name in _specs_by_size(large))
         yield from self._cast(weights)
         yield from (_bytes_of(small[name]) for name in _specs_by_size(small))
 
-    def _cast(self, weights: Iterable[Tensor]) -> Iterator[Bytes]:
+    def _cast(self, weights: Iterable[Tensor]) -> Iterator[memoryview]:
         """Yield the bytes of every slice in the published dtype, from two buffers in turn."""
         buffers = [torch.empty(0, dtype=self.dtype), torch.empty(0, dtype=self.dtype)]
         for values in weights:
@@ -104,9 +103,8 @@ def _specs_by_size(tensors: Mapping[str, Tensor]) -> dict[str, Spec]:
     return {name: (tensors[name].dtype, tuple(tensors[name].shape)) for name in names}
 
 
-def _bytes_of(tensor: Tensor) -> Bytes:
-    flat: Bytes = tensor.reshape(-1).view(torch.uint8).numpy()
-    return flat
+def _bytes_of(tensor: Tensor) -> memoryview:
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 def _describe(path: Path) -> WeightFile:
