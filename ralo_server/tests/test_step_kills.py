@@ -121,22 +121,21 @@ def kill_everywhere(template, tmp_path, act):
     """Kill `act` on a copy of `template` before every operation; return how many there were."""
     shutil.copytree(template, tmp_path / "undisturbed")
     expected = finish(tmp_path / "undisturbed")
-    for number in itertools.count(1):
+    number, died = 0, True
+    while died:
+        number += 1
         root = tmp_path / f"killed-{number}"
         shutil.copytree(template, root)
         died = dies(root, number, act)
         assert finish(root) == expected, f"killed before operation {number}"
         shutil.rmtree(root)
-        if not died:
-            return number - 1
+    return number - 1
 
 
 @pytest.fixture
 def template(server, random_gradient):
     """A run with four gradients, one per step; only the newest version is kept."""
-    run = server(
-        "trainer.batch_trees=1", "learner.keep_last_versions=1", "optimizer.adamw.lr=0.01"
-    )
+    run = server("trainer.batch_trees=1", "learner.keep_last_versions=1", "optimizer.adamw.lr=0.01")
     run.learner()
     for number in range(4):
         run.fill(1)

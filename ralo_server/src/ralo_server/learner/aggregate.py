@@ -17,6 +17,7 @@ from ralo_core.protocols import AggregationPolicy, GradientCodec
 from ralo_server.gradient_file import GradientFile
 
 _LARGEST, _SMALLEST = 1 << 20, 1 << 16
+_BLOCK = 1 << 12
 _BUDGET = 1 << 24
 """Values of all gradients together that are decoded at a time: 64 MiB as float32."""
 
@@ -48,12 +49,14 @@ def combine_gradients(
 
 
 def _sum_of_squares(values: Tensor) -> float:
-    """Return the sum of the squares: float32 within a block, whose few roundings do no harm,
-    Python's float64 across blocks."""
-    total = 0.0
-    for start in range(0, len(values), _SMALLEST):
-        total += float(torch.linalg.vector_norm(values[start : start + _SMALLEST])) ** 2
-    return total
+    """Return the sum of the squares: float32 within a short block, float64 across blocks.
+
+    float64 throughout takes ten times as long, float32 throughout loses the sixth digit.
+    """
+    whole = len(values) - len(values) % _BLOCK
+    norms = torch.linalg.vector_norm(values[:whole].view(-1, _BLOCK), dim=1).double()
+    rest = float(torch.linalg.vector_norm(values[whole:], dtype=torch.float64))
+    return float(norms.square().sum()) + rest**2
 
 
 def slice_values(count: int) -> int:
