@@ -1,7 +1,7 @@
 """kill -9 at every durable operation of the learner: a restart makes the run whole again.
 
-One seam counts the operations (files opened for writing, allocated, synced, renamed, linked and
-removed, folders made, transactions, slices combined and stepped); a forked process kills itself
+One seam counts the operations (files opened for writing, allocated, written to, synced, renamed,
+linked and removed, folders made, transactions, slices stepped); a forked process kills itself
 before the k-th, for every k.
 """
 
@@ -35,6 +35,7 @@ class Killer:
         self.left, self.armed = number, False
         sys.addaudithook(self.audit)
         os.fsync = self.before(os.fsync)
+        os.pwrite = self.before(os.pwrite)
         os.posix_fallocate = self.before(os.posix_fallocate)
         optimizer = sliced_optimizer.SlicedOptimizer
         optimizer.step = self.before(optimizer.step)

@@ -5,7 +5,7 @@ Files were checked at the door by `gradient_checks`.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,24 +26,24 @@ def combine_gradients(
     terms: Sequence[tuple[Path, float]],
     codec: GradientCodec,
     policy: AggregationPolicy,
-    into: Mapping[str, Tensor],
+    shapes: Mapping[str, tuple[int, ...]],
+    put: Callable[[str, int, Tensor], None],
 ) -> float:
-    """Fill `into` (float32, by parameter) from (file, weight above 0) `terms`; return the L2
-    norm of it all.
+    """Combine (file, weight above 0) `terms` and return the L2 norm of the result.
 
-    Raises `WireError` for a file that is not what was checked at the door.
+    The result goes slice by slice to `put`: name of the parameter, start, float32[n]. Raises
+    `WireError` for a file that is not what was checked at the door.
     """
-    shapes = {name: tuple(value.shape) for name, value in into.items()}
     files = [GradientFile(path, shapes, codec) for path, _ in terms]
     weights = np.asarray([weight for _, weight in terms])
     size = slice_values(len(files))
     squares = 0.0
-    for name, target in into.items():
-        flat = target.view(-1)
-        for start in range(0, math.prod(shapes[name]), size):
-            values = _stacked(files, name, start, min(start + size, len(flat)))
+    for name, shape in shapes.items():
+        count = math.prod(shape)
+        for start in range(0, count, size):
+            values = _stacked(files, name, start, min(start + size, count))
             combined = torch.from_numpy(policy.combine(values, weights))
-            flat[start : start + size].copy_(combined)
+            put(name, start, combined)
             squares += _sum_of_squares(combined)
     return math.sqrt(squares)
 

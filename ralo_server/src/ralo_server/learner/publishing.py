@@ -19,7 +19,7 @@ from ralo_core.data import WeightFile, WeightVersion
 from ralo_core.structuring import unstructure
 from ralo_server.blobs import new_directory, sha256_of
 from ralo_server.learner.hashed_file import write_hashed
-from ralo_server.learner.tensor_file import Spec, layout_of
+from ralo_server.learner.tensor_file import Spec, bytes_of, layout_of
 
 _WEIGHTS = "model.safetensors"
 
@@ -42,7 +42,8 @@ class Publisher:
     ) -> WeightVersion:
         """Write version `number` to the folder `target` and return its description.
 
-        `weights` are slices of the parameters of `shapes`, one behind the other in that order.
+        `weights` are slices of the parameters of `shapes`, one behind the other in that order;
+        a slice may be overwritten when the next is asked for.
         """
         with new_directory(target) as folder:
             blocks = self._blocks(shapes, weights, constants)
@@ -76,9 +77,9 @@ class Publisher:
             **_specs_by_size(small),
         }
         yield memoryview(layout_of(tensors, {"format": "pt"}).header)
-        yield from (_bytes_of(large[name]) for name in _specs_by_size(large))
+        yield from (bytes_of(large[name]) for name in _specs_by_size(large))
         yield from self._cast(weights)
-        yield from (_bytes_of(small[name]) for name in _specs_by_size(small))
+        yield from (bytes_of(small[name]) for name in _specs_by_size(small))
 
     def _cast(self, weights: Iterable[Tensor]) -> Iterator[memoryview]:
         """Yield the bytes of every slice in the published dtype, from two buffers in turn."""
@@ -87,7 +88,7 @@ class Publisher:
             buffers.reverse()
             if len(buffers[0]) < len(values):
                 buffers[0] = torch.empty(len(values), dtype=self.dtype)
-            yield _bytes_of(buffers[0][: len(values)].copy_(values))
+            yield bytes_of(buffers[0][: len(values)].copy_(values))
 
     def _link_model_files(self, folder: Path) -> list[WeightFile]:
         """Put config and tokenizer beside the weights; a hard link costs no copy."""
@@ -101,10 +102,6 @@ class Publisher:
 def _specs_by_size(tensors: Mapping[str, Tensor]) -> dict[str, Spec]:
     names = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     return {name: (tensors[name].dtype, tuple(tensors[name].shape)) for name in names}
-
-
-def _bytes_of(tensor: Tensor) -> memoryview:
-    return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 def _describe(path: Path) -> WeightFile:
