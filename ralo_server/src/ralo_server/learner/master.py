@@ -7,6 +7,7 @@ Neighbours: `state_files` has the files, `aggregate` puts the gradient there, `s
 takes the step, `publishing` writes what `advance` yields.
 """
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -92,9 +93,8 @@ class Master:
         self._optimizer.set_learning_rate(self._policy.learning_rate(step))
         factor, scratch = self._clip_factor(norm), _Scratch(self._slice_values)
         for piece in self._slices():
-            gradient = scratch.copy("gradient", piece.of(draft.files.weights), torch.float32).mul_(
-                factor
-            )
+            gradient = scratch.copy("gradient", piece.of(draft.files.weights), torch.float32)
+            gradient.mul_(factor)
             weights = scratch.copy("weights", piece.of(self._files.weights), torch.float32)
             before = self._state_before(piece, scratch)
             after = self._optimizer.step(piece.name, weights, gradient, before)
@@ -105,8 +105,10 @@ class Master:
             yield weights
 
     def after(self, draft: Draft) -> "Master":
-        """Return the master of a draft that was filled."""
-        return Master(draft.files, self._policy, self._slice_values)
+        """Return the master of a draft that was filled; the optimizer goes on."""
+        master = copy.copy(self)
+        master._files = draft.files
+        return master
 
     def _state_before(self, piece: Slice, scratch: "_Scratch") -> dict[str, Tensor]:
         """Return the state of a slice as the optimizer may change it; empty in the first step."""
