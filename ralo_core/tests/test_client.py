@@ -134,6 +134,23 @@ def test_every_request_says_who_asks_and_a_tree_carries_its_idempotency_key(serv
     assert len(body) > 0
 
 
+def test_the_heartbeat_names_the_leases_that_were_received_until_they_are_over(server):
+    client = Client(server.url, "sampler-7", backoff=FAST)
+    problem = {"id": "p", "prompt": "1+1", "answer": "2", "metadata": {}}
+    leased = [{"problem": problem, "lease_id": lease, "expires": 9.0} for lease in ("a", "b")]
+    server.reply(
+        (200, {}, {"problems": leased}),
+        (200, {}, {"state": "running", "over": ["a"]}),
+        (200, {}, {"state": "running", "over": []}),
+    )
+    client.problems(2)
+    client.heartbeat(version=0)
+    client.heartbeat(version=1)
+    beats = [json.loads(body) for _, path, _, body in server.seen if path == "/worker/heartbeat"]
+    assert [beat["lease_ids"] for beat in beats] == [["a", "b"], ["b"]]
+    assert beats[0]["worker_id"] == "sampler-7"
+
+
 GRADIENT = {"w": np.arange(100, dtype=np.float32), "empty": np.zeros(0, np.float32)}
 FACTS = {
     "upload_id": "u", "batch_id": "b", "base_version": 3, "weight": 5.0, "codec": "none",
