@@ -11,19 +11,22 @@ ROUNDS = 300
 def test_a_stop_is_not_written_over_by_a_learner_that_looks_at_the_same_moment(server):
     run = server("trainer.batch_trees=2")
     (leased,) = run.lease()  # something is outstanding, so the drain does not end
-    done = threading.Event()
+    done, looks = threading.Event(), []
     learner = Store(run.directory, run.store.config)
 
     def look():
         while not done.is_set():
-            learner.run.advance()
+            looks.append(learner.run.advance())
 
     looking = threading.Thread(target=look)
     looking.start()
     try:
         for _ in range(ROUNDS):
             put_facts(run.store.database, {"state": "running"})
-            assert run.store.run.request_stop() == "draining"
+            run.store.run.request_stop()
+            begun = len(looks)
+            while len(looks) < begun + 2:  # a look that had begun before the stop is over
+                pass
             assert run.store.run.current() == "draining", "the stop was acknowledged and is gone"
     finally:
         done.set()
