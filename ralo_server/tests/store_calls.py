@@ -33,8 +33,9 @@ class CheckedStore(MortalStore):
         self.model.max_steps = max_steps
         self.open(config)
         self.store.run.reopen()
-        if not (max_steps and self.model.steps >= max_steps):
-            self.model.state = "running"
+        stops = self.model.stop_requested and self.model.state != "finished"
+        if self.model.state != "running" and not stops and not self.model.steps_done():
+            self.model.state, self.model.stop_requested = "running", False
 
     def expire(self):
         if self.survives(self.store.leases.expire)[0]:
@@ -246,8 +247,10 @@ class CheckedStore(MortalStore):
             job.state = "reported" if holds else job.state
 
     def stop(self):
-        if self.survives(self.store.run.request_stop)[0] and self.model.state == "running":
-            self.model.state = "draining"
+        if self.survives(self.store.run.request_stop)[0]:
+            self.model.stop_requested = True
+            if self.model.state == "running":
+                self.model.state = "draining"
 
     def advance(self):
         alive, state = self.survives(self.store.run.advance)

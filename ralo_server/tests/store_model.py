@@ -36,6 +36,7 @@ class Model:
 
     now: float = 1000.0
     state: str = "running"
+    stop_requested: bool = False
     max_steps: int = 0
     steps: int = 0
     exhausted: bool = False
@@ -118,14 +119,16 @@ class Model:
             self.take_back(thing)
         return 1
 
+    def steps_done(self):
+        return bool(self.max_steps) and self.steps >= self.max_steps
+
     def following(self):
-        steps_done = self.max_steps and self.steps >= self.max_steps
         idle = not any(p.state in ("waiting", "leased") for p in self.problems)
         outstanding = (
             any(problem.state == "leased" for problem in self.problems)
             or self.trees_in("queued") or self.trees_in("leased") or self.uploads_in("pending")
         )  # fmt: skip
-        if self.state in ("running", "draining") and steps_done:
+        if self.state in ("running", "draining") and self.steps_done():
             return "evaluating"
         if self.state == "running" and self.exhausted and idle:
             return "draining"

@@ -29,3 +29,28 @@ def test_a_drain_ends_although_no_worker_is_left_to_ask_for_anything(server):
     assert run.store.run.advance() == "draining"
     threading.Event().wait(0.1)
     assert run.store.run.advance() == "finished"
+
+
+def test_a_run_that_was_asked_to_stop_finishes_before_a_start_goes_on_with_it(server):
+    run = server("trainer.batch_trees=2", "evaluation.problems=0", "server.lease_seconds=0.05")
+    run.lease()
+    run.store.run.request_stop()
+    run.store.run.reopen()
+    assert run.store.run.current() == "draining"
+    threading.Event().wait(0.1)
+    assert run.store.run.advance() == "finished"
+    run.store.run.reopen()
+    assert run.store.run.current() == "running"
+
+
+def test_a_drain_that_a_limit_began_ends_with_the_limit(server, make_run):
+    run = server("run.max_minutes=1", "evaluation.problems=0")
+    run.lease()
+    run.store.run.tick(61.0)
+    assert run.store.run.advance() == "draining"
+    run.store.run.reopen()
+    assert run.store.run.current() == "draining"
+    directory = make_run("run.max_minutes=2", "evaluation.problems=0")
+    raised = Store(directory, directory.load_config(())[0])
+    raised.run.reopen()
+    assert raised.run.current() == "running"

@@ -79,6 +79,13 @@ class StoreMachine(RuleBasedStateMachine):
         for lease in self.run.lease_problems(worker, amount, None):
             self.run.upload_tree(lease)
 
+    @rule(worker=WORKERS, amount=AMOUNTS, times=st.integers(1, 3))
+    def lose_problems(self, worker, amount, times):
+        for _ in range(times):
+            self.run.lease_problems(worker, amount, None)
+            self.model.now += 2 * LEASE_SECONDS
+            self.run.expire()
+
     @rule(data=st.data())
     @some("leases")
     def upload_tree(self, data):
@@ -176,7 +183,7 @@ def test_random_interleavings_keep_the_store_what_the_model_says(tmp_path, model
     run_state_machine_as_test(
         type("Machine", (StoreMachine,), found),
         settings=settings(
-            max_examples=150, stateful_step_count=60, deadline=None, derandomize=True,
+            max_examples=400, stateful_step_count=60, deadline=None, derandomize=True,
             suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 _LASTING_SECONDS = 20.0
+_LONGEST_DELAY_SECONDS = 2.0
 
 
 @attrs.define(kw_only=True)
@@ -56,11 +57,11 @@ class Supervisor:
     """Starts children, restarts those that die too early, and stops them in reverse order.
 
     A child that exits with 0 is done. One that was started with ``restart=True`` and fails is
-    started again after 0.5, 1, 2, ... seconds; after `max_failures` exits within 20 s of their
-    start it is given up, and its exit code stands.
+    started again after 0.5, 1 and then 2 seconds; after `max_failures` exits within 20 s of their
+    start it is given up, and its exit code stands. With None it never is.
     """
 
-    max_failures: int = 4
+    max_failures: int | None = 4
     children: dict[str, Child] = attrs.field(factory=dict, init=False)
 
     def start(
@@ -136,12 +137,15 @@ class Supervisor:
             return
         lasted = time.monotonic() - child.started
         child.failures = 1 if lasted > _LASTING_SECONDS else child.failures + 1
-        if code == 0 or not child.restart or child.failures > self.max_failures:
+        if code == 0 or not child.restart or self._gives_up(child):
             child.exit_code = code
             return
-        delay = 0.5 * 2 ** (child.failures - 1)
+        delay = min(_LONGEST_DELAY_SECONDS, 0.5 * 2 ** min(child.failures - 1, 8))
         child.restart_at = time.monotonic() + delay
         log.warning("%s ended with %s; restarting in %g s", child.name, describe_exit(code), delay)
+
+    def _gives_up(self, child: Child) -> bool:
+        return self.max_failures is not None and child.failures > self.max_failures
 
 
 def describe_exit(code: int) -> str:

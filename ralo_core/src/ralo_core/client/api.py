@@ -7,7 +7,8 @@ ask for work return None when there is nothing to do now, and raise `RunOver` at
 
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ralo_core import wire
 from ralo_core.client.gradients import GradientSender
 from ralo_core.client.transport import Backoff, Transport
 from ralo_core.data import Batch, Problem, RolloutTree, WeightVersion
+from ralo_core.errors import ServerError
 from ralo_core.structuring import structure
 
 _CHUNK_BYTES = 16 << 20  # small enough that the server's disk is busy from the beginning
@@ -121,7 +123,9 @@ class Client:
 
     def upload_tree(self, tree: RolloutTree) -> dict[str, Any]:
         """Hand in the tree of a leased problem; waits while the queue is full."""
-        return self._send("/upload", wire.pack_tree(tree), {"Idempotency-Key": tree.lease_id})
+        body, headers = wire.pack_tree(tree), {"Idempotency-Key": tree.lease_id}
+        with self._giving_up(tree.lease_id):
+            return self._send("/upload", body, headers)
 
     def batch(self, wait: float = 5.0) -> Batch | None:
         """Lease the next batch."""
@@ -168,7 +172,8 @@ class Client:
                 "metrics": dict(metrics),
             },
         )
-        answer, self.chunk_bytes = sender.send(self.chunk_bytes)
+        with self._giving_up(batch_id):
+            answer, self.chunk_bytes = sender.send(self.chunk_bytes)
         return answer
 
     def version(self, after: int = -1, wait: float = 0.0) -> WeightVersion | None:
@@ -218,6 +223,16 @@ class Client:
         """Take note of leases; those that are over go when the server says so."""
         with self._held_lock:
             self._held.update(lease_ids)
+
+    @contextmanager
+    def _giving_up(self, lease_id: str) -> Iterator[None]:
+        """No longer hold a lease whose work was refused: renewed, it would never end."""
+        try:
+            yield
+        except ServerError:
+            with self._held_lock:
+                self._held.discard(lease_id)
+            raise
 
     def _get(self, path: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = self.transport.request("GET", path, params=params).json()

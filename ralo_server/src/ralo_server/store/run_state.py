@@ -62,13 +62,21 @@ class RunState:
         with self.database.write() as connection:
             if self.current() == RUNNING:
                 put_fact(connection, "state", DRAINING)
+            put_fact(connection, "stop_requested", True)
         return self.current()
 
     def reopen(self) -> None:
-        """At a start: go on if no limit is reached any more."""
-        if self.current() != RUNNING and not (self._steps_done() or self._time_over()):
-            with self.database.write() as connection:
-                put_fact(connection, "state", RUNNING)
+        """At a start of the orchestrator: go on if no limit is reached any more.
+
+        A run that was asked to stop finishes first, whatever was killed meanwhile.
+        """
+        if self.current() == RUNNING or self._steps_done() or self._time_over():
+            return
+        if self.current() != FINISHED and get_fact(self.database, "stop_requested", False):
+            return
+        with self.database.write() as connection:
+            put_fact(connection, "state", RUNNING)
+            put_fact(connection, "stop_requested", False)
 
     def advance(self) -> str:
         """Make the transitions that are due and return the state."""
