@@ -1,4 +1,4 @@
-"""The project's tasks: ``nox -s demo``, ``tests``, ``lint`` and ``bench``."""
+"""The project's tasks: ``nox -s demo``, ``tests``, ``lint``, ``bench`` and ``chaos``."""
 
 import time
 from pathlib import Path
@@ -62,3 +62,10 @@ def bench(session: nox.Session) -> None:
     install(session, "trl", "matplotlib")
     for script in session.posargs or sorted(str(path) for path in ROOT.glob("benchmarks/*.py")):
         session.run("python", script)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Kill a thousand processes and audit what is left; positional: kills, seed, kills per run."""
+    install(session)
+    session.run("python", "-m", "chaos", *session.posargs, env={"PYTHONPATH": str(ROOT / "tests")})

@@ -157,6 +157,38 @@ def test_the_token_is_shown_with_every_request(server):
     assert "Authorization" not in server.seen[-1][2]
 
 
+def test_the_heartbeat_names_the_leases_that_were_received_until_they_are_over(server):
+    client = Client(server.url, "sampler-7", backoff=FAST)
+    problem = {"id": "p", "prompt": "1+1", "answer": "2", "metadata": {}}
+    leased = [{"problem": problem, "lease_id": lease, "expires": 9.0} for lease in ("a", "b")]
+    server.reply(
+        (200, {}, {"problems": leased}),
+        (200, {}, {"state": "running", "over": ["a"]}),
+        (200, {}, {"state": "running", "over": []}),
+    )
+    client.problems(2)
+    client.heartbeat(version=0)
+    client.heartbeat(version=1)
+    beats = [json.loads(body) for _, path, _, body in server.seen if path == "/worker/heartbeat"]
+    assert [beat["lease_ids"] for beat in beats] == [["a", "b"], ["b"]]
+    assert beats[0]["worker_id"] == "sampler-7"
+
+
+def test_work_that_was_refused_is_not_held_any_more(server):
+    client, tree = Client(server.url, backoff=FAST), random_tree(1)
+    problem = {"id": "p", "prompt": "1+1", "answer": "2", "metadata": {}}
+    server.reply(
+        (200, {}, {"problems": [{"problem": problem, "lease_id": tree.lease_id, "expires": 9.0}]}),
+        (422, {}, {"type": "urn:ralo:invalid", "title": "invalid request"}),
+        (200, {}, {"state": "running", "over": []}),
+    )
+    client.problems(1)
+    with pytest.raises(ServerError):
+        client.upload_tree(tree)
+    client.heartbeat(version=0)
+    assert json.loads(server.seen[-1][3])["lease_ids"] == []
+
+
 GRADIENT = {"w": np.arange(100, dtype=np.float32), "empty": np.zeros(0, np.float32)}
 FACTS = {
     "upload_id": "u", "batch_id": "b", "base_version": 3, "weight": 5.0, "codec": "none",

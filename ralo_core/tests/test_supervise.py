@@ -49,6 +49,16 @@ def test_a_child_that_keeps_failing_is_given_up_with_its_code_and_log(tmp_path):
     assert child.log_tail().splitlines() == ["why", "why"]
 
 
+def test_a_supervisor_without_a_limit_never_gives_a_child_up(tmp_path):
+    supervisor = Supervisor(max_failures=None)
+    child = supervisor.start(
+        "a", python("import sys; print('why'); sys.exit(3)"), tmp_path / "a.log"
+    )
+    wait_until(lambda: supervisor.poll() == [] and child.failures == 3)
+    assert child.running
+    supervisor.stop()
+
+
 def test_a_child_that_ignores_sigterm_is_killed_after_the_grace_time(tmp_path):
     supervisor = Supervisor()
     code = (

@@ -77,20 +77,22 @@ def test_a_returned_problem_waits_again_and_a_failed_one_does_not(server):
     assert run.http.simulate_get("/stats").json["problems"]["failed"] == 1
 
 
-def test_the_heartbeat_renews_every_lease_of_its_worker(server):
+def test_the_heartbeat_renews_the_leases_that_its_worker_holds(server):
     run = server(BATCH)
     register = {"worker_id": "w1", "role": "sampler", "plugins": installed(run)}
     assert run.http.simulate_post("/worker/register", json=register).status_code == 200
-    (mine,), (other,) = run.lease(worker="w1"), run.lease(worker="w2")
+    (mine,), (unheard,), (other,) = (run.lease(worker=worker) for worker in ("w1", "w1", "w2"))
     soon = time.time() + 1.0
     with run.store.database.write() as connection:
         connection.execute("UPDATE problems SET expires = ?", (soon,))
     beat = {"worker_id": "w1", "version": 0, "working_seconds": 1.0, "waiting_seconds": 0.0,
-            "tokens": 3}  # fmt: skip
-    assert run.http.simulate_post("/worker/heartbeat", json=beat).json == {"state": "running"}
+            "tokens": 3, "lease_ids": [mine["lease_id"], other["lease_id"], "gone"]}  # fmt: skip
+    answer = run.http.simulate_post("/worker/heartbeat", json=beat).json
+    assert answer == {"state": "running", "over": [other["lease_id"], "gone"]}
     expires = dict(run.store.database.rows("SELECT lease_id, expires FROM problems"))
     assert expires[mine["lease_id"]] > soon
     assert expires[other["lease_id"]] == soon
+    assert expires[unheard["lease_id"]] == soon, "its answer was lost: nobody works on it"
     unknown = run.http.simulate_post("/worker/heartbeat", json={**beat, "worker_id": "x"})
     assert unknown.status_code == 404
 

@@ -256,7 +256,8 @@ def test_a_trainer_that_is_held_back_keeps_its_lease_by_its_heartbeat(serve):
     client = web.client()
     client.register("trainer", installed(run), host="h", pid=1)
     assert upload(client, leased_batch(run), "first", gradient(7))["accepted"]
-    batch, stop = leased_batch(run), threading.Event()
+    run.fill(1)
+    batch, stop = client.batch(), threading.Event()
 
     def beat():
         while not stop.wait(0.1):

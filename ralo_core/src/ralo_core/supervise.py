@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 _LASTING_SECONDS = 20.0
+_LONGEST_DELAY_SECONDS = 2.0
 
 
 @attrs.define(kw_only=True)
@@ -55,11 +57,11 @@ class Supervisor:
     """Starts children, restarts those that die too early, and stops them in reverse order.
 
     A child that exits with 0 is done. One that was started with ``restart=True`` and fails is
-    started again after 0.5, 1, 2, ... seconds; after `max_failures` exits within 20 s of their
-    start it is given up, and its exit code stands.
+    started again after 0.5, 1 and then 2 seconds; after `max_failures` exits within 20 s of their
+    start it is given up, and its exit code stands. With None it never is.
     """
 
-    max_failures: int = 4
+    max_failures: int | None = 4
     children: dict[str, Child] = attrs.field(factory=dict, init=False)
 
     def start(
@@ -120,7 +122,7 @@ class Supervisor:
                 pass_fds=child.pass_fds,
                 # Ctrl-C in the terminal must reach the supervisor alone, which stops in order.
                 process_group=0,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=partial(_die_with, os.getpid()) if sys.platform == "linux" else None,
             )
         child.started, child.restart_at = time.monotonic(), 0.0
 
@@ -135,12 +137,15 @@ class Supervisor:
             return
         lasted = time.monotonic() - child.started
         child.failures = 1 if lasted > _LASTING_SECONDS else child.failures + 1
-        if code == 0 or not child.restart or child.failures > self.max_failures:
+        if code == 0 or not child.restart or self._gives_up(child):
             child.exit_code = code
             return
-        delay = 0.5 * 2 ** (child.failures - 1)
+        delay = min(_LONGEST_DELAY_SECONDS, 0.5 * 2 ** min(child.failures - 1, 8))
         child.restart_at = time.monotonic() + delay
         log.warning("%s ended with %s; restarting in %g s", child.name, describe_exit(code), delay)
+
+    def _gives_up(self, child: Child) -> bool:
+        return self.max_failures is not None and child.failures > self.max_failures
 
 
 def describe_exit(code: int) -> str:
@@ -175,6 +180,8 @@ def _signal(child: Child, number: signal.Signals) -> None:
         return  # it ended between the check and the signal
 
 
-def _die_with_parent() -> None:
-    """Have the kernel end this child when the supervisor is killed with -9."""
+def _die_with(parent: int) -> None:
+    """Have the kernel end this child when the supervisor, process `parent`, is killed with -9."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)  # it was killed before the kernel had heard of this

@@ -7,7 +7,8 @@ ask for work return None when there is nothing to do now, and raise `RunOver` at
 
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ralo_core import wire
 from ralo_core.client.gradients import GradientSender
 from ralo_core.client.transport import Backoff, Transport
 from ralo_core.data import Batch, Problem, RolloutTree, WeightVersion
+from ralo_core.errors import ServerError
 from ralo_core.structuring import structure
 
 _CHUNK_BYTES = 16 << 20  # small enough that the server's disk is busy from the beginning
@@ -63,6 +65,8 @@ class Client:
     ) -> None:
         self.worker_id = worker_id
         self.chunk_bytes = _CHUNK_BYTES
+        self._held: set[str] = set()
+        self._held_lock = threading.Lock()
         self.transport = Transport(
             url,
             headers={"X-Ralo-Worker": worker_id},
@@ -92,8 +96,15 @@ class Client:
         return self._post("/worker/register", body)
 
     def heartbeat(self, **facts: Any) -> dict[str, Any]:
-        """Report state and renew all leases of this worker; returns ``{"state": ...}``."""
-        return self._post("/worker/heartbeat", {"worker_id": self.worker_id, **facts})
+        """Report state and renew the leases that this client was given; returns the run's state
+        and which of the leases are over."""
+        with self._held_lock:
+            held = sorted(self._held)
+        body = {"worker_id": self.worker_id, "lease_ids": held, **facts}
+        answer = self._post("/worker/heartbeat", body)
+        with self._held_lock:
+            self._held.difference_update(answer["over"])
+        return answer
 
     def problems(self, count: int, wait: float = 5.0) -> list[LeasedProblem] | None:
         """Lease up to `count` problems, waiting up to `wait` seconds for the first."""
@@ -101,21 +112,29 @@ class Client:
         answer = self._work("/problem/get", params, wait, _new_key())
         if answer is None:
             return None
-        return [
+        leased = [
             LeasedProblem(
                 wire.problem_from_json(item["problem"]), item["lease_id"], item["expires"]
             )
             for item in answer.json()["problems"]
         ]
+        self._hold(item.lease_id for item in leased)
+        return leased
 
     def upload_tree(self, tree: RolloutTree) -> dict[str, Any]:
         """Hand in the tree of a leased problem; waits while the queue is full."""
-        return self._send("/upload", wire.pack_tree(tree), {"Idempotency-Key": tree.lease_id})
+        body, headers = wire.pack_tree(tree), {"Idempotency-Key": tree.lease_id}
+        with self._giving_up(tree.lease_id):
+            return self._send("/upload", body, headers)
 
     def batch(self, wait: float = 5.0) -> Batch | None:
         """Lease the next batch."""
         answer = self._work("/get", {"wait": wait}, wait, _new_key())
-        return None if answer is None else wire.unpack_batch(answer.content)
+        if answer is None:
+            return None
+        batch = wire.unpack_batch(answer.content)
+        self._hold([batch.id])
+        return batch
 
     def release(self, lease_ids: Iterable[str], outcome: str, reason: str = "") -> None:
         """Give leases up: ``returned`` (unfinished), ``failed`` (with the reason: a problem or a
@@ -153,7 +172,8 @@ class Client:
                 "metrics": dict(metrics),
             },
         )
-        answer, self.chunk_bytes = sender.send(self.chunk_bytes)
+        with self._giving_up(batch_id):
+            answer, self.chunk_bytes = sender.send(self.chunk_bytes)
         return answer
 
     def version(self, after: int = -1, wait: float = 0.0) -> WeightVersion | None:
@@ -186,6 +206,7 @@ class Client:
         if answer.status_code == 204:
             return None
         job = answer.json()
+        self._hold([job["lease_id"]])
         problems = tuple(wire.problem_from_json(item) for item in job["problems"])
         return EvalJob(job["job_id"], job["lease_id"], job["version"], problems)
 
@@ -197,6 +218,21 @@ class Client:
     def stop(self) -> dict[str, Any]:
         """Ask the run to drain and finish."""
         return self._post("/stop", {})
+
+    def _hold(self, lease_ids: Iterable[str]) -> None:
+        """Take note of leases; those that are over go when the server says so."""
+        with self._held_lock:
+            self._held.update(lease_ids)
+
+    @contextmanager
+    def _giving_up(self, lease_id: str) -> Iterator[None]:
+        """No longer hold a lease whose work was refused: renewed, it would never end."""
+        try:
+            yield
+        except ServerError:
+            with self._held_lock:
+                self._held.discard(lease_id)
+            raise
 
     def _get(self, path: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = self.transport.request("GET", path, params=params).json()

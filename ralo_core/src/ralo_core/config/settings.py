@@ -88,6 +88,9 @@ class ServerSettings:
     min_free_mb: int = setting(
         1024, "free disk, in MiB, below which no new work is handed out or taken in", at_least(0)
     )
+    restart_limit: int = setting(
+        4, "restarts in quick succession after which a process is given up; 0: never", at_least(0)
+    )
     auth: str = setting(
         "auto",
         "'on': requests need a token; 'auto': unless only this machine can connect; 'off'",

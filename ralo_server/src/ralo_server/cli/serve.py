@@ -17,9 +17,11 @@ from ralo_core.cli.options import config_options, gather
 from ralo_core.config import Config, LearnerSettings, ServerSettings
 from ralo_core.errors import RaloError
 from ralo_core.supervise import Child, StopSignal, Supervisor, describe_exit
+from ralo_server.doctor.strays import remove_unqueued
 from ralo_server.preparation import prepare
 from ralo_server.rundir import RunDirectory
 from ralo_server.runlock import lock
+from ralo_server.store import Store
 from ralo_server.stored_config import stored_config
 from ralo_server.tokens import is_loopback, make_tokens, required
 
@@ -68,9 +70,14 @@ def serve(
 
 def _serve(directory: RunDirectory, config: Config, recipe: str, hide_tokens: bool) -> None:
     server = config.section(ServerSettings)
-    supervisor, stopped = Supervisor(), StopSignal()
-    with listen(server.host, server.port) as listener, lock(directory, _TAKE_OVER_SECONDS) as held:
+    supervisor, stopped = Supervisor(server.restart_limit or None), StopSignal()
+    # First the lock: the web processes of an orchestrator that was killed hold the port, too.
+    with lock(directory, _TAKE_OVER_SECONDS) as held, listen(server.host, server.port) as listener:
         prepare(directory, config, recipe)
+        store = Store(directory, config)
+        remove_unqueued(store)
+        # Here and not where the learner starts: one that was killed must not undo a stop.
+        store.run.reopen()
         _guard(directory, server, hide_tokens)
         directory.url_file.unlink(missing_ok=True)
         try:

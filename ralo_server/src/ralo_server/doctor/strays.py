@@ -1,7 +1,8 @@
 """Checks for files and folders that no row points at.
 
 Neighbours: `store.inspection` and `Versions` say what is known. While an orchestrator works,
-such a file may be on its way to its row, so nothing is said of it.
+such a file may be on its way to its row, so nothing is said of it. ``ralo serve`` removes those
+of the queues at its start; the learner does so with weights and optimizer state.
 """
 
 import shutil
@@ -19,15 +20,26 @@ def strays(patient: Patient) -> Iterator[Finding]:
     if patient.running:
         return
     directory, store = patient.directory, patient.store
-    blobs = known_blobs(store.database)
     versions = {
         store.versions.directory(kept.version.number).name for kept in store.versions.kept()
     }
-    yield from _findings(directory.root, _unknown(directory.samples, "*", blobs))
-    yield from _findings(directory.root, _unknown(directory.gradients, "*", blobs))
+    yield from _findings(directory.root, _unqueued(store))
     yield from _findings(directory.root, _unknown(directory.weights, "v*", versions))
     known = known_optimizers(store.database)
     yield from _findings(directory.root, _unknown(directory.optimizer, "*", known))
+
+
+def remove_unqueued(store: Store) -> None:
+    """Remove trees and gradients that were cut off on their way to their row, of a run in which
+    no process works."""
+    for path in _unqueued(store):
+        path.unlink()
+
+
+def _unqueued(store: Store) -> Iterator[Path]:
+    blobs = known_blobs(store.database)
+    yield from _unknown(store.directory.samples, "*", blobs)
+    yield from _unknown(store.directory.gradients, "*", blobs)
 
 
 def _unknown(folder: Path, pattern: str, known: set[str]) -> Iterator[Path]:

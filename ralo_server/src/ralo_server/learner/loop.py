@@ -92,7 +92,6 @@ class Learner:
         self.retention.at_start()
         if self.store.versions.newest_number() < 0:
             self._publish_first()
-        run.reopen()
         log.info("at step %d, version %d", run.step(), self.store.versions.newest_number())
         name = get_fact(self.store.database, "run", "")
         self.host.notify("ralo_run_started", run=name, config=self.config.data)

@@ -7,7 +7,7 @@ quotes an older one is told that it is lost.
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -30,6 +30,10 @@ _BACK = {
         WHERE state = 'leased' AND {condition}""",
 }
 _KEYS = {"problems": "lease_id", "batches": "id", "evaluations": "lease_id"}
+_OVERDUE = " UNION ALL ".join(
+    f"SELECT 1 FROM {table} WHERE state = 'leased' AND expires < ?"  # noqa: S608
+    for table in _KEYS
+)
 _NO_ATTEMPT = "UPDATE problems SET attempts = attempts - 1 WHERE state = 'leased' AND {condition}"
 
 
@@ -39,33 +43,37 @@ class NotTheOwner(RaloError):
 
 @attrs.frozen
 class Leases:
-    """The leases of a run; `seconds` is how long one lives without renewal."""
+    """The leases of a run; `seconds` is how long one lives without renewal, `clock` gives unix
+    time in seconds."""
 
     database: Database
     seconds: float
+    clock: Callable[[], float] = time.time
 
     def deadline(self) -> float:
         """Return the unix time at which a lease granted now ends."""
-        return time.time() + self.seconds
+        return self.clock() + self.seconds
 
     def expire(self) -> None:
         """Take back what was not renewed in time."""
+        now = self.clock()
+        # Mostly there is nothing, and a look needs no turn as a writer.
+        if not self.database.value(_OVERDUE, *[now] * len(_KEYS)):
+            return
         with self.database.write() as connection:
             for statement in _BACK.values():
-                connection.execute(statement.format(condition="expires < ?"), (time.time(),))
+                connection.execute(statement.format(condition="expires < ?"), (now,))
 
     def end_all(self, connection: sqlite3.Connection) -> None:
         """Take every lease back at once, as no fault of its worker."""
         for statement in (_NO_ATTEMPT, *_BACK.values()):
             connection.execute(statement.format(condition="TRUE"))
 
-    def renew_worker(self, connection: sqlite3.Connection, worker_id: str) -> None:
-        """Extend every lease of a worker."""
-        for table in _KEYS:
-            connection.execute(
-                f"UPDATE {table} SET expires = ? WHERE state = 'leased' AND worker_id = ?",  # noqa: S608
-                (self.deadline(), worker_id),
-            )
+    def renew_held(
+        self, connection: sqlite3.Connection, worker_id: str, lease_ids: Sequence[str]
+    ) -> list[str]:
+        """Extend those of these leases that are the worker's; return the others: they are over."""
+        return [lease for lease in lease_ids if not self._extend(connection, lease, worker_id)]
 
     def renew(self, worker_id: str, lease_ids: Sequence[str]) -> tuple[list[str], list[str]]:
         """Extend these leases; return those that live on and those that are lost.
@@ -74,7 +82,7 @@ class Leases:
         """
         with self.database.write() as connection:
             self._check_owner(connection, worker_id, lease_ids)
-            alive = [lease for lease in lease_ids if self._extend(connection, lease)]
+            alive = [lease for lease in lease_ids if self._extend(connection, lease, worker_id)]
         return alive, [lease for lease in lease_ids if lease not in alive]
 
     def release(self, worker_id: str, lease_ids: Sequence[str], outcome: str, reason: str) -> int:
@@ -105,11 +113,12 @@ class Leases:
                     msg = f"lease {lease} belongs to {row['worker_id']}, not to {worker_id}"
                     raise NotTheOwner(msg)
 
-    def _extend(self, connection: sqlite3.Connection, lease: str) -> bool:
+    def _extend(self, connection: sqlite3.Connection, lease: str, worker_id: str) -> bool:
         return any(
             connection.execute(
-                f"UPDATE {table} SET expires = ? WHERE state = 'leased' AND {key} = ?",  # noqa: S608
-                (self.deadline(), lease),
+                f"""UPDATE {table} SET expires = ?
+                    WHERE state = 'leased' AND {key} = ? AND worker_id = ?""",  # noqa: S608
+                (self.deadline(), lease, worker_id),
             ).rowcount
             for table, key in _KEYS.items()
         )

@@ -62,36 +62,57 @@ class RunState:
         with self.database.write() as connection:
             if self.current() == RUNNING:
                 put_fact(connection, "state", DRAINING)
+            put_fact(connection, "stop_requested", True)
         return self.current()
 
     def reopen(self) -> None:
-        """At a start: go on if no limit is reached any more."""
-        if self.current() != RUNNING and not (self._steps_done() or self._time_over()):
-            with self.database.write() as connection:
-                put_fact(connection, "state", RUNNING)
+        """At a start of the orchestrator: go on if no limit is reached any more.
+
+        A run that was asked to stop finishes first, whatever was killed meanwhile.
+        """
+        if self.current() == RUNNING or self._steps_done() or self._time_over():
+            return
+        if self.current() != FINISHED and get_fact(self.database, "stop_requested", False):
+            return
+        with self.database.write() as connection:
+            put_fact(connection, "state", RUNNING)
+            put_fact(connection, "stop_requested", False)
 
     def advance(self) -> str:
         """Make the transitions that are due and return the state."""
+        # Here, too: a drain waits for leases, and no worker may be left to ask for anything.
+        self.problems.leases.expire()
         state = self.current()
+        # The learner asks a hundred times a second; only a change needs a turn as a writer.
+        if self._following(state) == state:
+            return state
         with self.database.write() as connection:
-            if state in (RUNNING, DRAINING) and self._steps_done():
-                # Trees and gradients that are left stay queued: a higher limit takes them up.
-                state = self._evaluate_last(connection)
-            if state == RUNNING and (self._time_over() or self.problems.all_handed_out()):
-                state = DRAINING
-            if state == DRAINING and not self._outstanding():
-                state = self._evaluate_last(connection)
-            if state == EVALUATING and not self.evaluations.open():
-                state = FINISHED
-            if state != self.current():
+            # Read again: a stop that came in between must not be written over.
+            state = self.current()
+            while (following := self._following(state)) != state:
+                state = following
+                if state == EVALUATING:
+                    self._evaluate_last(connection)
                 put_fact(connection, "state", state)
                 put_fact(connection, f"{state}_at", time.time())
         return state
 
-    def _evaluate_last(self, connection: sqlite3.Connection) -> str:
+    def _following(self, state: str) -> str:
+        """Return the state to be in now, `state` itself if no transition is due."""
+        if state in (RUNNING, DRAINING) and self._steps_done():
+            # Trees and gradients that are left stay queued: a higher limit takes them up.
+            return EVALUATING
+        if state == RUNNING and (self._time_over() or self.problems.all_handed_out()):
+            return DRAINING
+        if state == DRAINING and not self._outstanding():
+            return EVALUATING
+        if state == EVALUATING and not self.evaluations.open():
+            return FINISHED
+        return state
+
+    def _evaluate_last(self, connection: sqlite3.Connection) -> None:
         if self.config.section(EvaluationSettings).problems and self.evaluations.held_out():
             self.evaluations.schedule(connection, self.versions.newest_number())
-        return EVALUATING
 
     def _outstanding(self) -> int:
         """Return the work under way: problems and batches out, trees and gradients waiting."""

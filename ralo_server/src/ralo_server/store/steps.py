@@ -59,7 +59,8 @@ class Steps:
         there = [path.name for path in self.gradients.glob("*.safetensors")]
         marks = ",".join("?" * len(there))
         rows = self.database.rows(
-            f"SELECT blob FROM gradients WHERE state != 'pending' AND blob IN ({marks})",  # noqa: S608
+            f"""SELECT blob FROM gradients WHERE state NOT IN ('receiving', 'pending')
+                AND blob IN ({marks})""",  # noqa: S608
             *there,
         )
         return [row["blob"] for row in rows]

@@ -4,6 +4,9 @@ Neighbours: web processes and the learner each open one; they share nothing else
 only puts the parts together.
 """
 
+import time
+from collections.abc import Callable
+
 from ralo_core.config import Config, ServerSettings
 from ralo_server.rundir import RunDirectory
 from ralo_server.store.database import Database
@@ -21,14 +24,24 @@ from ralo_server.store.workers import Workers
 
 
 class Store:
-    """The state of the run in `directory`, by part; only to be looked at with `read_only`."""
+    """The state of the run in `directory`, by part; only to be looked at with `read_only`.
 
-    def __init__(self, directory: RunDirectory, config: Config, *, read_only: bool = False) -> None:
+    `clock` gives the unix time, in seconds, by which leases end.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        config: Config,
+        *,
+        read_only: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         server = config.section(ServerSettings)
         self.directory = directory
         self.config = config
         self.database = Database(directory.state, read_only=read_only)
-        self.leases = Leases(self.database, server.lease_seconds)
+        self.leases = Leases(self.database, server.lease_seconds, clock)
         self.problems = Problems(self.database, self.leases, server.queued_trees)
         self.trees = Trees(self.database, self.leases, directory.samples)
         self.gradients = Gradients(self.database, directory.gradients)

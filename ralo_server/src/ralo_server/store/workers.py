@@ -5,8 +5,7 @@ within a lease's time.
 """
 
 import json
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -29,24 +28,31 @@ class Workers:
             new = known.fetchone() is None
             connection.execute(
                 "INSERT OR REPLACE INTO workers VALUES (?, ?, ?, ?, 'alive')",
-                (worker_id, role, json.dumps(dict(facts)), time.time()),
+                (worker_id, role, json.dumps(dict(facts)), self.leases.clock()),
             )
         return new
 
-    def heard(self, worker_id: str, facts: Mapping[str, Any]) -> bool:
-        """Take note of a heartbeat and renew the worker's leases; False for an unknown worker."""
+    def heard(
+        self, worker_id: str, facts: Mapping[str, Any], lease_ids: Sequence[str]
+    ) -> list[str] | None:
+        """Take note of a heartbeat and renew the leases that the worker says it holds; return
+        those of them that are over, None for an unknown worker.
+
+        A lease whose answer was lost on the way is held by nobody: were every lease in the
+        worker's name renewed, that one would never end.
+        """
         with self.database.write() as connection:
             known = connection.execute(
                 """UPDATE workers SET seen = ?, state = 'alive', facts = json_patch(facts, ?)
                    WHERE id = ?""",
-                (time.time(), json.dumps(dict(facts)), worker_id),
+                (self.leases.clock(), json.dumps(dict(facts)), worker_id),
             ).rowcount
-            self.leases.renew_worker(connection, worker_id)
-        return bool(known)
+            over = self.leases.renew_held(connection, worker_id, lease_ids)
+        return over if known else None
 
     def lost(self) -> list[tuple[str, str]]:
         """Mark workers that fell silent as lost; return id and role of those newly lost."""
-        silent = (time.time() - self.leases.seconds,)
+        silent = (self.leases.clock() - self.leases.seconds,)
         query = "SELECT id, role FROM workers WHERE state = 'alive' AND seen < ?"
         if not self.database.rows(query, *silent):
             return []
@@ -59,7 +65,7 @@ class Workers:
 
     def all(self) -> list[dict[str, Any]]:
         """Return every worker as ``/stats`` shows it."""
-        now = time.time()
+        now = self.leases.clock()
         return [
             {
                 "id": row["id"],

@@ -35,9 +35,10 @@ class Register:
 
 @attrs.frozen(kw_only=True)
 class Heartbeat:
-    """``POST /worker/heartbeat``: totals since the worker started."""
+    """``POST /worker/heartbeat``: the leases held, and totals since the worker started."""
 
     worker_id: str = attrs.field(validator=identifier)
+    lease_ids: list[str] = attrs.field(factory=list, validator=deep_iterable(identifier))
     version: int
     working_seconds: float
     waiting_seconds: float

@@ -11,6 +11,7 @@ from ralo_server.web.requests import Heartbeat, Register
 from ralo_server.web.services import Services
 
 _HEARTBEATS_PER_LEASE = 12
+_NO_FACTS = ("worker_id", "lease_ids")
 
 
 @attrs.frozen
@@ -60,13 +61,13 @@ class WorkerHeartbeat:
     services: Services
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Take note of a worker's state and renew its leases."""
+        """Take note of a worker's state and renew the leases it holds; say which are over."""
         body = read_json(request, Heartbeat)
-        facts = attrs.asdict(body)
-        del facts["worker_id"]
-        if not self.services.store.workers.heard(body.worker_id, facts):
+        facts = attrs.asdict(body, filter=lambda field, _: field.name not in _NO_FACTS)
+        over = self.services.store.workers.heard(body.worker_id, facts, body.lease_ids)
+        if over is None:
             raise falcon.HTTPNotFound(
                 title="unknown worker", description=f"{body.worker_id} must register first"
             )
         self.services.take_back_lost_leases()
-        response.media = {"state": self.services.store.run.current()}
+        response.media = {"state": self.services.store.run.current(), "over": over}

@@ -1,0 +1,327 @@
+"""Every call of the store, made on it and on the model; what they answer must agree.
+
+Neighbours: `test_store_machine` chooses the calls, `store_model` says what must come of them,
+`mortal_store` lets one die. A call that dies leaves the model as it was.
+"""
+
+import pytest
+from mortal_store import MortalStore
+from store_model import COMMITTED, Model, Thing
+
+from ralo_core import PROMPT, TreeBuilder, wire
+from ralo_core.data import GradientUpload, WeightVersion
+from ralo_server.store.facts import total
+from ralo_server.store.leases import NotTheOwner
+from ralo_server.store.uploads import Limits
+
+PROBLEMS, CAPACITY, BATCH, STEP_GRADIENTS, LEASE_SECONDS = 12, 6, 2, 2, 10.0
+LIMITS = Limits(receiving=2, pending=3)
+TOKENS, LEAVES = 4, 2
+
+
+class CheckedStore(MortalStore):
+    """The run in `folder` and its model."""
+
+    def __init__(self, folder, config):
+        self.model = Model()
+        super().__init__(folder, config, lambda: self.model.now)
+        with self.store.database.write() as connection:
+            self.store.versions.add(connection, version(0), 0)
+
+    def restart(self, config, max_steps):
+        """Go on with the same directory under another limit."""
+        self.model.max_steps = max_steps
+        self.open(config)
+        self.store.run.reopen()
+        stops = self.model.stop_requested and self.model.state != "finished"
+        if self.model.state != "running" and not stops and not self.model.steps_done():
+            self.model.state, self.model.stop_requested = "running", False
+
+    def expire(self):
+        if self.survives(self.store.leases.expire)[0]:
+            self.model.expire()
+            self.store.uploads.sweep()
+            self.model.abandon_uploads()
+
+    def lease_problems(self, worker, amount, key):
+        model = self.model
+        alive, granted = self.survives(
+            lambda: self.store.problems.lease(worker, amount, self.source, key)
+        )
+        if not alive:
+            return []
+        again = model.granted(model.problems, worker, key)
+        if again:
+            assert [(problem["id"], lease) for problem, lease, _ in granted] == [
+                (problem.id, problem.lease) for problem in again
+            ]
+            return [problem.lease for problem in again]
+        out = [problem for problem in model.problems if problem.state == "leased"]
+        amount = min(amount, max(0, CAPACITY - len(model.trees_in("queued")) - len(out)))
+        waiting = [problem for problem in model.problems if problem.state == "waiting"]
+        self.draw(amount - len(waiting))
+        waiting = [problem for problem in model.problems if problem.state == "waiting"][:amount]
+        assert [problem["id"] for problem, _, _ in granted] == [problem.id for problem in waiting]
+        for problem, (_, lease, expires) in zip(waiting, granted, strict=True):
+            assert expires == model.now + LEASE_SECONDS
+            problem.grant(lease, worker, expires, key)
+        model.leases.extend(lease for _, lease, _ in granted)
+        return [lease for _, lease, _ in granted]
+
+    def draw(self, short):
+        model = self.model
+        drawn = 0 if model.exhausted else max(0, min(short, PROBLEMS - len(model.problems)))
+        for _ in range(drawn):
+            model.problems.append(Thing(f"arithmetic-{len(model.problems)}"))
+        model.count("problems_issued", drawn)
+        model.exhausted |= short > drawn
+
+    def upload_tree(self, lease):
+        sample = tree(lease)
+        alive, outcome = self.survives(
+            lambda: self.store.trees.add(lease, sample, wire.pack_tree(sample))
+        )
+        if not alive:
+            return
+        problem = next((p for p in self.model.problems if p.lease == lease), None)
+        state = problem.state if problem else ""
+        assert outcome == {"done": "duplicate", "leased": "stored"}.get(state, "lost")
+        if outcome == "stored":
+            problem.state = "done"
+            self.model.trees[lease] = ["queued", None]
+            self.model.count("tokens_decoded", TOKENS)
+            self.model.count("rollouts_sampled", LEAVES)
+
+    def lease_batch(self, worker, partial, key):
+        model = self.model
+        alive, batch = self.survives(
+            lambda: self.store.trees.lease_batch(worker, BATCH, partial, key)
+        )
+        if not alive:
+            return None
+        again = model.granted(model.batches, worker, key)
+        if again:
+            assert batch.id == again[0].id
+            return batch.id
+        queued = model.trees_in("queued")[:BATCH]
+        if len(queued) < (1 if partial else BATCH):
+            assert batch is None
+            return None
+        assert [sample.lease_id for sample in batch.trees] == queued
+        model.batches.append(Thing(batch.id))
+        model.batches[-1].grant(batch.id, worker, model.now + LEASE_SECONDS, key)
+        model.trees.update({lease: ["leased", batch.id] for lease in queued})
+        return batch.id
+
+    def declare(self, batch_id, name):
+        model, upload = self.model, gradient(f"{batch_id}-{name}", batch_id)
+        alive, outcome = self.survives(lambda: self.store.uploads.declare(upload, LIMITS))
+        if not alive:
+            return None
+        known = model.uploads.get(upload.upload_id)
+        if known:
+            expected = "lost" if known[0] == "abandoned" else "declared"
+        elif model.batch(batch_id).state != "leased":
+            expected = "lost"
+        elif len(model.uploads_in("pending")) >= LIMITS.pending:
+            expected = "full"
+        elif len(model.uploads_in("receiving")) >= LIMITS.receiving:
+            expected = "busy"
+        else:
+            expected = "declared"
+            model.uploads[upload.upload_id] = ["receiving", batch_id]
+        assert outcome == expected
+        return upload.upload_id if outcome == "declared" else None
+
+    def commit_gradient(self, upload_id):
+        alive, outcome = self.survives(lambda: self.store.uploads.commit(upload_id, 1.0))
+        if not alive:
+            return
+        entry = self.model.uploads[upload_id]
+        batch = self.model.batch(entry[1])
+        receives = entry[0] == "receiving" and batch.state == "leased"
+        assert outcome == (
+            "stored" if receives else "duplicate" if entry[0] in COMMITTED else "lost"
+        )
+        if receives:
+            entry[0] = "pending"
+            self.model.close_batch(batch, "done", "trained")
+
+    def refuse_gradient(self, upload_id):
+        alive, refused = self.survives(lambda: self.store.uploads.refuse(upload_id, "norm", "test"))
+        if alive:
+            entry = self.model.uploads[upload_id]
+            assert refused == (entry[0] == "receiving")
+            entry[0] = "refused" if refused else entry[0]
+            self.model.count("gradients_refused_norm", int(refused))
+            self.model.abandon_uploads()
+
+    def release(self, lease, worker, outcome):
+        held = self.model.holder(lease)
+        action = lambda: self.store.leases.release(worker, [lease], outcome, "test")  # noqa: E731
+        if held is not None and held.owner != worker:
+            with pytest.raises(NotTheOwner):
+                self.survives(action)
+            return
+        alive, ended = self.survives(action)
+        if alive:
+            assert ended == self.model.release(lease, outcome)
+
+    def renew(self, lease, worker, beat):
+        held, store = self.model.holder(lease), self.store
+        mine = held is not None and held.owner == worker
+        if held is not None and not mine and not beat:
+            return  # refused, as in `release`
+        if beat and not self.survives(lambda: store.workers.register(worker, "sampler", {}))[0]:
+            return
+        alive, answer = self.survives(
+            (lambda: self.store.workers.heard(worker, {}, [lease])) if beat
+            else (lambda: self.store.leases.renew(worker, [lease])[1])
+        )  # fmt: skip
+        if alive and mine:
+            held.expires = self.model.now + LEASE_SECONDS
+        assert answer == (None if not alive else [] if mine else [lease])
+
+    def take_a_step(self, leave_out, evaluate, clean):
+        store, model = self.store, self.model
+        pending = store.gradients.pending()[:STEP_GRADIENTS]
+        assert [g.facts.upload_id for g in pending] == model.uploads_in("pending")[:STEP_GRADIENTS]
+        if not pending:
+            return
+        applied, left = (pending[:1], pending[1:]) if leave_out else (pending, [])
+        others, step = (
+            [*store.steps.empty_batches(), *store.steps.left_out_batches()],
+            model.steps + 1,
+        )
+        alive, _ = self.survives(
+            lambda: store.steps.commit(
+                step, version(step), f"step-{step:06d}", applied, left, others,
+                {"tokens": 5, "rollouts": 2}, evaluate,
+            )
+        )  # fmt: skip
+        if alive:
+            self.count_step(applied, left, evaluate)
+        if clean:
+            self.survives(self.store.trees.delete_trained)
+            for lease, (state, of) in list(model.trees.items()):
+                if state == "trained" and model.batch(of).step:
+                    model.trees[lease][0] = "deleted"
+
+    def count_step(self, applied, left_out, evaluate):
+        model = self.model
+        model.steps += 1
+        for gradients, state in ((applied, "applied"), (left_out, "left_out")):
+            for taken in gradients:
+                model.uploads[taken.facts.upload_id][0] = state
+                model.batch(taken.batch_id).step = model.steps
+        for batch in model.batches:
+            if batch.state == "empty" and batch.step is None:
+                batch.step = model.steps
+        model.count("tokens_trained", 5)
+        model.count("rollouts_trained", 2)
+        if evaluate:
+            model.schedule(model.steps)
+
+    def claim_evaluation(self, worker, key):
+        model = self.model
+        alive, job = self.survives(lambda: self.store.evaluations.claim(worker, key))
+        if not alive:
+            return
+        again = model.granted(model.evaluations, worker, key)
+        waiting = sorted((e for e in model.evaluations if e.state == "waiting"), key=number)
+        expected = (again or waiting or [None])[0]
+        assert (job and job.id) == (expected and expected.id)
+        if not again and job:
+            expected.grant(job.lease_id, worker, model.now + LEASE_SECONDS, key)
+
+    def report_evaluation(self, job, late):
+        lease = "another" if late or job.lease is None else job.lease
+        alive, outcome = self.survives(
+            lambda: self.store.evaluations.report(job.id, lease, [True, False])
+        )
+        if alive:
+            holds = job.state == "leased" and lease == job.lease
+            assert outcome == (
+                "duplicate" if job.state == "reported" else "stored" if holds else "lost"
+            )
+            job.state = "reported" if holds else job.state
+
+    def stop(self):
+        if self.survives(self.store.run.request_stop)[0]:
+            self.model.stop_requested = True
+            if self.model.state == "running":
+                self.model.state = "draining"
+
+    def advance(self):
+        alive, state = self.survives(self.store.run.advance)
+        if alive:
+            self.model.advance()
+            assert state == self.model.state
+
+    def check_tables(self):
+        model, database = self.model, self.store.database
+        assert self.store.run.current() == model.state
+        assert self.store.run.step() == self.store.versions.newest_number() == model.steps
+        for name, amount in model.counted.items():
+            assert total(database, name) == amount, name
+        for table, things, extra in (
+            ("problems", model.problems, "attempts"),
+            ("batches", model.batches, "step"),
+            ("evaluations", model.evaluations, "NULL"),
+        ):
+            rows = database.rows(f"SELECT id, state, worker_id, expires, {extra} FROM {table}")
+            assert {row[0]: held(*row) for row in rows} == {
+                t.id: held(t.id, t.state, t.owner, t.expires, getattr(t, extra, None))
+                for t in things
+            }, table
+        trees = database.rows("SELECT lease_id, state, batch_id FROM trees ORDER BY number")
+        assert [tuple(row) for row in trees] == [
+            (lease, *entry) for lease, entry in model.trees.items() if entry[0] != "deleted"
+        ]
+        uploads = database.rows("SELECT upload_id, state, batch_id FROM gradients ORDER BY number")
+        assert [tuple(row) for row in uploads] == [
+            (upload, *entry) for upload, entry in model.uploads.items()
+        ]
+
+    def check_what_was_acknowledged(self):
+        model = self.model
+        for lease, (state, _) in model.trees.items():
+            blob = self.store.trees.folder / f"{lease}.safetensors"
+            assert state not in ("queued", "leased") or blob.is_file()
+        for batch in model.batches:
+            gradients = [u for u in model.uploads_in(*COMMITTED) if model.uploads[u][1] == batch.id]
+            assert len(gradients) == (batch.state == "done")
+            assert (batch.step is not None) == any(
+                model.uploads[u][0] != "pending" for u in gradients
+            ) or batch.state == "empty"
+        leases = [thing.lease for thing in model.leased()]
+        assert len(set(leases)) == len(leases)
+
+
+def held(name, state, owner, expires, extra):
+    """Owner and expiry count while a lease holds; afterwards they are history."""
+    return (state, extra) if state != "leased" else (state, extra, owner, expires)
+
+
+def number(evaluation):
+    return int(evaluation.id.removeprefix("eval-"))
+
+
+def version(number):
+    return WeightVersion(number=number, parent=None, sha256="", files=(), created=0.0)
+
+
+def tree(lease):
+    builder = TreeBuilder("p", [1], lease_id=lease)
+    for _ in range(LEAVES):
+        builder.add_leaf(
+            builder.add_segment(PROMPT, [5] * (TOKENS // LEAVES), [-1.0, -1.0], 0), "eos"
+        )
+    return builder.build()
+
+
+def gradient(upload_id, batch_id):
+    return GradientUpload(
+        upload_id=upload_id, batch_id=batch_id, worker_id="w1", base_version=0, weight=1.0,
+        codec="none", size=4, chunk_bytes=4, chunk_sha256=("x",), metrics={},
+    )  # fmt: skip

@@ -1,0 +1,189 @@
+"""The store against a model of it in plain Python: random interleavings of all that can happen.
+
+The rules are what web processes and learner do: lease, renew, upload, commit, release, also late,
+twice, or with the process killed before the transaction's end. Answers are compared in
+`store_calls`, and after every rule the tables must be what `store_model` says.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from store_calls import BATCH, CAPACITY, LEASE_SECONDS, PROBLEMS, CheckedStore
+
+from ralo_core.config import resolve, set_layer
+from ralo_core.plugins import PluginHost
+from ralo_core.registry import Registry
+from ralo_server.preparation import prepare
+from ralo_server.rundir import RunDirectory
+
+WORKERS, KEYS = st.sampled_from(["w1", "w2"]), st.sampled_from([None, "k1", "k2"])
+AMOUNTS, OUTCOMES = st.integers(1, 4), st.sampled_from(["returned", "failed", "empty"])
+
+
+def recent(things):
+    """Old ones were all refused for the same reasons."""
+    return st.sampled_from(things[-6:])
+
+
+def some(name):
+    """A rule that needs one of the model's things is not tried without."""
+    return precondition(lambda self: getattr(self.model, name))
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """`template` is a prepared run directory, `configs` are its configs by ``run.max_steps``."""
+
+    template, configs = Path(), {}
+
+    @initialize()
+    def a_new_run(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="store-machine-"))
+        shutil.copytree(self.template, self.folder / "run")
+        self.run = CheckedStore(self.folder / "run", self.configs[0])
+        self.model = self.run.model
+
+    @rule()
+    def the_process_dies_in_its_next_transaction(self):
+        self.run.doomed = True
+
+    @rule(max_steps=st.sampled_from([0, 0, 1, 3]))
+    def restart(self, max_steps):
+        self.run.restart(self.configs[max_steps], max_steps)
+
+    @rule(seconds=st.sampled_from([1.0, 4.0, 11.0]))
+    def time_passes(self, seconds):
+        self.model.now += seconds
+
+    @rule()
+    def expire(self):
+        self.run.expire()
+
+    @rule(worker=WORKERS, amount=AMOUNTS, key=KEYS)
+    def lease_problems(self, worker, amount, key):
+        self.run.lease_problems(worker, amount, key)
+
+    @rule(worker=WORKERS, amount=AMOUNTS)
+    def sample(self, worker, amount):
+        for lease in self.run.lease_problems(worker, amount, None):
+            self.run.upload_tree(lease)
+
+    @rule(worker=WORKERS, amount=AMOUNTS, times=st.integers(1, 3))
+    def lose_problems(self, worker, amount, times):
+        for _ in range(times):
+            self.run.lease_problems(worker, amount, None)
+            self.model.now += 2 * LEASE_SECONDS
+            self.run.expire()
+
+    @rule(data=st.data())
+    @some("leases")
+    def upload_tree(self, data):
+        self.run.upload_tree(data.draw(recent(self.model.leases)))
+
+    @rule(worker=WORKERS, partial=st.booleans(), key=KEYS)
+    def lease_batch(self, worker, partial, key):
+        self.run.lease_batch(worker, partial, key)
+
+    @rule(worker=WORKERS)
+    def train(self, worker):
+        batch_id = self.run.lease_batch(worker, True, None)
+        upload_id = batch_id and self.run.declare(batch_id, "g1")
+        if upload_id:
+            self.run.commit_gradient(upload_id)
+
+    @rule(data=st.data(), name=st.sampled_from(["g1", "g2"]))
+    @some("batches")
+    def declare(self, data, name):
+        self.run.declare(data.draw(recent(self.model.batches)).id, name)
+
+    @rule(data=st.data())
+    @some("uploads")
+    def commit_gradient(self, data):
+        self.run.commit_gradient(data.draw(recent(list(self.model.uploads))))
+
+    @rule(data=st.data())
+    @some("uploads")
+    def refuse_gradient(self, data):
+        self.run.refuse_gradient(data.draw(recent(list(self.model.uploads))))
+
+    @rule(data=st.data(), worker=WORKERS, outcome=OUTCOMES)
+    @some("leases")
+    def release(self, data, worker, outcome):
+        self.run.release(data.draw(self.any_lease()), worker, outcome)
+
+    @rule(data=st.data(), worker=WORKERS, beat=st.booleans())
+    @some("leases")
+    def renew(self, data, worker, beat):
+        self.run.renew(data.draw(self.any_lease()), worker, beat)
+
+    def any_lease(self):
+        batches = [batch.id for batch in self.model.batches]
+        evaluations = [job.lease for job in self.model.evaluations if job.lease]
+        kinds = [self.model.leases, batches, evaluations]
+        return st.one_of(*(recent(leases) for leases in kinds if leases))
+
+    @rule(leave_out=st.booleans(), evaluate=st.booleans(), clean=st.booleans())
+    def take_a_step(self, leave_out, evaluate, clean):
+        self.run.take_a_step(leave_out, evaluate, clean)
+
+    @rule(worker=WORKERS, key=KEYS)
+    @some("evaluations")
+    def claim_evaluation(self, worker, key):
+        self.run.claim_evaluation(worker, key)
+
+    @rule(data=st.data(), late=st.booleans())
+    @some("evaluations")
+    def report_evaluation(self, data, late):
+        self.run.report_evaluation(data.draw(recent(self.model.evaluations)), late)
+
+    @rule()
+    def stop(self):
+        self.run.stop()
+
+    @rule()
+    def advance(self):
+        self.run.advance()
+
+    @invariant()
+    def the_store_is_what_the_model_says(self):
+        if hasattr(self, "run"):
+            self.run.check_tables()
+            self.run.check_what_was_acknowledged()
+
+    def teardown(self):
+        if hasattr(self, "folder"):
+            shutil.rmtree(self.folder)
+
+
+@pytest.mark.slow
+def test_random_interleavings_keep_the_store_what_the_model_says(tmp_path, model):
+    fixed = (
+        f"run.model={model}", f"problems.arithmetic.count={PROBLEMS}", "evaluation.problems=2",
+        f"server.queued_trees={CAPACITY}", f"trainer.batch_trees={BATCH}",
+        f"server.lease_seconds={LEASE_SECONDS}",
+    )  # fmt: skip
+    registry = Registry(PluginHost().load())
+    configs = {
+        steps: resolve([set_layer([*fixed, f"run.max_steps={steps}"])], registry)
+        for steps in (0, 1, 3)
+    }
+    prepare(RunDirectory(tmp_path / "template"), configs[0], "test")
+    found = {"template": tmp_path / "template", "configs": configs}
+    run_state_machine_as_test(
+        type("Machine", (StoreMachine,), found),
+        settings=settings(
+            max_examples=400, stateful_step_count=60, deadline=None, derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )  # fmt: skip
