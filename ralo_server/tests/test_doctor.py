@@ -9,7 +9,6 @@ import pytest
 from click.testing import CliRunner
 
 from ralo_core.cli.main import main
-from ralo_server.learner.loop import Learner
 from ralo_server.runlock import lock
 from ralo_server.store.schema import MIGRATIONS
 from ralo_server.tokens import make_tokens
@@ -19,9 +18,8 @@ SETTINGS = ("trainer.batch_trees=2", "learner.keep_last_versions=9", "evaluation
 
 
 @pytest.fixture
-def run(server, random_gradient, monkeypatch):
+def run(server, random_gradient):
     """Two steps, a pending gradient, a leased batch, a queued tree."""
-    monkeypatch.setattr(Learner, "_remove_other_optimizers", lambda *_: None)
     made = server(*SETTINGS)
     learner = made.learner()
     for seed in (1, 2):

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from ralo_core import PROMPT, TreeBuilder, wire
 from ralo_core.cli.main import main
 from ralo_core.errors import RaloError
-from ralo_server.learner.loop import Learner
 from ralo_server.rollback import roll_back
 from ralo_server.runlock import lock
 from ralo_server.store.versions import abandoned
@@ -22,9 +21,8 @@ SETTINGS = ("trainer.batch_trees=1", "optimizer.adamw.lr=0.01", "learner.keep_la
 
 
 @pytest.fixture
-def trained(server, random_gradient, monkeypatch):
+def trained(server, random_gradient):
     """Return a function that gives a run of so many steps, every optimizer state kept."""
-    monkeypatch.setattr(Learner, "_remove_other_optimizers", lambda *_: None)
 
     def make(steps, *settings):
         run = server(*SETTINGS, *settings)
