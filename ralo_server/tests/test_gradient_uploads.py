@@ -1,5 +1,6 @@
 """The life of a gradient upload, request by request, on a real store."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -137,7 +138,6 @@ def as_float64(values):
         (lambda v: v, {"weight": 0.0}, "declaration", "weight must be a finite number above 0"),
         (lambda v: v, {"base_version": 3}, "declaration", "base_version 3 does not exist"),
         (lambda v: v, {"codec": "bf16"}, "declaration", "the run uses codec 'none'"),
-        (lambda v: v, {"metrics": {"l": float("nan")}}, "declaration", "metric 'l' is not finite"),
         (lambda v: v, {"size": 1 << 40}, "declaration", "size must lie in [1, "),
         (lambda v: v, {"chunk_bytes": -1}, "declaration", "chunk_bytes must be at least 1"),
         (lambda v: v, {"chunk_sha256": []}, "declaration", "are 1 chunks, got 0 sha256"),
@@ -360,6 +360,16 @@ def test_two_never_write_the_same_bytes(tmp_path):
             pass
     with part.locked(0, 1000):
         pass
+
+
+def test_a_metric_that_overflows_is_refused_by_name(leased):
+    run, batch, body = leased()
+    declaration = json.dumps(run.declaration(batch.id, body, "u", len(body)))
+    answer = run.http.simulate_post(
+        "/gradient/declare", body=declaration.replace('"loss": 0.5', '"loss": 1e999')
+    )
+    assert answer.status_code == 422
+    assert "metric 'loss' is not finite" in answer.json["detail"]
 
 
 def test_extents_tile_the_body():
