@@ -19,6 +19,13 @@ SETTINGS = {
         {"width": 7, "depth": 3, "segment_tokens": 5, "init_branch_max": 4},
         {"width": 5, "depth": 9, "segment_tokens": 2, "fallback": "restart"},
     ],
+    ("aggregation_policy", "staleness_mean"): [{}, {"power": 0.5, "max_staleness": 1}],
+    ("aggregation_policy", "trimmed_mean"): [{}, {"trim": 0.0}, {"trim": 0.5}],
+    ("optimizer_policy", "adamw"): [
+        {},
+        {"schedule": "cosine", "warmup_steps": 5, "total_steps": 99, "weight_decay": 0.1},
+    ],
+    ("optimizer_policy", "sgd"): [{}, {"momentum": 0.9, "nesterov": True, "max_grad_norm": 0.0}],
     ("loss", "clip"): [{}, {"dual_clip": 3.0, "clip_high": 0.2}],
 }
 NEED_MORE = {

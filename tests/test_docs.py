@@ -1,6 +1,7 @@
 """The code in docs/ is code that runs, and every hook is documented with an example."""
 
 import re
+import shlex
 import types
 from itertools import islice
 from pathlib import Path
@@ -13,7 +14,7 @@ from ralo_core.config import resolve, set_layer
 from ralo_core.config.layers import Layer
 from ralo_core.kinds import KINDS
 from ralo_core.plugins import PluginHost
-from ralo_core.registry import Registry
+from ralo_core.registry import Registry, load_object
 from ralo_core.testing import check_component
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -86,6 +87,21 @@ def test_the_plugin_of_the_guide_works():
     config = resolve([layer, set_layer(["problems.parity.digits=3"])], registry)
     provider = config.build("problems", BuildContext(role="orchestrator"))
     assert {problem.answer for problem in islice(provider, 30)} == {"even", "odd"}
+
+
+def console_lines():
+    text = (DOCS / "operations.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```console\n(.*?)^```", text, flags=re.M | re.S)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("ralo ")]
+
+
+@pytest.mark.parametrize("line", console_lines())
+def test_a_command_that_is_shown_exists_with_its_options(line):
+    _, name, *arguments = shlex.split(line)
+    command = load_object(Registry(PluginHost().load()).commands()[name].item.target)
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {argument for argument in arguments if argument.startswith("--")} <= known
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)

@@ -127,6 +127,17 @@ def test_a_run_survives_kill_9_of_every_process_and_continues_after_ctrl_c(
     assert [step["step"] for step in steps_of(run_dir)] == list(range(1, 13))
 
 
+@pytest.mark.slow
+def test_a_run_that_asks_for_tokens_gives_its_workers_theirs(model, tmp_path, own_reward):
+    run_dir = tmp_path / "run"
+    settings = ("run.max_steps=1", "evaluation.problems=2", "server.auth=on", *own_reward)
+    output = ralo(*run_options(model, run_dir, "grpo", *settings))
+    assert "finished after 1 steps" in output
+    tokens = json.loads((run_dir / "tokens.json").read_text()).values()
+    written = output + "".join(path.read_text() for path in (run_dir / "logs").glob("*.log"))
+    assert not any(token in written for token in tokens), "no log has them"
+
+
 def wait_for_step(run_dir, step, seconds=120):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

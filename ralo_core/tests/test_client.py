@@ -134,6 +134,29 @@ def test_every_request_says_who_asks_and_a_tree_carries_its_idempotency_key(serv
     assert len(body) > 0
 
 
+def test_a_request_for_work_keeps_its_key_when_it_is_sent_again(server):
+    busy, empty = (503, {"Retry-After": "0.05"}, None), (204, {}, None)
+    client = Client(server.url, backoff=FAST)
+    for ask in (lambda: client.problems(1, wait=0.0), lambda: client.batch(wait=0.0),
+                client.eval_job):  # fmt: skip
+        server.seen.clear()
+        server.reply(busy, empty)
+        ask()
+        ask()
+        first, again, another = (headers["Idempotency-Key"] for _, _, headers, _ in server.seen)
+        assert first == again != another
+
+
+def test_the_token_is_shown_with_every_request(server):
+    server.reply((200, {}, {"status": "ok"}))
+    client = Client(server.url, token="s3cret", backoff=FAST)
+    client.health()
+    client.upload_tree(random_tree(1))
+    assert [headers["Authorization"] for _, _, headers, _ in server.seen] == ["Bearer s3cret"] * 2
+    Client(server.url, backoff=FAST).health()
+    assert "Authorization" not in server.seen[-1][2]
+
+
 def test_the_heartbeat_names_the_leases_that_were_received_until_they_are_over(server):
     client = Client(server.url, "sampler-7", backoff=FAST)
     problem = {"id": "p", "prompt": "1+1", "answer": "2", "metadata": {}}

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -102,6 +103,121 @@ def test_what_a_killed_step_left_behind_is_removed(server, random_gradient):
     run.send_gradient(run.batch().id, random_gradient(0), "g")
     learner._step(learner._due("running"))
     assert run.store.versions.newest_number() == 1
+
+
+def take_step(run, learner, gradient, name, **declared):
+    run.fill(1)
+    answer = run.send_gradient(run.batch().id, gradient, name, **declared)
+    assert answer.json["accepted"], answer.json
+    learner._step(learner._due("running"))
+
+
+def states(run):
+    rows = run.store.database.rows("SELECT upload_id, state FROM gradients ORDER BY number")
+    return {row["upload_id"]: row["state"] for row in rows}
+
+
+def test_a_gradient_that_is_too_old_is_left_out_and_counted(server, random_gradient):
+    run = server(
+        "trainer.batch_trees=1", "learner.gradients_per_step=2", "optimizer.adamw.lr=0.01",
+        "aggregation.use=staleness_mean", "aggregation.staleness_mean.max_staleness=0",
+    )  # fmt: skip
+    learner = run.learner()
+    parameters = {name: torch.nn.Parameter(value) for name, value in published(run).items()}
+    optimizer = torch.optim.AdamW(parameters.values(), lr=0.01, weight_decay=0.0)
+    for step in (1, 2):
+        for part in range(2):
+            run.fill(1)
+            base = 0 if part else step - 1
+            gradient = random_gradient(10 * step + part)
+            run.send_gradient(run.batch().id, gradient, f"g{step}{part}", base_version=base)
+        fresh = [random_gradient(10 * step + part) for part in range(2 if step == 1 else 1)]
+        reference_step(parameters, optimizer, fresh, [4.0] * len(fresh), 1.0)
+        learner._step(learner._due("running"))
+    for name, value in published(run).items():
+        torch.testing.assert_close(value, parameters[name].data, rtol=1e-6, atol=1e-7)
+    assert states(run) == {"g10": "applied", "g11": "applied", "g20": "applied", "g21": "left_out"}
+    stats = run.http.simulate_get("/stats").json
+    assert [step["gradients_left_out"] for step in stats["steps"]] == [0, 1]
+    assert [step["trees"] for step in stats["steps"]] == [2, 2]
+    assert stats["gradients"]["left_out"] == 1
+
+
+def test_where_all_are_left_out_no_step_is_taken_and_the_next_one_counts_them(
+    server, random_gradient
+):
+    run = server("trainer.batch_trees=1", "optimizer.adamw.lr=0.01")
+    learner = run.learner()
+    before = published(run)
+    weigh, learner.aggregation.weigh = learner.aggregation.weigh, lambda gradients, version: [0.0]
+    take_step(run, learner, random_gradient(1), "old")
+    assert run.store.run.step() == 0
+    assert states(run) == {"old": "left_out"}
+    assert not list(run.directory.gradients.iterdir())
+    assert all(torch.equal(value, before[name]) for name, value in published(run).items())
+    learner.aggregation.weigh = weigh
+    take_step(run, learner, random_gradient(2), "new")
+    (step,) = run.http.simulate_get("/stats").json["steps"]
+    assert (step["step"], step["gradients_left_out"], step["trees"]) == (1, 1, 2)
+    assert not list(run.directory.samples.iterdir())
+
+
+def test_gradients_that_combine_to_infinity_make_no_step(server, random_gradient, caplog):
+    run = server("trainer.batch_trees=1", "optimizer.adamw.lr=0.01")
+    learner = run.learner()
+    take_step(run, learner, random_gradient(1), "g1")
+    learner.aggregation.combine = lambda values, weights: values[0] * np.float32("inf")
+    with np.errstate(invalid="ignore"):
+        take_step(run, learner, random_gradient(2), "g2")
+    assert "combine to a norm of" in caplog.text
+    assert states(run) == {"g1": "applied", "g2": "left_out"}
+    assert [path.name for path in run.directory.optimizer.iterdir()] == ["step-000001"]
+    assert run.store.versions.newest_number() == 1
+
+
+def optimizers(run):
+    return sorted(path.name for path in run.directory.optimizer.iterdir())
+
+
+def test_versions_are_kept_for_good_with_their_optimizer_state(server, random_gradient):
+    run = server(
+        "trainer.batch_trees=1", "learner.keep_last_versions=2", "learner.keep_every=3",
+        "evaluation.problems=0",
+    )  # fmt: skip
+    learner = run.learner()
+    for step in range(1, 9):
+        take_step(run, learner, random_gradient(step), f"g{step}")
+    learner._close()
+    kept = sorted(path.name for path in run.directory.weights.glob("v*"))
+    assert kept == ["v000000", "v000003", "v000006", "v000007", "v000008"]
+    assert optimizers(run) == ["step-000003", "step-000006", "step-000007", "step-000008"]
+    rows = run.store.database.rows("SELECT number, optimizer FROM versions WHERE number IN (0, 6)")
+    assert [tuple(row) for row in rows] == [(0, ""), (6, "step-000006")]
+
+
+def test_a_folder_that_two_versions_need_stays_until_both_are_pruned(server, random_gradient):
+    run = server("trainer.batch_trees=1", "learner.keep_last_versions=2", "evaluation.problems=0")
+    learner = run.learner()
+    take_step(run, learner, random_gradient(1), "g1")
+    with run.store.database.write() as connection:
+        connection.execute("UPDATE versions SET optimizer = 'step-000001' WHERE number = 0")
+    for step in range(2, 6):
+        take_step(run, learner, random_gradient(step), f"g{step}")
+    learner._close()
+    assert optimizers(run) == ["step-000001", "step-000004", "step-000005"]
+
+
+def test_a_gradient_file_that_outlived_its_step_is_removed_at_the_next_start(
+    server, random_gradient
+):
+    run = server("trainer.batch_trees=1")
+    learner = run.learner()
+    take_step(run, learner, random_gradient(1), "g1")
+    run.fill(1)
+    run.send_gradient(run.batch().id, random_gradient(2), "g2")
+    (run.directory.gradients / "g1.safetensors").write_bytes(b"left behind")
+    run.learner()
+    assert [path.name for path in run.directory.gradients.iterdir()] == ["g2.safetensors"]
 
 
 def test_old_versions_are_pruned_but_not_the_first_nor_those_to_evaluate(server, random_gradient):

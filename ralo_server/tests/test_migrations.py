@@ -1,6 +1,7 @@
 """A state.db of every earlier schema becomes one of today's, with its rows."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -74,6 +75,13 @@ def test_rows_of_the_first_schema_are_given_what_is_new(tmp_path):
     assert folders == {1: "", 2: "step-000002"}, "only the committed one was kept"
     state = database.value("SELECT state FROM evaluations")
     assert state == "waiting", "a grant without a lease id can no longer be reported on"
+
+
+def test_processes_that_open_an_old_file_at_once_migrate_it_once(tmp_path):
+    database_of(tmp_path / "old.db", 1)
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda _: Database(tmp_path / "old.db"), range(8)))
+    assert {database.schema() for database in opened} == {len(MIGRATIONS)}
 
 
 def test_a_newer_schema_is_refused(tmp_path):

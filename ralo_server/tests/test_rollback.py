@@ -92,6 +92,16 @@ def test_a_version_that_came_from_a_rollback_can_be_gone_back_to(trained):
     assert [n for n in range(6) if abandoned(run.store.database, [n])] == [2, 4]
 
 
+def test_the_optimizer_state_stays_while_any_version_names_it(trained):
+    """The learner writes over folders that no version names: none may be linked into another."""
+    run = trained(2)
+    version, _ = roll_back(run.store, 1)
+    kept = {entry.version.number: entry.optimizer for entry in run.store.versions.kept()}
+    assert kept[version.number] == kept[1] == "step-000001"
+    for file in (run.directory.optimizer / "step-000001").iterdir():
+        assert file.stat().st_nlink == 1
+
+
 def tree_at(run, versions):
     """Upload a tree whose segments were made by `versions`, one after the other."""
     (leased,) = run.lease()

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import attrs
 
+from ralo_server.blobs import sync
+
 
 class Occupied(Exception):  # noqa: N818 (it passes)
     """Raised when somebody else writes to, or checks, these bytes just now."""
@@ -37,6 +39,7 @@ class PartFile:
             if os.fstat(descriptor).st_size != self.size:
                 os.posix_fallocate(descriptor, 0, self.size)
                 os.fsync(descriptor)
+                sync(self.path.parent)  # the name, too, must outlive a power cut
 
     @contextmanager
     def locked(self, offset: int, length: int) -> Iterator[int]:

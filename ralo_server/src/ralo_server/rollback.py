@@ -1,14 +1,15 @@
 """Goes back to a version that is kept, together with its optimizer state.
 
 Neighbours: ``ralo rollback`` calls it with the run's lock held; `store.rollbacks` commits. The
-files are hard links, for nobody changes a file of a version or of an optimizer folder once it
-has its name. Killed before the commit it leaves folders that nothing points at, killed after it
-blobs: both go at the next start or with ``ralo doctor --fix``.
+files of the new version are hard links, for nobody changes a file of a version once it has its
+name. The optimizer folder is shared: it stays as long as any kept version names it, and the
+learner may write over one that none names, so no link may lead into it. Killed before the commit
+it leaves a folder that nothing points at, killed after it blobs: both go at the next start or
+with ``ralo doctor --fix``.
 """
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Sequence
 
@@ -38,11 +39,10 @@ def roll_back(store: Store, target: int) -> tuple[WeightVersion, Discarded]:
     number = newest + 1
     version = attrs.evolve(old.version, number=number, parent=target, created=time.time())
     _link_version(store, target, version)
-    optimizer = _link_optimizer(store, old, number)
     evaluate = bool(
         store.config.section(EvaluationSettings).problems and store.evaluations.held_out()
     )
-    discarded = store.rollbacks.commit(version, target, optimizer, evaluate)
+    discarded = store.rollbacks.commit(version, target, old.optimizer, evaluate)
     for blob in (*discarded.gradients, *discarded.trees):
         blob.unlink(missing_ok=True)
     return version, discarded
@@ -79,20 +79,6 @@ def _link_version(store: Store, target: int, version: WeightVersion) -> None:
         for file in version.files:
             os.link(source / file.name, folder / file.name)
         (folder / "manifest.json").write_text(json.dumps(unstructure(version), indent=1))
-
-
-def _link_optimizer(store: Store, old: KeptVersion, number: int) -> str:
-    if not old.optimizer:
-        return ""  # the learner begins with a fresh optimizer on the model of the run
-    name = f"rollback-{number:06d}"
-    with new_directory(store.directory.optimizer / name) as folder:
-        shutil.copytree(
-            store.directory.optimizer / old.optimizer,
-            folder,
-            copy_function=os.link,
-            dirs_exist_ok=True,
-        )
-    return name
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -55,15 +55,20 @@ def serve(
 
     The same command with the same --run-dir continues a run, and so does --resume RUN.
     """
-    if resume is not None:
-        if recipe or config_file or tiny or run_dir:
-            raise click.UsageError("--resume takes --set only: the run has its config")
-        directory = RunDirectory(resume.resolve())
-        config, recipe = stored_config(directory, ctx.find_root().obj, assignments)
-    else:
-        config = gather(ctx.find_root().obj, recipe, config_file, assignments, tiny)
+    registry = ctx.find_root().obj
+    if resume is None:
+        config = gather(registry, recipe, config_file, assignments, tiny)
         name = f"{recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
         directory = RunDirectory((run_dir or Path("runs") / name).resolve())
+    elif recipe or config_file or tiny or run_dir:
+        raise click.UsageError("--resume takes --set only: the run has its config")
+    else:
+        directory = RunDirectory(resume.resolve())
+        config, recipe = stored_config(directory, registry, assignments)
+    _serve(directory, config, recipe, hide_tokens)
+
+
+def _serve(directory: RunDirectory, config: Config, recipe: str, hide_tokens: bool) -> None:
     server = config.section(ServerSettings)
     supervisor, stopped = Supervisor(server.restart_limit or None), StopSignal()
     # First the lock: the web processes of an orchestrator that was killed hold the port, too.

@@ -9,13 +9,8 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 
-Bytes = npt.NDArray[np.uint8]
-
-
-def write_hashed(path: Path, blocks: Iterable[Bytes]) -> str:
+def write_hashed(path: Path, blocks: Iterable[memoryview]) -> str:
     """Write `blocks` to `path` and return the sha256 of the file in hexadecimal.
 
     A block is written by a second thread while the next is made: it must stay as it is until the
@@ -24,10 +19,10 @@ def write_hashed(path: Path, blocks: Iterable[Bytes]) -> str:
     digest = hashlib.sha256()
     with path.open("wb", buffering=0) as file, ThreadPoolExecutor(1) as thread:
 
-        def put(block: Bytes) -> None:
-            view = memoryview(block)
-            while view:
-                view = view[file.write(view) :]
+        def put(block: memoryview) -> None:
+            left = block
+            while left:
+                left = left[file.write(left) :]
             digest.update(block)
 
         under_way: deque[Future[None]] = deque()

@@ -7,6 +7,7 @@ Neighbours: `state_files` has the files, `aggregate` puts the gradient there, `s
 takes the step, `publishing` writes what `advance` yields.
 """
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,9 +19,9 @@ from torch import Tensor
 from ralo_core.errors import RaloError
 from ralo_core.protocols import OptimizerPolicy
 from ralo_server.learner.sliced_optimizer import SlicedOptimizer
-from ralo_server.learner.state_files import StateFiles, create_state, open_model, open_state
+from ralo_server.learner.state_files import Draft, StateFiles, open_model, open_state
 
-SLICE_VALUES = 1 << 18
+SLICE_VALUES = 1 << 19
 """Values of one slice: weights, gradient and moments of it stay in the processor's cache."""
 
 
@@ -79,51 +80,49 @@ class Master:
         for piece in self._slices():
             yield piece.of(self._files.weights)
 
-    def draft(self, directory: Path) -> StateFiles:
-        """Make the files of the next step in `directory`; `advance` expects the aggregate where
-        the new weights will be, so that it costs no space of its own."""
-        return create_state(directory, self._files, self._optimizer.state_specs)
+    def draft(self, directory: Path) -> Draft:
+        """Begin the files of the next step in `directory`."""
+        return Draft(directory, self._files, self._optimizer.state_specs)
 
-    def advance(self, draft: StateFiles, step: int, norm: float) -> Iterator[Tensor]:
-        """Take optimizer step `step` into `draft`, whose aggregate has the L2 norm `norm`, and
-        yield the new weights slice by slice, float32[n], in the order of `weights`."""
+    def advance(self, draft: Draft, step: int, norm: float) -> Iterator[Tensor]:
+        """Take optimizer step `step` with the gradient that waits in `draft`, of L2 norm `norm`.
+
+        Yields the new weights slice by slice, float32[n], in the order of `weights`; a slice is
+        overwritten when the next is asked for.
+        """
         self._optimizer.set_learning_rate(self._policy.learning_rate(step))
-        factor = self._clip_factor(norm)
-        buffer = torch.empty(self._slice_values)
+        factor, scratch = self._clip_factor(norm), _Scratch(self._slice_values)
         for piece in self._slices():
-            weights = piece.of(draft.weights)
-            gradient = torch.mul(weights, factor, out=buffer[: len(weights)])
-            weights.copy_(piece.of(self._files.weights))
-            self._step_slice(piece, draft, weights, gradient)
+            gradient = scratch.copy("gradient", piece.of(draft.files.weights), torch.float32)
+            gradient.mul_(factor)
+            weights = scratch.copy("weights", piece.of(self._files.weights), torch.float32)
+            before = self._state_before(piece, scratch)
+            after = self._optimizer.step(piece.name, weights, gradient, before)
+            draft.write_weights(piece.name, piece.start, weights)
+            for key in self._keys[piece.name]:
+                value = torch.as_tensor(after[key])
+                draft.write_state(piece.name, key, piece.start if value.ndim else 0, value)
             yield weights
 
-    def after(self, draft: StateFiles) -> "Master":
-        """Return the master of a draft that was filled."""
-        return Master(draft, self._policy, self._slice_values)
+    def after(self, draft: Draft) -> "Master":
+        """Return the master of a draft that was filled; the optimizer goes on."""
+        master = copy.copy(self)
+        master._files = draft.files
+        return master
 
-    def _step_slice(
-        self, piece: Slice, draft: StateFiles, weights: Tensor, gradient: Tensor
-    ) -> None:
-        before = {
-            key: self._carried(piece, key, draft)
-            for key in self._keys[piece.name]
-            if self._files.state
-        }
-        state = self._optimizer.step(piece.name, weights, gradient, before)
+    def _state_before(self, piece: Slice, scratch: "_Scratch") -> dict[str, Tensor]:
+        """Return the state of a slice as the optimizer may change it; empty in the first step."""
+        if not self._files.state:
+            return {}
+        before = {}
         for key in self._keys[piece.name]:
-            target = draft.state[f"{piece.name}/{key}"]
-            if target.ndim:
-                target = target.view(-1)[piece.start : piece.stop]
-            value = torch.as_tensor(state[key])
-            if value.data_ptr() != target.data_ptr():
-                target.copy_(value)
-
-    def _carried(self, piece: Slice, key: str, draft: StateFiles) -> Tensor:
-        """Return state as it was, tensors already in their new place."""
-        old = self._files.state[f"{piece.name}/{key}"]
-        if not old.ndim:
-            return old.clone()
-        return piece.of(draft.state, f"/{key}").copy_(piece.of(self._files.state, f"/{key}"))
+            old = self._files.state[f"{piece.name}/{key}"]
+            if old.ndim:
+                part = piece.of(self._files.state, f"/{key}")
+                before[key] = scratch.copy(f"/{key}", part, old.dtype)
+            else:
+                before[key] = old.clone()
+        return before
 
     def _clip_factor(self, norm: float) -> float:
         bound = self._policy.max_grad_norm
@@ -145,3 +144,17 @@ class Master:
             f"the optimizer state of this run is of another optimizer or model: it keeps {there}, "
             f"optimizer.use asks for {wanted}; go on with the optimizer that the run began with"
         )
+
+
+class _Scratch:
+    """Buffers of one slice each, by name: a step of a slice stays in the processor's cache."""
+
+    def __init__(self, slice_values: int) -> None:
+        self._slice_values = slice_values
+        self._buffers: dict[str, Tensor] = {}
+
+    def copy(self, name: str, values: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return `values` [n] in buffer `name`, as `dtype`."""
+        if name not in self._buffers:
+            self._buffers[name] = torch.empty(self._slice_values, dtype=dtype)
+        return self._buffers[name][: len(values)].copy_(values)

@@ -12,15 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import attrs
-import numpy as np
 import torch
 from torch import Tensor
 
 from ralo_core.data import WeightFile, WeightVersion
 from ralo_core.structuring import unstructure
 from ralo_server.blobs import new_directory, sha256_of
-from ralo_server.learner.hashed_file import Bytes, write_hashed
-from ralo_server.learner.tensor_file import Spec, layout_of
+from ralo_server.learner.hashed_file import write_hashed
+from ralo_server.learner.tensor_file import Spec, bytes_of, layout_of
 
 _WEIGHTS = "model.safetensors"
 
@@ -43,7 +42,8 @@ class Publisher:
     ) -> WeightVersion:
         """Write version `number` to the folder `target` and return its description.
 
-        `weights` are slices of the parameters of `shapes`, one behind the other in that order.
+        `weights` are slices of the parameters of `shapes`, one behind the other in that order;
+        a slice may be overwritten when the next is asked for.
         """
         with new_directory(target) as folder:
             blocks = self._blocks(shapes, weights, constants)
@@ -66,7 +66,7 @@ class Publisher:
         shapes: Mapping[str, tuple[int, ...]],
         weights: Iterable[Tensor],
         constants: Mapping[str, Tensor],
-    ) -> Iterator[Bytes]:
+    ) -> Iterator[memoryview]:
         """Yield the safetensors file: header, parameters, and the constants around them so that
         each lies at a multiple of its item size."""
         large = {n: c for n, c in constants.items() if c.dtype.itemsize > self.dtype.itemsize}
@@ -76,19 +76,19 @@ class Publisher:
             **{name: (self.dtype, shape) for name, shape in shapes.items()},
             **_specs_by_size(small),
         }
-        yield np.frombuffer(layout_of(tensors, {"format": "pt"}).header, np.uint8)
-        yield from (_bytes_of(large[name]) for name in _specs_by_size(large))
+        yield memoryview(layout_of(tensors, {"format": "pt"}).header)
+        yield from (bytes_of(large[name]) for name in _specs_by_size(large))
         yield from self._cast(weights)
-        yield from (_bytes_of(small[name]) for name in _specs_by_size(small))
+        yield from (bytes_of(small[name]) for name in _specs_by_size(small))
 
-    def _cast(self, weights: Iterable[Tensor]) -> Iterator[Bytes]:
+    def _cast(self, weights: Iterable[Tensor]) -> Iterator[memoryview]:
         """Yield the bytes of every slice in the published dtype, from two buffers in turn."""
         buffers = [torch.empty(0, dtype=self.dtype), torch.empty(0, dtype=self.dtype)]
         for values in weights:
             buffers.reverse()
             if len(buffers[0]) < len(values):
                 buffers[0] = torch.empty(len(values), dtype=self.dtype)
-            yield _bytes_of(buffers[0][: len(values)].copy_(values))
+            yield bytes_of(buffers[0][: len(values)].copy_(values))
 
     def _link_model_files(self, folder: Path) -> list[WeightFile]:
         """Put config and tokenizer beside the weights; a hard link costs no copy."""
@@ -102,11 +102,6 @@ class Publisher:
 def _specs_by_size(tensors: Mapping[str, Tensor]) -> dict[str, Spec]:
     names = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     return {name: (tensors[name].dtype, tuple(tensors[name].shape)) for name in names}
-
-
-def _bytes_of(tensor: Tensor) -> Bytes:
-    flat: Bytes = tensor.reshape(-1).view(torch.uint8).numpy()
-    return flat
 
 
 def _describe(path: Path) -> WeightFile:

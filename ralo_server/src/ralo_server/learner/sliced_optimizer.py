@@ -82,4 +82,5 @@ def _spec(key: str, value: Tensor, shape: tuple[int, ...]) -> Spec:
             "size; it must be elementwise to be stepped slice by slice"
         )
         raise RaloError(msg)
-    return value.dtype, shape if value.ndim else ()
+    # Scalars alone have no dimension: state of a parameter without one gets one.
+    return value.dtype, (shape or (1,)) if value.ndim else ()

@@ -1,4 +1,4 @@
-"""The folder of a committed step: fp32 master weights and optimizer state, as mapped files.
+"""The folder of a step: fp32 master weights and optimizer state, mapped or being written.
 
 ``master.safetensors`` holds the trained parameters and the tensors that are not trained,
 ``state.safetensors`` the optimizer's tensors under ``parameter/key``, scalars among them.
@@ -14,7 +14,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from ralo_server.learner.tensor_file import Spec, create_tensors, open_tensors
+from ralo_server.learner.tensor_file import NewTensorFile, Spec, open_tensors
 from ralo_server.model_files import ties_embeddings, weight_files
 
 _MASTER, _STATE = "master.safetensors", "state.safetensors"
@@ -46,18 +46,37 @@ def open_state(directory: Path) -> StateFiles:
     return _sorted(open_tensors(directory / _MASTER), open_tensors(directory / _STATE))
 
 
-def create_state(directory: Path, like: StateFiles, state: Mapping[str, Spec]) -> StateFiles:
-    """Make the files of the step after `like`: constants copied, weights and `state` undefined.
+class Draft:
+    """The files of the step after `like`, being written in `directory`; `state` says what state.
 
-    Raises `RaloError` if the disk has no room.
+    The constants are copied at once. The gradient of the step waits where the new weights will
+    be, so that it costs no space of its own. Raises `RaloError` if the disk has no room.
     """
-    weights = {name: (torch.float32, tuple(value.shape)) for name, value in like.weights.items()}
-    constants = {name: (value.dtype, tuple(value.shape)) for name, value in like.constants.items()}
-    master = create_tensors(directory / _MASTER, {**weights, **constants})
-    for name, value in like.constants.items():
-        if value.numel():
-            master[name].copy_(value)
-    return _sorted(master, create_tensors(directory / _STATE, state))
+
+    def __init__(self, directory: Path, like: StateFiles, state: Mapping[str, Spec]) -> None:
+        weights = {name: (torch.float32, tuple(old.shape)) for name, old in like.weights.items()}
+        constants = {name: (old.dtype, tuple(old.shape)) for name, old in like.constants.items()}
+        self._master = NewTensorFile(directory / _MASTER, {**weights, **constants})
+        self._state = NewTensorFile(directory / _STATE, state)
+        for name, value in like.constants.items():
+            self._master.write(name, 0, value)
+        self.files = _sorted(self._master.tensors(), self._state.tensors())
+        """Maps of what is being written."""
+
+    def write_weights(self, name: str, start: int, values: Tensor) -> None:
+        """Write float32[n] of parameter `name`: first the gradient, then the new weights."""
+        self._master.write(name, start, values)
+
+    def write_state(self, name: str, key: str, start: int, values: Tensor) -> None:
+        """Write state `key` of parameter `name`: [n], or a scalar at 0."""
+        self._state.write(f"{name}/{key}", start, values)
+
+    def __enter__(self) -> "Draft":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._master.close()
+        self._state.close()
 
 
 def _sorted(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> StateFiles:

@@ -56,9 +56,11 @@ class StepFiles:
         `spare`, an optimizer folder that nobody needs, is overwritten for it. Raises
         `NotFiniteError` before any weight is changed.
         """
-        with new_directory(optimizer, spare) as folder:
-            draft = master.draft(folder)
-            norm = combine_gradients(terms, self.codec, self.aggregation, draft.weights)
+        shapes = master.shapes()
+        with new_directory(optimizer, spare) as folder, master.draft(folder) as draft:
+            norm = combine_gradients(
+                terms, self.codec, self.aggregation, shapes, draft.write_weights
+            )
             if not math.isfinite(norm):
                 names = ", ".join(path.name for path, _ in terms)
                 msg = f"the gradients of step {step} combine to a norm of {norm}: {names}"
@@ -66,8 +68,8 @@ class StepFiles:
             version = self.publisher.write(
                 target,
                 number,
-                master.shapes(),
+                shapes,
                 master.advance(draft, step, norm),
-                draft.constants,
+                master.constants,
             )
         return WrittenStep(master=master.after(draft), version=version, norm=norm)

@@ -1,4 +1,7 @@
-"""safetensors files as memory maps: opened to be read, or made at their final size and filled.
+"""safetensors files: mapped to be read, or made at their final size and filled slice by slice.
+
+What is new is written, not mapped: the fault on every page of a map that is written to costs
+twice as much as the copy of the page.
 
 Neighbours: `state_files` keeps master weights and optimizer state in them, `publishing` uses the
 layout for the weights it writes. It knows the format and nothing of what the tensors are.
@@ -36,9 +39,11 @@ _ALIGNMENT = 64
 
 @attrs.frozen
 class FileLayout:
-    """The header of a file, size prefix included, and the size of the whole in bytes."""
+    """The header of a file, size prefix included, where each tensor starts, and the size of the
+    whole, in bytes."""
 
     header: bytes
+    starts: Mapping[str, int]
     size: int
 
 
@@ -53,20 +58,44 @@ def layout_of(tensors: Mapping[str, Spec], metadata: Mapping[str, str] | None = 
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)
     header = len(text).to_bytes(8, "little") + text
-    return FileLayout(header=header, size=len(header) + end)
+    starts = {
+        name: len(header) + entry["data_offsets"][0]
+        for name, entry in entries.items()
+        if name in tensors
+    }
+    return FileLayout(header=header, starts=starts, size=len(header) + end)
 
 
-def create_tensors(path: Path, tensors: Mapping[str, Spec]) -> dict[str, Tensor]:
-    """Make the file at `path` and return its tensors as writable maps, values undefined.
+class NewTensorFile:
+    """The file at `path` with `tensors`, whose values are undefined until they are written.
 
     A file of the same layout that is there already is overwritten in place, which costs no new
     pages. Raises `RaloError` if the disk has no room.
     """
-    layout = layout_of(tensors)
-    if not _fits(path, layout):
-        path.unlink(missing_ok=True)
-        _allocate(path, layout)
-    return _mapped(path, mmap.ACCESS_WRITE)
+
+    def __init__(self, path: Path, tensors: Mapping[str, Spec]) -> None:
+        self._path, self._specs, self._layout = path, tensors, layout_of(tensors)
+        if not _fits(path, self._layout):
+            path.unlink(missing_ok=True)
+            _allocate(path, self._layout)
+        self._file = path.open("r+b", buffering=0)
+
+    def write(self, name: str, start: int, values: Tensor) -> None:
+        """Write `values` to tensor `name`, flattened, from its value `start` on."""
+        dtype = self._specs[name][0]
+        left = bytes_of(values.to(dtype))
+        offset = self._layout.starts[name] + start * dtype.itemsize
+        while left:
+            written = os.pwrite(self._file.fileno(), left, offset)
+            left, offset = left[written:], offset + written
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return maps of the tensors, which show what is written and must not be written to."""
+        return _mapped(self._path)
+
+    def close(self) -> None:
+        """Close the file; maps of it stay."""
+        self._file.close()
 
 
 def open_tensors(path: Path) -> dict[str, Tensor]:
@@ -80,7 +109,7 @@ def open_tensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         msg = f"{path} is not a whole safetensors file ({error})"
         raise RaloError(msg) from error
-    return _mapped(path, mmap.ACCESS_READ)
+    return _mapped(path)
 
 
 def _fits(path: Path, layout: FileLayout) -> bool:
@@ -99,7 +128,7 @@ def _allocate(path: Path, layout: FileLayout) -> None:
         try:
             file.write(layout.header)
             file.truncate(layout.size)
-            # A full disk must show here: in a map it would be a fatal signal.
+            # A full disk shows here, before the step is half done.
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, layout.size)
         except OSError as error:
@@ -112,9 +141,14 @@ def _allocate(path: Path, layout: FileLayout) -> None:
             raise RaloError(msg) from error
 
 
-def _mapped(path: Path, access: int) -> dict[str, Tensor]:
-    with path.open("rb" if access == mmap.ACCESS_READ else "r+b") as file:
-        mapping = mmap.mmap(file.fileno(), 0, access=access)
+def bytes_of(tensor: Tensor) -> memoryview:
+    """Return the bytes of a contiguous tensor, not copied."""
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
+
+
+def _mapped(path: Path) -> dict[str, Tensor]:
+    with path.open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     begin = 8 + int.from_bytes(mapping[:8], "little")
     found = {}
     for name, entry in json.loads(mapping[8:begin]).items():

@@ -79,7 +79,7 @@ def weighted_mean(values: Float32, weights: Float64) -> Float32:
     # One after the other, not as a matrix product: the result then is the same on any number of
     # threads, and a run can be replayed bit for bit.
     shares = (weights / weights.sum()).astype(np.float32)
-    total = values[0] * shares[0]
+    total: Float32 = values[0] * shares[0]
     for value, share in zip(values[1:], shares[1:], strict=True):
         total += value * share
     return total

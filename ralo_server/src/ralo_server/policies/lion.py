@@ -50,7 +50,7 @@ class LionOptimizer(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient; `closure` must be None."""
         for group in self.param_groups:
             for parameter in group["params"]:

@@ -5,7 +5,9 @@ versions. Weights change between batches only.
 """
 
 import logging
+import math
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +122,7 @@ class Trainer:
                 base_version=self.version,
                 weight=gradient.weight,
                 codec=self.member.config.chosen("codec"),
-                metrics=gradient.metrics,
+                metrics=_finite(gradient.metrics, batch),
             )
         except ServerError as error:
             if error.problem.get("type") == GRADIENT_REFUSED:
@@ -136,6 +138,14 @@ class Trainer:
             self.client.release([batch.id], "returned", "trainer stopped")
         except (ConnectionError, RaloError) as error:
             log.warning("could not hand batch %s back: %s", batch.id, error)
+
+
+def _finite(metrics: Mapping[str, float], batch: Batch) -> dict[str, float]:
+    """Return the metrics that JSON has a word for; the server judges the gradient by its values."""
+    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if bad:
+        log.warning("batch %s: %s not finite, left out of its metrics", batch.id, ", ".join(bad))
+    return {name: value for name, value in metrics.items() if name not in bad}
 
 
 def open_model(directory: Path) -> Any:

@@ -22,6 +22,7 @@ class EvalClaim:
         body = read_json(request, Claim)
         if self.services.finished:
             raise run_over()
+        self.services.take_back_lost_leases()
         jobs = self.services.store.evaluations
         job = jobs.claim(body.worker_id, request_key(request))
         if job is None:

@@ -1,0 +1,111 @@
+"""An optimizer step from upload to published weights: RALO's way against the original's.
+
+The original's way is re-created from its description in `contestants/original_step.py`: chunk
+files, concatenation, parsing, loading, bf16 AdamW built anew each step. RALO's is the code that
+runs: bf16 uploads written once each at their place in one preallocated file, synced, checked value
+by value at the door, then the learner's step with fp32 state, synced. So RALO's time includes the
+disk and fp32 moments, the original's neither. HTTP is left out of both.
+
+Bytes are those handed to and taken from the file system, by calls and by maps, per byte of
+gradient; what stays in the page cache and what reaches the disk is the system's choice.
+
+    python benchmarks/against_original.py [BILLIONS] [GRADIENTS_PER_STEP]
+"""
+
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from contestants.measuring import run_contestant, shapes_of, write_random
+
+from ralo_core import BuildContext
+from ralo_core.builtin.codecs import Bfloat16Codec
+from ralo_server.gradient_file import GradientFile, slices
+
+STEPS, FRESH = 5, 2
+BLOCK = 1 << 20
+STATE_BYTES = 12
+"""Master weights and two moments of a parameter, which the step reads through maps."""
+
+
+def median(rows: Sequence[Mapping[str, float]], name: str) -> float:
+    """Return the median of one measurement over the steps that found their files."""
+    return statistics.median(row[name] for row in rows[FRESH:])
+
+
+def receive(source: Path, folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """Return the seconds of one upload as the server stores it: one file, synced and checked."""
+    target = folder / "upload.part"
+    started = time.perf_counter()
+    with source.open("rb") as sent, target.open("wb", buffering=0) as file:
+        os.posix_fallocate(file.fileno(), 0, source.stat().st_size)
+        while body := sent.read(BLOCK):
+            file.write(body)
+        os.fsync(file.fileno())
+    gradient = GradientFile(target, shapes, Bfloat16Codec(None, BuildContext(role="cli")))
+    for name, shape in shapes.items():
+        for start, stop in slices(math.prod(shape)):
+            assert np.isfinite(gradient.values(name, start, stop)).all()
+    seconds = time.perf_counter() - started
+    target.unlink()
+    return seconds
+
+
+def table(rows: Sequence[tuple[str, float, float, str]]) -> None:
+    """Print (what, original, RALO, unit) rows with the ratio of the two."""
+    for what, original, ours, unit in rows:
+        ratio = f"{ours / original:.2f} x" if original else ""
+        print(f"  {what:34} {original:9.2f} {ours:9.2f} {unit:20} {ratio}")
+
+
+def main() -> None:
+    """Measure both and print them side by side."""
+    billions = float(sys.argv[1]) if len(sys.argv) > 1 else 0.2
+    copies = int(sys.argv[2]) if len(sys.argv) > 2 else 2
+    shapes = shapes_of(round(billions * 1e9))
+    with tempfile.TemporaryDirectory(dir=".") as name:
+        folder = Path(name)
+        (folder / "model").mkdir()
+        (folder / "model" / "config.json").write_text("{}")
+        write_random(folder / "model" / "model.safetensors", shapes, torch.bfloat16, 0.02)
+        gradient = folder / "gradient.safetensors"
+        write_random(gradient, shapes, torch.bfloat16, 1e-3)
+        os.sync()
+        original = run_contestant("original_step", folder, STEPS, copies)
+        os.sync()
+        uploads = [receive(gradient, folder, shapes) for _ in range(STEPS)]
+        ours = run_contestant("learner_step", folder, "bf16", STEPS, copies)
+        size = gradient.stat().st_size
+    theirs, rows = original["steps"], ours["steps"]
+    upload = copies * statistics.median(uploads)
+    step, mine = median(theirs, "step"), median(rows, "total")
+    written = copies * size + median(rows, "wchar")
+    # The door and the step each read a gradient through a map, which no counter shows.
+    mapped = 2 * copies * size + STATE_BYTES * billions * 1e9
+    print(f"{billions} B parameters, {copies} bf16 gradients per step; original, RALO")
+    table(
+        [
+            ("receiving", median(theirs, "receive"), upload, "s"),
+            ("optimizer step and new weights", step, mine, "s"),
+            ("both", median(theirs, "receive") + step, upload + mine, "s"),
+            ("written", median(theirs, "wchar") / size, written / size, "bytes/gradient byte"),
+            (
+                "read",
+                median(theirs, "rchar") / size,
+                (median(rows, "rchar") + mapped) / size,
+                "bytes/gradient byte",
+            ),
+            ("anonymous memory", original["most"] / 2**20, ours["most"] / 2**20, "MiB"),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""kill -9 at every durable operation of the learner: a restart makes the run whole again.
+
+One seam counts the operations (files opened for writing, allocated, written to, synced, renamed,
+linked and removed, folders made, transactions, slices stepped); a forked process kills itself
+before the k-th, for every k.
+"""
+
+import itertools
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+
+import pytest
+import torch
+
+from ralo_core.plugins import PluginHost
+from ralo_server.learner import sliced_optimizer
+from ralo_server.learner.loop import Learner
+from ralo_server.rundir import RunDirectory
+from ralo_server.store import Store
+
+torch.set_num_threads(1)
+
+SECTIONS = ("aggregation", "optimizer", "codec", "trackers")
+AUDITED = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.truncate"}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+class Killer:
+    """Kills this process before its `number`-th operation once it is armed."""
+
+    def __init__(self, number):
+        self.left, self.armed = number, False
+        sys.addaudithook(self.audit)
+        os.fsync = self.before(os.fsync)
+        os.pwrite = self.before(os.pwrite)
+        os.posix_fallocate = self.before(os.posix_fallocate)
+        optimizer = sliced_optimizer.SlicedOptimizer
+        optimizer.step = self.before(optimizer.step)
+        connect, killer = sqlite3.connect, self
+
+        class Connection(sqlite3.Connection):
+            def execute(self, sql, *values):
+                if sql in ("BEGIN IMMEDIATE", "COMMIT"):
+                    killer.tick()
+                return super().execute(sql, *values)
+
+        sqlite3.connect = lambda *args, **options: connect(*args, factory=Connection, **options)
+
+    def before(self, function):
+        def ticking(*args, **options):
+            self.tick()
+            return function(*args, **options)
+
+        return ticking
+
+    def audit(self, event, args):
+        if event in AUDITED or (event == "open" and args[2] & WRITING):
+            self.tick()
+
+    def tick(self):
+        if self.armed:
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def learner_of(root):
+    directory = RunDirectory(root)
+    config, _ = directory.load_config(SECTIONS)
+    return Learner(Store(directory, config), PluginHost())
+
+
+def take_steps(learner, most=100):
+    while most and (due := learner._due("running")):
+        learner._step(due)
+        most -= 1
+
+
+def dies(root, number, act):
+    """Say whether `act` in a process of its own reaches operation `number`, and dies there."""
+    child = os.fork()
+    if not child:
+        try:
+            act(root, Killer(number))
+        finally:
+            os._exit(1 if sys.exc_info()[0] else 0)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return True
+    assert os.WEXITSTATUS(status) == 0
+    return False
+
+
+def contents(root):
+    """Return everything of a run's folders that must not depend on kills."""
+    files = {
+        str(path.relative_to(root)): path.read_bytes()
+        for name in ("weights", "optimizer", "gradients", "samples")
+        for path in (root / name).rglob("*")
+        if path.is_file()
+    }
+    return {name: data for name, data in files.items() if not name.endswith("manifest.json")}
+
+
+def finish(root):
+    """Restart, work off what is pending, stop; return the folders and what the store says."""
+    learner = learner_of(root)
+    learner._open()
+    take_steps(learner)
+    learner._close()
+    rows = learner.store.database.rows
+    gradients = [tuple(row) for row in rows("SELECT upload_id, state FROM gradients")]
+    steps = [row[0] for row in rows("SELECT step FROM steps ORDER BY step")]
+    return contents(root), sorted(gradients), steps
+
+
+def kill_everywhere(template, tmp_path, act):
+    """Kill `act` on a copy of `template` before every operation; return how many there were."""
+    shutil.copytree(template, tmp_path / "undisturbed")
+    expected = finish(tmp_path / "undisturbed")
+    number, died = 0, True
+    while died:
+        number += 1
+        root = tmp_path / f"killed-{number}"
+        shutil.copytree(template, root)
+        died = dies(root, number, act)
+        assert finish(root) == expected, f"killed before operation {number}"
+        shutil.rmtree(root)
+    return number - 1
+
+
+@pytest.fixture
+def template(server, random_gradient):
+    """A run with four gradients, one per step; only the newest version is kept."""
+    run = server("trainer.batch_trees=1", "learner.keep_last_versions=1", "optimizer.adamw.lr=0.01")
+    run.learner()
+    for number in range(4):
+        run.fill(1)
+        run.send_gradient(run.batch().id, random_gradient(number), f"g{number}")
+    return run.directory.root
+
+
+def a_step_that_reuses_a_folder(root, killer):
+    learner = learner_of(root)
+    learner._open()
+    take_steps(learner, 2)
+    killer.armed = True
+    take_steps(learner, 1)
+    killer.armed = False
+
+
+def the_first_step(root, killer):
+    learner = learner_of(root)
+    learner._open()
+    killer.armed = True
+    take_steps(learner, 1)
+    killer.armed = False
+
+
+@pytest.mark.parametrize("act", [the_first_step, a_step_that_reuses_a_folder])
+def test_a_step_killed_at_any_operation_is_taken_exactly_once(template, tmp_path, act):
+    operations = kill_everywhere(template, tmp_path, act)
+    assert operations > 30
+
+
+def test_a_start_killed_at_any_operation_after_a_killed_step(template, tmp_path):
+    """The step dies between its last rename and its transaction: all its files are strays."""
+    broken = tmp_path / "broken"
+    for number in itertools.count(1):
+        shutil.rmtree(broken, ignore_errors=True)
+        shutil.copytree(template, broken)
+        assert dies(broken, number, a_step_that_reuses_a_folder)
+        if (broken / "optimizer" / "step-000003").exists():
+            break
+
+    def start(root, killer):
+        learner = learner_of(root)
+        killer.armed = True
+        learner._open()
+        killer.armed = False
+
+    assert kill_everywhere(broken, tmp_path, start) > 5
+
+
+def test_the_first_publication_killed_at_any_operation(server, tmp_path):
+    run = server("trainer.batch_trees=1")
+
+    def start(root, killer):
+        killer.armed = True
+        learner_of(root)._open()
+        killer.armed = False
+
+    assert kill_everywhere(run.directory.root, tmp_path, start) > 10
+
+
+def test_a_gradient_left_out_is_consumed_once_wherever_the_kill(template, tmp_path, monkeypatch):
+    def leave_out(root, killer):
+        learner = learner_of(root)
+        learner._open()
+        learner.aggregation.weigh = lambda gradients, version: [0.0]
+        killer.armed = True
+        learner._step(learner._due("running"))
+        killer.armed = False
+
+    seen = set()
+    for number in itertools.count(1):
+        root = tmp_path / f"killed-{number}"
+        shutil.copytree(template, root)
+        died = dies(root, number, leave_out)
+        files, gradients, steps = finish(root)
+        states = [state for _, state in gradients]
+        assert states in (["applied"] * 4, ["left_out"] + ["applied"] * 3)
+        assert len(steps) == states.count("applied")
+        assert not [name for name in files if name.startswith(("gradients", "samples"))]
+        seen.add(states[0])
+        shutil.rmtree(root)
+        if not died:
+            break
+    assert seen == {"applied", "left_out"}
