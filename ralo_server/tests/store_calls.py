@@ -27,6 +27,8 @@ class CheckedStore(MortalStore):
         super().__init__(folder, config, lambda: self.model.now)
         with self.store.database.write() as connection:
             self.store.versions.add(connection, version(0), 0)
+            self.store.evaluations.schedule(connection, 0)
+        self.model.schedule(0)
 
     def restart(self, config, max_steps):
         """Go on with the same directory under another limit."""
@@ -182,7 +184,7 @@ class CheckedStore(MortalStore):
             held.expires = self.model.now + LEASE_SECONDS
         assert answer == (None if not alive else [] if mine else [lease])
 
-    def take_a_step(self, leave_out, evaluate, clean):
+    def take_a_step(self, leave_out, evaluate):
         store, model = self.store, self.model
         pending = store.gradients.pending()[:STEP_GRADIENTS]
         assert [g.facts.upload_id for g in pending] == model.uploads_in("pending")[:STEP_GRADIENTS]
@@ -201,11 +203,13 @@ class CheckedStore(MortalStore):
         )  # fmt: skip
         if alive:
             self.count_step(applied, left, evaluate)
-        if clean:
-            self.survives(self.store.trees.delete_trained)
-            for lease, (state, of) in list(model.trees.items()):
-                if state == "trained" and model.batch(of).step:
-                    model.trees[lease][0] = "deleted"
+
+    def delete_trained(self):
+        # The blobs go first: a row without one is deleted the next time.
+        if self.survives(self.store.trees.delete_trained)[0]:
+            for lease, (state, of) in list(self.model.trees.items()):
+                if state == "trained" and self.model.batch(of).step:
+                    self.model.trees[lease][0] = "deleted"
 
     def count_step(self, applied, left_out, evaluate):
         model = self.model

@@ -32,6 +32,9 @@ WORKERS, KEYS = st.sampled_from(["w1", "w2"]), st.sampled_from([None, "k1", "k2"
 AMOUNTS, OUTCOMES = st.integers(1, 4), st.sampled_from(["returned", "failed", "empty"])
 
 
+ENDS = st.sampled_from(["gradient", "gradient", "empty", "failed"])
+
+
 def recent(things):
     """Old ones were all refused for the same reasons."""
     return st.sampled_from(things[-6:])
@@ -95,9 +98,19 @@ class StoreMachine(RuleBasedStateMachine):
     def lease_batch(self, worker, partial, key):
         self.run.lease_batch(worker, partial, key)
 
-    @rule(worker=WORKERS)
-    def train(self, worker):
+    @rule(worker=WORKERS, leave_out=st.booleans(), ends=ENDS)
+    def work_for_a_step(self, worker, leave_out, ends):
+        self.sample(worker, 4)
+        self.train(worker, "gradient")
+        self.train(worker, ends)
+        self.run.take_a_step(leave_out, False)
+
+    @rule(worker=WORKERS, ends=ENDS)
+    def train(self, worker, ends):
         batch_id = self.run.lease_batch(worker, True, None)
+        if batch_id and ends != "gradient":
+            self.run.release(batch_id, worker, ends)
+            return
         upload_id = batch_id and self.run.declare(batch_id, "g1")
         if upload_id:
             self.run.commit_gradient(upload_id)
@@ -133,9 +146,13 @@ class StoreMachine(RuleBasedStateMachine):
         kinds = [self.model.leases, batches, evaluations]
         return st.one_of(*(recent(leases) for leases in kinds if leases))
 
-    @rule(leave_out=st.booleans(), evaluate=st.booleans(), clean=st.booleans())
-    def take_a_step(self, leave_out, evaluate, clean):
-        self.run.take_a_step(leave_out, evaluate, clean)
+    @rule(leave_out=st.booleans(), evaluate=st.booleans())
+    def take_a_step(self, leave_out, evaluate):
+        self.run.take_a_step(leave_out, evaluate)
+
+    @rule()
+    def delete_trained(self):
+        self.run.delete_trained()
 
     @rule(worker=WORKERS, key=KEYS)
     @some("evaluations")

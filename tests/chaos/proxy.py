@@ -33,7 +33,7 @@ class Proxy:
         self.target, self.counts, self.calm = port, Counter(), False
         self._dice = random.Random(seed)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self._later, self._started = set(), threading.Event()
+        self._tasks, self._started = set(), threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
         self._started.wait()
@@ -69,6 +69,7 @@ class Proxy:
         return ""
 
     async def _handle(self, reader, writer):
+        self._keep(asyncio.current_task())
         with contextlib.suppress(*_BROKEN):
             request = await _read_request(reader)
             await self._meet(self._draw(), request, writer)
@@ -93,9 +94,12 @@ class Proxy:
 
     def _send_later(self, request, seconds):
         """Send `request` once more, with nobody to hear the answer."""
-        task = asyncio.ensure_future(self._send_again(request, seconds))
-        self._later.add(task)
-        task.add_done_callback(self._later.discard)
+        self._keep(asyncio.ensure_future(self._send_again(request, seconds)))
+
+    def _keep(self, task):
+        """Hold a task until it is done: the event loop alone does not."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _send_again(self, request, seconds):
         await asyncio.sleep(seconds)

@@ -4,6 +4,7 @@ Neighbours: `crew` starts and kills them; they know the orchestrator through `Cl
 go through the proxy. What is about to be sent is written before, what was answered behind.
 """
 
+import logging
 import random
 import threading
 import time
@@ -133,4 +134,5 @@ def _check_lost(error):
 
 def work(role, name, url, journal):
     """Be a worker; the entry point of its process."""
+    logging.disable(logging.WARNING)  # that the server does not answer is what this is about
     {"sampler": Sampler, "trainer": Trainer}[role](role, name, url, journal).run()
