@@ -131,7 +131,7 @@ def test_the_web_process_never_imports_torch(make_run):
         "from ralo_server.web.waiting import Waiting\n"
         "import falcon.testing\n"
         f"d = RunDirectory(pathlib.Path({json.dumps(str(directory.root))}))\n"
-        "c = falcon.testing.TestClient(make_app(Services(d, Waiting())))\n"
+        "c = falcon.testing.TestClient(make_app(Services(d, Waiting(places=1))))\n"
         "assert c.simulate_get('/stats').status_code == 200\n"
         "c.simulate_get('/problem/get', headers={'X-Ralo-Worker': 'w'})\n"
         "assert 'torch' not in sys.modules\n"
