@@ -8,11 +8,13 @@ that the clients do not take the cores from the server.
 
 import http.client
 import json
+import os
 import random
 import socket
 import threading
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -24,6 +26,7 @@ from ralo_core import PROMPT, TreeBuilder, wire
 HEARTBEAT_SECONDS, WAIT_SECONDS, STATS_SECONDS = 2.0, 2.0, 1.0
 SAMPLE_SECONDS, TRAIN_SECONDS = 1.0, 0.5
 WARM_UP_SECONDS = 3.0
+UPLOAD, BARE_FSYNC = "upload", "bare fsync"
 
 Latencies = list[tuple[str, float]]
 
@@ -126,7 +129,7 @@ class Worker:
                 self.held.append(lease)
                 self._pause(SAMPLE_SECONDS)
                 tree = wire.pack_tree(_tree(leased["problem"]["id"], lease))
-                connection.send("POST", "/upload", tree, timed="upload", Idempotency_Key=lease)
+                connection.send("POST", "/upload", tree, timed=UPLOAD, Idempotency_Key=lease)
                 self.held.remove(lease)
 
     def _train(self) -> None:
@@ -152,9 +155,20 @@ def _tree(problem_id: str, lease_id: str) -> Any:
     return builder.build().with_rewards({}, np.ones(8, np.float32))
 
 
-def work(url: str, names: list[tuple[str, str]], seconds: float) -> Latencies:
+def _write_synced(path: Path) -> float:
+    """Return the seconds that the disk takes for the bytes of a tree without any server."""
+    body = wire.pack_tree(_tree("p", "l"))
+    started = time.perf_counter()
+    with path.open("wb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    return time.perf_counter() - started
+
+
+def work(url: str, names: list[tuple[str, str]], seconds: float, disk: Path) -> Latencies:
     """Be these workers, (role, name) each; return their latencies of `seconds`, counted from when
-    all of them have got going."""
+    all of them have got going. What they write for comparison goes to the folder `disk`."""
     stopping = threading.Event()
     workers = [Worker(url, role, name, stopping) for role, name in names]
     threads = [thread for worker in workers for thread in worker.start()]
@@ -166,6 +180,7 @@ def work(url: str, names: list[tuple[str, str]], seconds: float) -> Latencies:
     while time.monotonic() < deadline:
         watcher.send("GET", "/stats", timed="stats")
         watcher.send("GET", "/health", timed="health")
+        watcher.latencies.append((BARE_FSYNC, _write_synced(disk / names[0][1])))
         time.sleep(STATS_SECONDS)
     latencies = [*watcher.latencies, *(entry for worker in workers for entry in worker.latencies)]
     stopping.set()
