@@ -126,7 +126,7 @@ def test_what_is_no_identifier_is_refused_everywhere(server, name):
     lease = {"lease_ids": ["ok", name]}
     gradient = {
         "upload_id": "u", "batch_id": "b", "worker_id": "w", "base_version": 0, "weight": 1.0,
-        "codec": "none", "size": 1, "sha256": "x",
+        "codec": "none", "size": 1, "chunk_bytes": 1, "chunk_sha256": [],
     }  # fmt: skip
     bodies = [
         ("/worker/register", {"worker_id": name, "role": "sampler", "plugins": []}),
@@ -137,7 +137,8 @@ def test_what_is_no_identifier_is_refused_everywhere(server, name):
         ("/eval/job/claim", {"worker_id": name}),
         ("/eval/job/report", {"job_id": name, "lease_id": "x", "correct": [True]}),
         ("/eval/job/report", {"job_id": "x", "lease_id": name, "correct": [True]}),
-        *(("/gradient/upload_finalize", {**gradient, key: name})
+        ("/gradient/upload_finalize", {"upload_id": name}),
+        *(("/gradient/declare", {**gradient, key: name})
           for key in ("upload_id", "batch_id", "worker_id")),
     ]  # fmt: skip
     for path, body in bodies:

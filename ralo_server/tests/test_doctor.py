@@ -3,13 +3,13 @@
 import json
 import os
 import shutil
-import time
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from ralo_core import wire
 from ralo_core.cli.main import main
-from ralo_server.learner.loop import Learner
 from ralo_server.runlock import lock
 from ralo_server.store.schema import MIGRATIONS
 from ralo_server.tokens import make_tokens
@@ -19,9 +19,8 @@ SETTINGS = ("trainer.batch_trees=2", "learner.keep_last_versions=9", "evaluation
 
 
 @pytest.fixture
-def run(server, random_gradient, monkeypatch):
+def run(server, random_gradient):
     """Two steps, a pending gradient, a leased batch, a queued tree."""
-    monkeypatch.setattr(Learner, "_remove_other_optimizers", lambda *_: None)
     made = server(*SETTINGS)
     learner = made.learner()
     for seed in (1, 2):
@@ -102,12 +101,6 @@ def stray_applied_gradient(run):
     (run.directory.gradients / "g1.safetensors").write_bytes(b"x")
 
 
-def stray_old_upload(run):
-    path = run.directory.gradients / "u.part"
-    path.write_bytes(b"x")
-    os.utime(path, (time.time() - 7200,) * 2)
-
-
 def stray_version(run):
     shutil.copytree(run.store.versions.directory(2), run.directory.weights / "v000003.part")
 
@@ -130,7 +123,6 @@ MENDABLE = [
     (stray_tree, "samples/unknown.safetensors belongs to nothing"),
     (stray_half_written, "samples/unknown.safetensors.0.part belongs to nothing"),
     (stray_applied_gradient, "gradients/g1.safetensors belongs to nothing"),
-    (stray_old_upload, "gradients/u.part belongs to nothing"),
     (stray_version, "weights/v000003.part belongs to nothing"),
     (stray_optimizer, "optimizer/step-9 belongs to nothing"),
     (open_tokens, "others can read tokens.json"),
@@ -299,12 +291,14 @@ def test_a_running_run_is_looked_at_and_not_mended(run):
 
 def test_a_killed_orchestrator_and_an_upload_under_way_are_no_fault(run):
     run.directory.lock_file.write_text("4711")
-    (run.directory.gradients / "u.part").write_bytes(b"half")
+    body = wire.pack({}, {"w": np.zeros(9, np.float32)})
+    leased = run.store.database.value("SELECT id FROM batches WHERE state = 'leased'")
+    assert run.declare(leased, body, "u").json["missing"] == [0]
     result = doctor(run)
     assert result.exit_code == 0, result.output
     assert "the last orchestrator was killed" in result.output
     assert doctor(run, "--fix").exit_code == 0
-    assert (run.directory.gradients / "u.part").exists()
+    assert (run.directory.gradients / "u.safetensors").exists()
 
 
 def test_a_version_without_its_optimizer_state_is_worth_a_note(run):

@@ -234,7 +234,7 @@ def test_a_run_that_is_over_answers_410_and_goes_on_with_a_higher_limit(server, 
         assert answer.status_code == 410
         assert answer.json["type"] == "urn:ralo:run-over"
     run.store.run.config.data["run"]["max_steps"] = 2
-    learner._open()
+    run.store.run.reopen()
     assert run.store.run.current() == "running"
     assert len(run.batch().trees) == 1, "the tree that was left is still there"
 

@@ -1,7 +1,5 @@
 """Every call that changes something may be sent twice: the state is that after once."""
 
-import hashlib
-
 import pytest
 
 from ralo_core import wire
@@ -50,22 +48,24 @@ def release(outcome):
     return prepare
 
 
+def declare(run, data):
+    run.fill(1)
+    return {"json": run.declaration(run.batch().id, body_of(data), "u", 100)}
+
+
 def chunk(run, data):
-    return {"params": {"upload_id": "u", "offset": 0, "total": 4}, "body": b"abcd"}
+    run.fill(1)
+    run.declare(run.batch().id, body_of(data), "u")
+    return {"params": {"upload_id": "u", "index": 0}, "body": body_of(data)}
 
 
 def finalize(run, data):
-    run.fill(1)
-    body = wire.pack({"codec": "none"}, data(0))
-    params = {"upload_id": "u", "offset": 0, "total": len(body)}
-    run.http.simulate_post("/gradient/upload_chunk", params=params, body=body)
-    return {
-        "json": {
-            "upload_id": "u", "batch_id": run.batch().id, "worker_id": "w1", "base_version": 0,
-            "weight": 1.0, "codec": "none", "size": len(body),
-            "sha256": hashlib.sha256(body).hexdigest(), "metrics": {},
-        }
-    }  # fmt: skip
+    run.http.simulate_post("/gradient/upload_chunk", **chunk(run, data))
+    return {"json": {"upload_id": "u"}}
+
+
+def body_of(data):
+    return wire.pack({"codec": "none"}, data(0))
 
 
 def claim(run, data):
@@ -92,6 +92,7 @@ CALLS = [
     ("GET", "/get", get),
     ("POST", "/lease/renew", renew),
     *(("POST", "/lease/release", release(end)) for end in ("returned", "failed", "empty")),
+    ("POST", "/gradient/declare", declare),
     ("POST", "/gradient/upload_chunk", chunk),
     ("POST", "/gradient/upload_finalize", finalize),
     ("POST", "/eval/job/claim", claim),

@@ -52,6 +52,8 @@ class Retention:
         for folder in self.store.directory.weights.glob("v*"):
             if folder.name not in known:
                 shutil.rmtree(folder)
+        for file in self.store.directory.weights.glob(f"*{UNFINISHED}"):
+            file.unlink()
 
     def drop_spare(self) -> None:
         """Remove the spare optimizer folder, too."""
