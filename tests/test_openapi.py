@@ -77,7 +77,7 @@ def services(tmp_path):
     config = resolve([set_layer(settings)], Registry(PluginHost().load()))
     directory = RunDirectory(tmp_path / "run")
     prepare(directory, config, "test")
-    services = Services(directory, Waiting())
+    services = Services(directory, Waiting(places=8))
     Learner(services.store, PluginHost())._open()
     return services
 

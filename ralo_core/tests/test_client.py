@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlparse
 
@@ -109,6 +110,14 @@ def test_nothing_to_do_is_none(server):
     assert client.batch(wait=0.0) is None
     assert client.version(after=4) is None
     assert client.eval_job() is None
+
+
+def test_a_server_without_a_place_to_wait_in_is_asked_again_later(server):
+    server.reply((204, {"Retry-After": "1"}, None))
+    client, started = Client(server.url, backoff=FAST), time.monotonic()
+    assert client.batch(wait=0.3) is None
+    assert time.monotonic() - started >= 0.3, "but never later than it would have waited"
+    assert client.batch(wait=0.0) is None
 
 
 def test_patience_has_a_deadline_and_ends_when_stopping():

@@ -56,7 +56,7 @@ class Server:
 
     def __init__(self, directory, worker="w1"):
         self.directory = directory
-        self.services = Services(directory, Waiting())
+        self.services = Services(directory, Waiting(places=8))
         self.store = self.services.store
         self.http = falcon.testing.TestClient(
             make_app(self.services), headers={"X-Ralo-Worker": worker}

@@ -289,9 +289,9 @@ class CheckedStore(MortalStore):
 
     def check_what_was_acknowledged(self):
         model = self.model
-        for lease, (state, _) in model.trees.items():
-            blob = self.store.trees.folder / f"{lease}.safetensors"
-            assert state not in ("queued", "leased") or blob.is_file()
+        queued = "SELECT blob FROM trees WHERE state IN ('queued', 'leased')"
+        for row in self.store.database.rows(queued):
+            assert (self.store.trees.folder / row["blob"]).is_file()
         for batch in model.batches:
             gradients = [u for u in model.uploads_in(*COMMITTED) if model.uploads[u][1] == batch.id]
             assert len(gradients) == (batch.state == "done")

@@ -115,6 +115,18 @@ class StoreMachine(RuleBasedStateMachine):
         if upload_id:
             self.run.commit_gradient(upload_id)
 
+    @rule(worker=WORKERS, swept=st.booleans())
+    def train_too_slowly(self, worker, swept):
+        batch_id = self.run.lease_batch(worker, True, None)
+        upload_id = batch_id and self.run.declare(batch_id, "g1")
+        self.model.now += 2 * LEASE_SECONDS
+        if swept:
+            self.run.expire()
+        else:
+            self.run.advance()
+        if upload_id:
+            self.run.commit_gradient(upload_id)
+
     @rule(data=st.data(), name=st.sampled_from(["g1", "g2"]))
     @some("batches")
     def declare(self, data, name):

@@ -79,6 +79,20 @@ def test_half_sent_requests_do_not_stop_the_others(web):
         connection.close()
 
 
+def test_more_waiting_workers_than_threads_leave_room_for_other_requests(make_run, listener):
+    directory = make_run("server.threads=4")
+    process = start(directory, listener)
+    url = directory.url_file.read_text().strip()
+    request = b"GET /weights/version?wait=20 HTTP/1.1\r\nHost: x\r\n\r\n"
+    waiting = [raw(url, request) for _ in range(12)]
+    turned_away = waiting[-1].recv(4096)
+    assert b"204" in turned_away.split(b"\r\n")[0]
+    assert b"retry-after: 1" in turned_away.lower()
+    assert requests.get(f"{url}/health", timeout=5).status_code == 200
+    process.terminate()
+    process.wait(20)
+
+
 def test_a_waiting_request_ends_when_the_server_is_told_to_stop(web):
     url, _, process = web
     started = time.monotonic()
@@ -131,7 +145,7 @@ def test_the_web_process_never_imports_torch(make_run):
         "from ralo_server.web.waiting import Waiting\n"
         "import falcon.testing\n"
         f"d = RunDirectory(pathlib.Path({json.dumps(str(directory.root))}))\n"
-        "c = falcon.testing.TestClient(make_app(Services(d, Waiting())))\n"
+        "c = falcon.testing.TestClient(make_app(Services(d, Waiting(places=1))))\n"
         "assert c.simulate_get('/stats').status_code == 200\n"
         "c.simulate_get('/problem/get', headers={'X-Ralo-Worker': 'w'})\n"
         "assert 'torch' not in sys.modules\n"

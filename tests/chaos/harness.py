@@ -65,6 +65,7 @@ class ChaosRun:
         finally:
             self.crew.end()
             self.proxy.close()
+            self.orchestrator.end()
         return Injuries(
             kills=dict(self.killer.counts),
             network=dict(self.proxy.counts),

@@ -53,6 +53,12 @@ class Orchestrator:
         self._process.terminate()
         return self._process.wait(60)
 
+    def end(self):
+        """See to it that nothing is left of it, also after a failure."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(60)
+
     def wait_for_answer(self):
         """Wait until ``/health`` answers."""
         deadline = time.monotonic() + _START_SECONDS

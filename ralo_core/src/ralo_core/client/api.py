@@ -262,7 +262,11 @@ class Client:
         answer = self.transport.request(
             "GET", path, params=params, headers=headers, timeout=wait + 30.0
         )
-        return None if answer.status_code == 204 else answer
+        if answer.status_code != 204:
+            return answer
+        # A server without a place to wait in says when to come again.
+        self.transport.pause(min(wait, float(answer.headers.get("Retry-After", 0.0))))
+        return None
 
 
 def _new_key() -> dict[str, str]:

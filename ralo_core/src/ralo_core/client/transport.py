@@ -115,6 +115,10 @@ class Transport:
             wait = self.backoff.delay(tries) if pause is None else pause
             self._wait(wait, started, f"{method} {self.url}{path}: {reason}")
 
+    def pause(self, seconds: float) -> None:
+        """Sleep, but not once `stopping` is set."""
+        self.stopping.wait(seconds)
+
     def _session(self) -> requests.Session:
         session = getattr(self._local, "session", None)
         if session is None:

@@ -66,7 +66,7 @@ class ServerSettings:
     host: str = setting("127.0.0.1", "address to listen on")
     port: int = setting(59888, "port to listen on; 0: any free one", at_least(0))
     threads: int = setting(
-        32, "threads of the web worker; every waiting client holds one", positive
+        256, "threads of the web worker; three quarters of them may hold waiting workers", positive
     )
     lease_seconds: float = setting(120.0, "a lease that is not renewed ends after this", positive)
     queued_trees: int = setting(

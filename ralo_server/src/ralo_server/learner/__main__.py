@@ -5,6 +5,7 @@ committed step.
 """
 
 import logging
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -17,6 +18,9 @@ from ralo_server.learner.loop import Learner
 from ralo_server.rundir import RunDirectory
 from ralo_server.store import Store
 
+_NICENESS = 10
+"""Where cores are few, a step gives way to the answers of the web side, which are short."""
+
 
 def main() -> None:
     """Run until the run is finished or a signal comes."""
@@ -24,6 +28,7 @@ def main() -> None:
         level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
     stopped = StopSignal()
+    os.nice(_NICENESS)
     directory = RunDirectory(Path(sys.argv[1]))
     config, registry = directory.load_config(("aggregation", "optimizer", "codec", "trackers"))
     torch.set_num_threads(config.section(LearnerSettings).threads)

@@ -13,6 +13,9 @@ from typing import Any
 from ralo_core.errors import RaloError
 from ralo_server.store.schema import MIGRATIONS
 
+_CHECKPOINT_WRITES = 256
+"""After so many writes of a process the log is written back into the file."""
+
 
 class Database:
     """state.db at `path`; created or brought up to date when it is opened.
@@ -25,6 +28,7 @@ class Database:
         self._read_only = read_only
         self._local = threading.local()
         self._turn = threading.RLock()
+        self._writes = 0
         if not read_only:
             self._migrate()
 
@@ -42,6 +46,11 @@ class Database:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
+            self._writes += 1
+            due = self._writes % _CHECKPOINT_WRITES == 0
+        if due:
+            # Not inside the turn, as SQLite would by itself: the disk may be busy.
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         """Return what a query selects."""
@@ -72,6 +81,7 @@ class Database:
             # A process that is killed loses nothing at NORMAL; only a power cut can take the
             # last transactions, and never leaves the file inconsistent.
             connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
         return connection
 
     def _migrate(self) -> None:

@@ -14,7 +14,7 @@ import attrs
 
 from ralo_core import wire
 from ralo_core.data import Batch, RolloutTree
-from ralo_server.blobs import UNFINISHED, write_blob
+from ralo_server.blobs import write_blob
 from ralo_server.store.database import Database
 from ralo_server.store.facts import count
 from ralo_server.store.leases import Leases
@@ -50,22 +50,23 @@ class Trees:
         if abandoned(self.database, set(tree.versions.tolist())):
             self.leases.release_one(lease_id)
             return ABANDONED
-        unqueued = self.folder / f"{lease_id}.{uuid.uuid4().hex}{UNFINISHED}"
+        # The name is of this request alone: one that comes too late removes what it wrote.
+        blob = f"{lease_id}.{uuid.uuid4().hex}.safetensors"
+        write_blob(self.folder / blob, body)
+        outcome = ""
         try:
-            write_blob(unqueued, body)
-            return self._queue(lease_id, tree, unqueued)
+            outcome = self._queue(lease_id, tree, blob)
         finally:
-            unqueued.unlink(missing_ok=True)
+            if outcome != STORED:
+                (self.folder / blob).unlink()
+        return outcome
 
-    def _queue(self, lease_id: str, tree: RolloutTree, unqueued: Path) -> str:
-        blob = f"{lease_id}.safetensors"
+    def _queue(self, lease_id: str, tree: RolloutTree, blob: str) -> str:
         with self.database.write() as connection:
             if self._known(lease_id):
                 return DUPLICATE
             if self._lease_state(lease_id) != "leased":
                 return LOST
-            # Only here: the tree of a lease that was lost meanwhile would lie about for ever.
-            unqueued.rename(self.folder / blob)
             connection.execute("UPDATE problems SET state = 'done' WHERE lease_id = ?", (lease_id,))
             connection.execute(
                 """INSERT INTO trees (lease_id, blob, state, oldest_version, facts)

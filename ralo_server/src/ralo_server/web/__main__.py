@@ -20,7 +20,7 @@ from ralo_server.rundir import RunDirectory
 from ralo_server.tokens import required
 from ralo_server.web.app import make_app
 from ralo_server.web.services import Services
-from ralo_server.web.waiting import Waiting
+from ralo_server.web.waiting import Waiting, waiting_places
 
 _SOCKET_SECONDS = 30
 _GRACE_SECONDS = 10
@@ -32,9 +32,9 @@ class WebServer(BaseApplication):  # type: ignore[misc]
     def __init__(self, directory: RunDirectory, socket_number: int) -> None:
         self.directory = directory
         self.socket_number = socket_number
-        self.waiting = Waiting()
         config, _ = directory.load_config(())
         self.settings = config.section(ServerSettings)
+        self.waiting = Waiting(places=waiting_places(self.settings.threads))
         super().__init__()
 
     def load_config(self) -> None:

@@ -33,8 +33,6 @@ class ProblemQueue:
                 for problem, lease, expires in granted
             ] or None
 
-        problems = self.services.waiting.until(ask, wait)
-        if problems is None:
-            response.status = falcon.HTTP_204
-        else:
+        problems = self.services.waiting.until("problems", ask, wait, response)
+        if problems is not None:
             response.media = {"problems": problems}

@@ -72,9 +72,7 @@ class BatchQueue:
                 worker, self.services.batch_trees, self.services.draining, key
             )
 
-        batch = self.services.waiting.until(ask, wait)
-        if batch is None:
-            response.status = falcon.HTTP_204
-            return
-        response.content_type = wire.CONTENT_TYPE
-        response.data = wire.pack_batch(batch)
+        batch = self.services.waiting.until("batches", ask, wait, response)
+        if batch is not None:
+            response.content_type = wire.CONTENT_TYPE
+            response.data = wire.pack_batch(batch)

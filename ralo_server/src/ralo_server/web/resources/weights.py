@@ -31,10 +31,9 @@ class WeightVersions:
         def ask() -> WeightVersion | None:
             return versions.newest() if versions.newest_number() > after else None
 
-        version = self.services.waiting.until(ask, wait)
-        if version is None:
-            response.status = falcon.HTTP_204
-        else:
+        question = ("version after", after)
+        version = self.services.waiting.until(question, ask, wait, response)
+        if version is not None:
             response.media = unstructure(version)
 
 
