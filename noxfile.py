@@ -49,7 +49,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and types."""
-    install(session, "ruff", "mypy", "types-requests", "types-PyYAML")
+    install(session, "ruff", "mypy", "pytest", "types-requests", "types-PyYAML")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     for name in DISTRIBUTIONS:

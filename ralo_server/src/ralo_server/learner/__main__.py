@@ -17,7 +17,6 @@ from ralo_core.supervise import StopSignal
 from ralo_server.learner.loop import Learner
 from ralo_server.rundir import RunDirectory
 from ralo_server.store import Store
-from ralo_server.store.facts import put_fact
 
 _NICENESS = 10
 """Where cores are few, a step gives way to the answers of the web side, which are short."""
@@ -38,8 +37,7 @@ def main() -> None:
         Learner(store, registry.host).run(stopped)
     except BaseException:
         # Whatever it was, people look at /stats before they look into a log.
-        with store.database.write() as connection:
-            put_fact(connection, "last_error", traceback.format_exc(limit=-1).strip())
+        store.run.note_error(traceback.format_exc(limit=-1).strip())
         raise
 
 

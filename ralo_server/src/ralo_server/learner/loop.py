@@ -30,8 +30,8 @@ from ralo_server.learner.retention import Retention
 from ralo_server.learner.step_files import NotFiniteError, StepFiles, WrittenStep
 from ralo_server.learner.step_metrics import gradient_metrics, tree_metrics
 from ralo_server.store import Store
-from ralo_server.store.facts import get_fact, put_fact
 from ralo_server.store.gradients import PendingGradient
+from ralo_server.store.inspection import committed_optimizer
 from ralo_server.store.run_state import DRAINING, FINISHED, RUNNING
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Learner:
     def _open(self) -> None:
         """Restore the last committed step, or publish the model as version 0."""
         directory, run = self.store.directory, self.store.run
-        committed = get_fact(self.store.database, "optimizer", "")
+        committed = committed_optimizer(self.store.database)
         if committed:
             self.master = Master.restore(directory.optimizer / committed, self.policy)
         else:
@@ -93,18 +93,15 @@ class Learner:
         if self.store.versions.newest_number() < 0:
             self._publish_first()
         log.info("at step %d, version %d", run.step(), self.store.versions.newest_number())
-        name = get_fact(self.store.database, "run", "")
-        self.host.notify("ralo_run_started", run=name, config=self.config.data)
+        self.host.notify("ralo_run_started", run=run.name(), config=self.config.data)
 
     def _publish_first(self) -> None:
         target, master = self.store.versions.directory(0), self.master
         version = self.publisher.write(
             target, 0, master.shapes(), master.weights(), master.constants
         )
-        with self.store.database.write() as connection:
-            self.store.versions.add(connection, version, 0)
-            if self.config.section(EvaluationSettings).problems:
-                self.store.evaluations.schedule(connection, 0)
+        evaluate = bool(self.config.section(EvaluationSettings).problems)
+        self.store.steps.commit_first(version, evaluate)
         self.host.notify("ralo_weights_published", version=0, directory=str(target))
 
     def _due(self, state: str) -> Sequence[PendingGradient]:
@@ -205,10 +202,8 @@ class Learner:
     def _finish(self) -> None:
         step = self.store.run.step()
         log.info("the run is finished after %d steps", step)
-        name = get_fact(self.store.database, "run", "")
-        with self.store.database.write() as connection:
-            put_fact(connection, "last_error", "")
-        self.host.notify("ralo_run_finished", run=name, step=step)
+        self.store.run.note_error("")
+        self.host.notify("ralo_run_finished", run=self.store.run.name(), step=step)
         self._close()
 
     def _close(self) -> None:

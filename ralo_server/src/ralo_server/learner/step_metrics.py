@@ -39,12 +39,8 @@ def gradient_metrics(
     `staleness` is the mean over trees of the gradient's base version minus the oldest version
     in the tree, `gradient_staleness` the mean of `version` minus base version.
     """
-    weight = sum(gradient.facts.weight for gradient in gradients)
     names = {name for gradient in gradients for name in gradient.metrics}
-    averaged = {
-        name: sum(g.facts.weight * g.metrics.get(name, 0.0) for g in gradients) / weight
-        for name in sorted(names)
-    }
+    averaged = {name: _weighted_mean(name, gradients) for name in sorted(names)}
     ages = [
         gradient.facts.base_version - oldest
         for gradient in gradients
@@ -56,3 +52,11 @@ def gradient_metrics(
         "staleness": sum(ages) / len(ages),
         "gradient_staleness": sum(lags) / len(lags),
     }
+
+
+def _weighted_mean(name: str, gradients: Sequence[PendingGradient]) -> float:
+    """Return the mean of a metric over the gradients that have it: one may leave out what was
+    not finite."""
+    known = [gradient for gradient in gradients if name in gradient.metrics]
+    weight = sum(gradient.facts.weight for gradient in known)
+    return sum(gradient.facts.weight * gradient.metrics[name] for gradient in known) / weight

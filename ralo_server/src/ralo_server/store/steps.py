@@ -97,6 +97,13 @@ class Steps:
             if evaluate:
                 self.evaluations.schedule(connection, version.number)
 
+    def commit_first(self, version: WeightVersion, evaluate: bool) -> None:
+        """Publish the model that a run begins with."""
+        with self.database.write() as connection:
+            self.versions.add(connection, version, 0)
+            if evaluate:
+                self.evaluations.schedule(connection, version.number)
+
     def untracked(self) -> Iterator[tuple[int, dict[str, float]]]:
         """Yield (step, metrics) that trackers have not got, then rollbacks likewise; each is
         marked after its turn."""
