@@ -246,6 +246,19 @@ def test_an_upload_lives_and_ends_with_the_lease_of_its_batch(leased):
     assert files(run) == []
 
 
+def test_a_step_leaves_uploads_alone_that_are_still_being_received(leased, random_gradient):
+    run, batch, body = leased()
+    other = another_batch(run)
+    run.declare(batch.id, body, "slow", 200)
+    run.send_chunk("slow", 0, body[:200])
+    run.send_gradient(other.id, random_gradient(1), "fast")
+    run.the_learner._step(run.store.gradients.pending())
+    assert files(run) == ["slow.safetensors"]
+    for index in range(1, len(body) // 200 + 1):
+        assert run.send_chunk("slow", index, body[200 * index :][:200]).status_code == 200
+    assert run.finalize("slow").json["accepted"]
+
+
 def test_the_second_upload_of_a_batch_comes_too_late(leased, random_gradient):
     run, batch, body = leased()
     run.declare(batch.id, body, "slow", 100)

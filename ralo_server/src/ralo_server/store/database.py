@@ -13,8 +13,9 @@ from typing import Any
 from ralo_core.errors import RaloError
 from ralo_server.store.schema import MIGRATIONS
 
-_CHECKPOINT_WRITES = 256
-"""After so many writes of a process the log is written back into the file."""
+_CHECKPOINT_WRITES = 4096
+"""After so many writes of a process the log, some 200 MB then, is written back into the file. The
+writer that begins the log anew waits for the disk: under a busy one that must be rare."""
 
 
 class Database:
