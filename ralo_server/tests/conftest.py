@@ -158,3 +158,16 @@ def random_gradient():
 @pytest.fixture
 def shapes():
     return SimpleNamespace(**{"all": SHAPES})
+
+
+@pytest.fixture
+def leased(server, random_gradient):
+    """Return a function that gives a run with a learner, a leased batch and a gradient body."""
+
+    def start(*settings):
+        run = server("trainer.batch_trees=1", *settings)
+        run.the_learner = run.learner()
+        run.fill(1)
+        return run, run.batch(), wire.pack({"codec": "none"}, random_gradient(0))
+
+    return start

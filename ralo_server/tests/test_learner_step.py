@@ -74,6 +74,19 @@ def test_metrics_of_a_step_are_means_over_what_it_consumed(server, random_gradie
     assert row["grad_norm"] == pytest.approx(norm, rel=1e-5)
 
 
+def test_a_metric_that_a_gradient_leaves_out_is_the_mean_of_the_others(server, random_gradient):
+    run = server("trainer.batch_trees=1", "learner.gradients_per_step=3")
+    learner = run.learner()
+    metrics = [(1.0, {"kl": 2.0}), (3.0, {"kl": 6.0}), (9.0, {})]
+    for number, (weight, known) in enumerate(metrics):
+        run.fill(1)
+        sent = {"weight": weight, "metrics": {"loss": 1.0, **known}}
+        run.send_gradient(run.batch().id, random_gradient(number), f"g{number}", **sent)
+    learner._step(learner._due("running"))
+    (row,) = run.http.simulate_get("/stats").json["steps"]
+    assert (row["loss"], row["kl"]) == (1.0, (1 * 2.0 + 3 * 6.0) / 4)
+
+
 def test_a_restarted_learner_goes_on_with_the_same_optimizer_state(server, random_gradient):
     outcomes = []
     for restart in (False, True):
@@ -96,9 +109,11 @@ def test_what_a_killed_step_left_behind_is_removed(server, random_gradient):
     run.learner()
     for stray in ("optimizer/step-000007", "weights/v000001", "weights/v000002.part"):
         (run.directory.root / stray).mkdir(parents=True)
+    (run.directory.weights / "parameters.json.0.part").write_text("[")
     learner = run.learner()
     assert [path.name for path in run.directory.optimizer.iterdir()] == []
-    assert sorted(path.name for path in run.directory.weights.glob("v*")) == ["v000000"]
+    left = sorted(path.name for path in run.directory.weights.iterdir())
+    assert left == ["parameters.json", "v000000"]
     run.fill(1)
     run.send_gradient(run.batch().id, random_gradient(0), "g")
     learner._step(learner._due("running"))

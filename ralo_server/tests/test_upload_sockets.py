@@ -2,11 +2,8 @@
 
 import fcntl
 import os
-import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,56 +14,14 @@ import requests
 import torch
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
+from web_process import WebProcess, wait_for
 
 from ralo_core import wire
 from ralo_core.client import Backoff, Client
-from ralo_server.cli.serve import listen
 
 SHAPE = (1024, 1024 + 256)
 CHUNK = 1 << 20
 FAST = Backoff(first=0.05, cap=0.2, deadline=60.0)
-
-
-class Web:
-    """The web processes of a run; the port outlives them."""
-
-    def __init__(self, directory):
-        self.directory = directory
-        self.listener = listen("127.0.0.1", 0)
-        self.start()
-
-    def start(self):
-        self.directory.url_file.unlink(missing_ok=True)
-        number = self.listener.fileno()
-        command = [sys.executable, "-m", "ralo_server.web", str(self.directory.root), str(number)]
-        with (self.directory.logs / "web.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, pass_fds=[number])
-        wait_for(self.directory.url_file.exists)
-        self.url = self.directory.url_file.read_text().strip()
-        self.client().health()
-
-    def client(self, worker="w1"):
-        return Client(self.url, worker, backoff=FAST)
-
-    def kill_9(self):
-        children = subprocess.run(
-            ["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=True
-        )
-        for pid in (self.process.pid, *map(int, children.stdout.split())):
-            os.kill(pid, signal.SIGKILL)
-        self.process.wait(10)
-
-    def close(self):
-        self.process.terminate()
-        self.process.wait(20)
-        self.listener.close()
-
-
-def wait_for(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -82,12 +37,16 @@ def serve(server, tmp_path):
     def start(*settings):
         run = server("trainer.batch_trees=1", "server.chunk_mb=1", f"run.model={model}", *settings)
         run.the_learner = run.learner()
-        started.append(Web(run.directory))
+        started.append(WebProcess(run.directory))
         return run, started[-1]
 
     yield start
     for web in started:
         web.close()
+
+
+def client_of(web, worker="w1"):
+    return Client(web.url, worker, backoff=FAST)
 
 
 def leased_batch(run):
@@ -124,15 +83,12 @@ def send(web, index, body, upload_id="u"):
 
 def begin_chunk(web, index, body, amount, upload_id="u"):
     """Return a connection on which the first `amount` bytes of a chunk were sent."""
-    host, port = web.url.removeprefix("http://").split(":")
-    connection = socket.create_connection((host, int(port)), timeout=20)
     chunk = body[index * CHUNK : (index + 1) * CHUNK]
     head = (
         f"POST /gradient/upload_chunk?upload_id={upload_id}&index={index} HTTP/1.1\r\n"
         f"Host: x\r\nContent-Length: {len(chunk)}\r\n\r\n"
     )
-    connection.sendall(head.encode() + chunk[:amount])
-    return connection
+    return web.connect(head.encode() + chunk[:amount])
 
 
 def cut(connection):
@@ -159,7 +115,7 @@ def committed(run):
 
 def test_a_client_uploads_in_parallel_chunks_of_the_agreed_size(serve):
     run, web = serve()
-    client, values = web.client(), gradient(1)
+    client, values = client_of(web), gradient(1)
     answer = upload(client, leased_batch(run), "u", values)
     assert (answer["accepted"], answer["duplicate"], client.chunk_bytes) == (True, False, CHUNK)
     ((_, found),) = committed(run)
@@ -181,7 +137,7 @@ def test_an_upload_goes_on_after_a_cut_in_the_middle_of_a_chunk(serve):
     assert b"400" in half.recv(4096).split(b"\r\n")[0]
     assert declare(run, web, batch, body) == [index for index in indices if index != 4]
     # The reset connection may still hold its chunk for a moment: the client waits it out.
-    assert upload(web.client(), batch, "u", values)["duplicate"] is False
+    assert upload(client_of(web), batch, "u", values)["duplicate"] is False
     ((_, found),) = committed(run)
     np.testing.assert_array_equal(found, values["w"])
 
@@ -199,7 +155,7 @@ def test_a_chunk_is_written_by_one_request_at_a_time(serve):
     first.sendall(body[CHUNK + 1000 : 2 * CHUNK])
     assert b"200" in first.recv(4096).split(b"\r\n")[0]
     assert send(web, 0, spoilt).status_code == 400
-    assert upload(web.client(), batch, "u", values)["accepted"]
+    assert upload(client_of(web), batch, "u", values)["accepted"]
     ((_, found),) = committed(run)
     np.testing.assert_array_equal(found, values["w"])
 
@@ -208,7 +164,7 @@ def test_a_crowd_that_sends_the_same_upload_has_the_effect_of_one(serve):
     run, web = serve("server.concurrent_uploads=1")
     batch, values = leased_batch(run), gradient(4)
     with ThreadPoolExecutor(4) as crowd:
-        answers = list(crowd.map(lambda _: upload(web.client(), batch, "u", values), range(4)))
+        answers = list(crowd.map(lambda _: upload(client_of(web), batch, "u", values), range(4)))
     assert sorted(answer["duplicate"] for answer in answers) == [False, True, True, True]
     ((_, found),) = committed(run)
     np.testing.assert_array_equal(found, values["w"])
@@ -228,7 +184,7 @@ def test_kill_9_of_the_web_side_between_chunks_loses_no_chunk(serve):
     assert declare(run, web, batch, body) == [1, 2, 4, 5]
     for index in (5, 4, 2, 1):
         assert send(web, index, body).status_code == 200
-    assert upload(web.client(), batch, "u", values)["duplicate"] is False
+    assert upload(client_of(web), batch, "u", values)["duplicate"] is False
     ((_, found),) = committed(run)
     np.testing.assert_array_equal(found, values["w"])
 
@@ -238,7 +194,7 @@ def test_a_client_carries_its_upload_through_kill_9_of_the_web_side(serve):
     batch, values = leased_batch(run), gradient(6)
     answers = []
     sender = threading.Thread(
-        target=lambda: answers.append(upload(web.client(), batch, "u", values))
+        target=lambda: answers.append(upload(client_of(web), batch, "u", values))
     )
     sender.start()
     chunks = "SELECT COUNT(*) FROM gradient_chunks WHERE received"
@@ -253,7 +209,7 @@ def test_a_client_carries_its_upload_through_kill_9_of_the_web_side(serve):
 
 def test_a_trainer_that_is_held_back_keeps_its_lease_by_its_heartbeat(serve):
     run, web = serve("server.pending_gradients=1", "server.lease_seconds=1.0")
-    client = web.client()
+    client = client_of(web)
     client.register("trainer", installed(run), host="h", pid=1)
     assert upload(client, leased_batch(run), "first", gradient(7))["accepted"]
     run.fill(1)

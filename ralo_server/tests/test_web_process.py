@@ -1,7 +1,6 @@
 """The real web process: what only sockets, gunicorn and signals can show."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -10,121 +9,66 @@ import time
 
 import pytest
 import requests
+from web_process import WebProcess
 
 from ralo_core.errors import RaloError
 from ralo_server.cli.serve import listen
 
 
 @pytest.fixture
-def listener():
-    with listen("127.0.0.1", 0) as made:
-        yield made
-
-
-@pytest.fixture
-def web(make_run, listener):
-    """A web process of a fresh run; yields (url, directory, process)."""
-    directory = make_run("trainer.batch_trees=2")
-    process = start(directory, listener)
-    yield directory.url_file.read_text().strip(), directory, process
-    process.terminate()
-    process.wait(20)
-
-
-def start(directory, listener):
-    directory.url_file.unlink(missing_ok=True)
-    number = listener.fileno()
-    command = [sys.executable, "-m", "ralo_server.web", str(directory.root), str(number)]
-    with (directory.logs / "web.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, pass_fds=[number])
-    wait_for(lambda: directory.url_file.exists() and answers(directory), directory)
-    return process
-
-
-def answers(directory):
-    try:
-        url = directory.url_file.read_text().strip()
-        return requests.get(f"{url}/health", timeout=5).status_code == 200
-    except requests.ConnectionError:
-        return False
-
-
-def wait_for(condition, directory, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, (directory.logs / "web.log").read_text()
-        time.sleep(0.05)
-
-
-def raw(url, request):
-    host, port = url.removeprefix("http://").split(":")
-    connection = socket.create_connection((host, int(port)), timeout=10)
-    connection.sendall(request)
-    return connection
+def web(make_run):
+    """The web process of a fresh run."""
+    process = WebProcess(make_run("trainer.batch_trees=2"))
+    yield process
+    process.close()
 
 
 def test_a_chunked_body_is_refused_and_does_not_read_as_empty(web):
-    url, _, _ = web
-    answer = requests.post(f"{url}/upload", data=iter([b"abc"]), headers={
+    answer = requests.post(f"{web.url}/upload", data=iter([b"abc"]), headers={
         "Idempotency-Key": "x", "X-Ralo-Worker": "w"}, timeout=10)  # fmt: skip
     assert answer.status_code == 411
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
 def test_half_sent_requests_do_not_stop_the_others(web):
-    url, directory, _ = web
-    half = [raw(url, b"GET /health HTTP/1.1\r\nHo") for _ in range(8)]
-    assert requests.get(f"{url}/health", timeout=10).json()["status"] == "ok"
+    half = [web.connect(b"GET /health HTTP/1.1\r\nHo") for _ in range(8)]
+    assert requests.get(f"{web.url}/health", timeout=10).json()["status"] == "ok"
     for connection in half:
         connection.close()
 
 
-def test_more_waiting_workers_than_threads_leave_room_for_other_requests(make_run, listener):
-    directory = make_run("server.threads=4")
-    process = start(directory, listener)
-    url = directory.url_file.read_text().strip()
+def test_more_waiting_workers_than_threads_leave_room_for_other_requests(make_run):
+    web = WebProcess(make_run("server.threads=4"))
     request = b"GET /weights/version?wait=20 HTTP/1.1\r\nHost: x\r\n\r\n"
-    waiting = [raw(url, request) for _ in range(12)]
+    waiting = [web.connect(request) for _ in range(12)]
     turned_away = waiting[-1].recv(4096)
     assert b"204" in turned_away.split(b"\r\n")[0]
     assert b"retry-after: 1" in turned_away.lower()
-    assert requests.get(f"{url}/health", timeout=5).status_code == 200
-    process.terminate()
-    process.wait(20)
+    assert requests.get(f"{web.url}/health", timeout=5).status_code == 200
+    web.close()
 
 
 def test_a_waiting_request_ends_when_the_server_is_told_to_stop(web):
-    url, _, process = web
     started = time.monotonic()
-    waiting = raw(url, b"GET /weights/version?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n")
+    waiting = web.connect(b"GET /weights/version?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n")
     time.sleep(0.3)
-    process.send_signal(signal.SIGTERM)
+    web.process.send_signal(signal.SIGTERM)
     assert b"204" in waiting.recv(4096).split(b"\r\n")[0]
-    assert process.wait(15) == 0
+    assert web.process.wait(15) == 0
     assert time.monotonic() - started < 12
 
 
-def test_leases_and_port_survive_kill_9_of_the_web_process(web, listener):
-    url, directory, process = web
-    headers = {"X-Ralo-Worker": "w1"}
+def test_leases_and_port_survive_kill_9_of_the_web_process(web):
+    url, headers = web.url, {"X-Ralo-Worker": "w1"}
     first = requests.get(f"{url}/problem/get?count=3", headers=headers, timeout=10).json()
-    children = subprocess.run(
-        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
-    )
-    for pid in (process.pid, *map(int, children.stdout.split())):
-        os.kill(pid, signal.SIGKILL)
-    process.wait(10)
-    again = start(directory, listener)
-    try:
-        assert directory.url_file.read_text().strip() == url
-        second = requests.get(f"{url}/problem/get?count=3", headers=headers, timeout=10).json()
-        ids = [item["problem"]["id"] for item in first["problems"] + second["problems"]]
-        assert len(set(ids)) == 6
-        stats = requests.get(f"{url}/stats", timeout=10).json()
-        assert stats["problems"]["leased"] == 6
-    finally:
-        again.terminate()
-        again.wait(20)
+    web.kill_9()
+    web.start()
+    assert web.url == url
+    second = requests.get(f"{url}/problem/get?count=3", headers=headers, timeout=10).json()
+    ids = [item["problem"]["id"] for item in first["problems"] + second["problems"]]
+    assert len(set(ids)) == 6
+    stats = requests.get(f"{url}/stats", timeout=10).json()
+    assert stats["problems"]["leased"] == 6
 
 
 def test_a_port_in_use_is_named_with_the_way_out():

@@ -1,10 +1,9 @@
 """A gradient upload on disk: mapped, not read; decoded slice by slice, so memory stays constant.
 
 Neighbours: `gradient_checks` looks at every slice at the door, the learner once more in its
-step. It knows the safetensors layout and the codec, and nothing of what is done with the values.
+step. It knows the codec, and nothing of what is done with the values.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from ralo_core.errors import WireError
 from ralo_core.protocols import GradientCodec
+from ralo_server.safetensors_layout import read_places
 
 SLICE_VALUES = 1 << 20
-"""Values of one slice; every slice begins at a multiple of it, so codecs may work in blocks."""
+"""Values that the door looks at together; the learner has slices of its own."""
 
 _BAD_PARTS = (KeyError, ValueError, IndexError, TypeError)
 """What a codec raises for arrays that are not those of its `encode`."""
@@ -87,23 +87,17 @@ class GradientFile:
 def _mapped(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Return every tensor of a safetensors file as a read-only, flat view of the mapped file."""
     try:
-        with safe_open(path, framework="np") as file:  # checks that header and size agree
-            file.keys()
+        places = read_places(path)
     except (SafetensorError, OSError) as error:
         msg = f"the gradient is not a safetensors file: {error}"
         raise WireError(msg) from error
     raw = np.memmap(path, np.uint8, "r")
-    begin = 8 + int.from_bytes(raw[:8].tobytes(), "little")
-    header = json.loads(raw[8:begin].tobytes())
     found: dict[str, npt.NDArray[Any]] = {}
-    for key, entry in header.items():
-        if key == "__metadata__":
-            continue
-        if entry["dtype"] not in _DTYPES:
-            msg = f"tensor '{key}' has dtype {entry['dtype']}, which no codec can read"
+    for key, place in places.items():
+        if place.dtype not in _DTYPES:
+            msg = f"tensor '{key}' has dtype {place.dtype}, which no codec can read"
             raise WireError(msg)
-        first, last = (begin + offset for offset in entry["data_offsets"])
-        found[key] = raw[first:last].view(_DTYPES[entry["dtype"]])
+        found[key] = raw[place.start : place.stop].view(_DTYPES[place.dtype])
     return found
 
 

@@ -19,10 +19,11 @@ from typing import Any
 
 import attrs
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ralo_core.errors import RaloError
+from ralo_server.safetensors_layout import Place, read_places
 
 Spec = tuple[torch.dtype, tuple[int, ...]]
 """dtype and shape of a tensor."""
@@ -91,7 +92,7 @@ class NewTensorFile:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return maps of the tensors, which show what is written and must not be written to."""
-        return _mapped(self._path)
+        return open_tensors(self._path)
 
     def close(self) -> None:
         """Close the file; maps of it stay."""
@@ -104,12 +105,13 @@ def open_tensors(path: Path) -> dict[str, Tensor]:
     Raises `RaloError` for a file that is cut off or no safetensors file.
     """
     try:
-        with safe_open(path, framework="pt") as file:  # checks that header and size agree
-            file.keys()
+        places = read_places(path)
     except (SafetensorError, OSError) as error:
         msg = f"{path} is not a whole safetensors file ({error})"
         raise RaloError(msg) from error
-    return _mapped(path)
+    with path.open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return {name: _view(mapping, place, path) for name, place in places.items()}
 
 
 def _fits(path: Path, layout: FileLayout) -> bool:
@@ -146,26 +148,15 @@ def bytes_of(tensor: Tensor) -> memoryview:
     return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
-def _mapped(path: Path) -> dict[str, Tensor]:
-    with path.open("rb") as file:
-        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    begin = 8 + int.from_bytes(mapping[:8], "little")
-    found = {}
-    for name, entry in json.loads(mapping[8:begin]).items():
-        if name != "__metadata__":
-            found[name] = _view(mapping, begin + entry["data_offsets"][0], entry, path)
-    return found
-
-
-def _view(mapping: mmap.mmap, offset: int, entry: Mapping[str, Any], path: Path) -> Tensor:
-    if entry["dtype"] not in _DTYPES:
-        msg = f"{path} has a tensor of dtype {entry['dtype']}; convert the model to bfloat16"
+def _view(mapping: mmap.mmap, place: Place, path: Path) -> Tensor:
+    if place.dtype not in _DTYPES:
+        msg = f"{path} has a tensor of dtype {place.dtype}; convert the model to bfloat16"
         raise RaloError(msg)
-    dtype, count = _DTYPES[entry["dtype"]], math.prod(entry["shape"])
+    dtype, count = _DTYPES[place.dtype], math.prod(place.shape)
     if not count:
-        return torch.empty(entry["shape"], dtype=dtype)
+        return torch.empty(place.shape, dtype=dtype)
     with warnings.catch_warnings():
         # torch warns that a read-only buffer must not be written to: nobody does.
         warnings.filterwarnings("ignore", "The given buffer is not writable")
-        flat = torch.frombuffer(mapping, dtype=dtype, count=count, offset=offset)
-    return flat.view(entry["shape"])
+        flat = torch.frombuffer(mapping, dtype=dtype, count=count, offset=place.start)
+    return flat.view(place.shape)
