@@ -96,6 +96,43 @@ def test_an_upload_lives_and_ends_with_the_lease_of_its_batch(leased):
     assert files(run) == []
 
 
+def test_any_request_has_uploads_without_a_lease_abandoned(leased):
+    run, batch, body = leased()
+    run.declare(batch.id, body, "u", 100)
+    with run.store.database.write() as connection:
+        connection.execute("UPDATE batches SET expires = 1.0 WHERE id = ?", (batch.id,))
+    run.services._expiry._next = 0.0  # a second later
+    assert stats(run)["abandoned"] == 1
+    assert files(run) == []
+
+
+def test_a_gradient_that_was_left_out_is_known_when_it_is_sent_again(leased, random_gradient):
+    run, batch, _ = leased("aggregation.use='staleness_mean'",
+                           "aggregation.staleness_mean.max_staleness=0")  # fmt: skip
+    other = another_batch(run)
+    run.send_gradient(batch.id, random_gradient(0), "first")
+    run.the_learner._step(run.store.gradients.pending())
+    run.send_gradient(other.id, random_gradient(1), "stale")
+    run.the_learner._step(run.store.gradients.pending())
+    assert states(run) == {"first": "applied", "stale": "left_out"}
+    for upload_id in ("first", "stale"):
+        assert run.finalize(upload_id).json["duplicate"]
+
+
+def test_a_chunk_that_does_not_reach_the_disk_is_not_recorded(leased, monkeypatch):
+    run, batch, body = leased()
+    run.declare(batch.id, body, "u")
+
+    def broken(descriptor):
+        raise OSError(errno.EIO, "the disk is broken")
+
+    with monkeypatch.context() as broken_disk:
+        broken_disk.setattr("ralo_server.part_file.os.fdatasync", broken)
+        assert run.send_chunk("u", 0, body).status_code == 500
+    assert run.declare(batch.id, body, "u").json["missing"] == [0]
+    assert run.send_chunk("u", 0, body).status_code == 200
+
+
 def test_a_step_leaves_uploads_alone_that_are_still_being_received(leased, random_gradient):
     run, batch, body = leased()
     other = another_batch(run)

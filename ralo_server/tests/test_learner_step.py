@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from upload_runs import states
 
 torch.set_num_threads(1)
 
@@ -74,6 +75,25 @@ def test_metrics_of_a_step_are_means_over_what_it_consumed(server, random_gradie
     assert row["grad_norm"] == pytest.approx(norm, rel=1e-5)
 
 
+def test_batches_without_a_gradient_are_counted_until_a_step_takes_them_up(server, random_gradient):
+    run = server("trainer.batch_trees=1")
+    learner = run.learner()
+
+    def batches():
+        return run.http.simulate_get("/stats").json["batches"]
+
+    for _ in range(2):
+        run.fill(1)
+        body = {"lease_ids": [run.batch().id], "outcome": "empty", "reason": "no advantage"}
+        run.http.simulate_post("/lease/release", json=body)
+    run.fill(1)
+    batch = run.batch()
+    assert batches() == {"leased": 1, "empty": 2}
+    run.send_gradient(batch.id, random_gradient(0), "g")
+    learner._step(learner._due("running"))
+    assert batches() == {"leased": 0, "empty": 0}
+
+
 def test_a_metric_that_a_gradient_leaves_out_is_the_mean_of_the_others(server, random_gradient):
     run = server("trainer.batch_trees=1", "learner.gradients_per_step=3")
     learner = run.learner()
@@ -125,11 +145,6 @@ def take_step(run, learner, gradient, name, **declared):
     answer = run.send_gradient(run.batch().id, gradient, name, **declared)
     assert answer.json["accepted"], answer.json
     learner._step(learner._due("running"))
-
-
-def states(run):
-    rows = run.store.database.rows("SELECT upload_id, state FROM gradients ORDER BY number")
-    return {row["upload_id"]: row["state"] for row in rows}
 
 
 def test_a_gradient_that_is_too_old_is_left_out_and_counted(server, random_gradient):

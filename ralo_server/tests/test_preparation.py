@@ -24,9 +24,11 @@ def test_a_start_that_cannot_work_leaves_nothing_that_a_later_one_would_take_up(
 def test_a_start_that_broke_off_in_the_middle_takes_the_model_it_is_given_now(make_run, tmp_path):
     directory = RunDirectory(tmp_path / "run")
     directory.model.mkdir(parents=True)
-    (directory.model / "tokenizer.json").write_text("of another model")
+    for name in ("tokenizer.json", "added_tokens.json"):
+        (directory.model / name).write_text("of another model")
     make_run()
     assert (directory.model / "tokenizer.json").read_text() == "{}"
+    assert not (directory.model / "added_tokens.json").exists()
 
 
 def test_a_run_keeps_its_model(make_run, model, tmp_path):
