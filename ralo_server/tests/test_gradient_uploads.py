@@ -1,5 +1,6 @@
 """The life of a gradient upload, request by request, on a real store."""
 
+import errno
 import sqlite3
 from pathlib import Path
 
