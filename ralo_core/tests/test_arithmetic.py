@@ -16,7 +16,6 @@ from ralo_core.builtin.arithmetic import (
     is_held_out,
     make_terms,
     question,
-    solution,
     verify,
 )
 
@@ -35,18 +34,17 @@ def terms_of(problem):
     return tuple(int(term) for term in problem.prompt.split("+"))
 
 
-def test_solution_works_the_sum_out_step_by_step():
+def test_a_question_is_its_terms_with_plus_signs_between():
     assert question((17, 25, 38)) == "17+25+38"
-    assert solution((17, 25, 38)) == "17+25=42;42+38=80;#80"
 
 
 @given(st.integers(0), st.integers(2, 6), st.integers(1, 5))
-def test_terms_have_exactly_the_digits_asked_for_and_their_solution_verifies(seed, terms, digits):
+def test_terms_have_exactly_the_digits_asked_for_and_their_sum_verifies(seed, terms, digits):
     made = make_terms(Random(seed), terms, digits)
     assert len(made) == terms
     assert all(len(str(term)) == digits for term in made)
-    assert verify(solution(made), str(sum(made)))
-    assert not verify(solution(made), str(sum(made) + 1))
+    assert verify(f"some way to it;#{sum(made)}", str(sum(made)))
+    assert not verify(f"#{sum(made)}", str(sum(made) + 1))
 
 
 @pytest.mark.parametrize("text", ["", "80", "#", "#81", "#80#", "#8 0", "#80;", "#080", "# eighty"])

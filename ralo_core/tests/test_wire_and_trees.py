@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ralo_core import PROMPT, Batch, Problem, TreeBuilder, wire
 from ralo_core.errors import DataError, WireError
+from ralo_core.structuring import unstructure
 from ralo_core.testing import random_tree
 
 TREES = st.integers(0, 10**9).map(random_tree)
@@ -77,9 +78,9 @@ def test_what_is_no_safetensors_file_of_ours_is_refused(body):
 @pytest.mark.parametrize("prompt", ["한국어 🙂 {x}", [{"role": "user", "content": "a\nb"}]])
 def test_a_problem_survives_json(prompt):
     problem = Problem(id="p", prompt=prompt, answer="답", metadata={"n": [1, None]})
-    again = wire.problem_from_json(wire.problem_to_json(problem))
+    again = wire.problem_from_json(unstructure(problem))
     assert (again.id, again.answer, again.metadata) == ("p", "답", {"n": [1, None]})
-    assert wire.problem_to_json(again)["prompt"] == prompt
+    assert unstructure(again)["prompt"] == prompt
 
 
 @given(TREES)

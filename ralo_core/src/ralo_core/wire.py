@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 
 from ralo_core.data import Batch, Problem, RolloutTree
 from ralo_core.errors import DataError, WireError
-from ralo_core.structuring import structure, unstructure
+from ralo_core.structuring import structure
 
 CONTENT_TYPE = "application/vnd.safetensors"
 _KEY = "ralo"
@@ -193,12 +193,6 @@ def unpack_batch(body: bytes) -> Batch:
     except KeyError as error:
         msg = f"the body is not a batch: {error!r} is missing"
         raise WireError(msg) from error
-
-
-def problem_to_json(problem: Problem) -> dict[str, Any]:
-    """Return a problem as plain data."""
-    plain: dict[str, Any] = unstructure(problem)
-    return plain
 
 
 def problem_from_json(data: Mapping[str, Any]) -> Problem:

@@ -13,8 +13,6 @@ ROLE_SECTIONS = {
     "trainer": ("advantage", "loss", "codec"),
 }
 
-Needed = Mapping[str, Sequence[Mapping[str, str]]]
-
 
 def needed_plugins(config: Config) -> dict[str, list[dict[str, str]]]:
     """Return per role the plugins as ``{"name", "distribution", "version"}``."""

@@ -1,8 +1,8 @@
 """Chained additions: the embedded task, made on the spot and graded by difficulty.
 
 Neighbours: the provider hands problems to the server, `builtin.rewards` judges with `verify`,
-and the embedded tiny model is taught from `question` and `solution`. A fixed tenth of all
-questions is held out by its hash, so no seed, model or run ever trains on one.
+and the embedded tiny model is taught from the same `make_terms` and `question`. A fixed tenth of
+all questions is held out by its hash, so no seed, model or run ever trains on one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -114,15 +114,6 @@ def make_terms(random: Random, terms: int, digits: int) -> tuple[int, ...]:
 def question(terms: Sequence[int]) -> str:
     """Return the prompt, for example ``17+25+38``."""
     return "+".join(map(str, terms))
-
-
-def solution(terms: Sequence[int]) -> str:
-    """Return the worked response, for example ``17+25=42;42+38=80;#80``."""
-    total, steps = terms[0], ""
-    for term in terms[1:]:
-        steps += f"{total}+{term}={total + term};"
-        total += term
-    return f"{steps}#{total}"
 
 
 def verify(text: str, answer: str) -> bool:

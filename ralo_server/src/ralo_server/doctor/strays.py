@@ -20,9 +20,7 @@ def strays(patient: Patient) -> Iterator[Finding]:
     if patient.running:
         return
     directory, store = patient.directory, patient.store
-    versions = {
-        store.versions.directory(kept.version.number).name for kept in store.versions.kept()
-    }
+    versions = {store.versions.directory(n).name for n in store.versions.published()}
     yield from _findings(directory.root, _unqueued(store))
     yield from _findings(directory.root, _unknown(directory.weights, "v*", versions))
     known = known_optimizers(store.database)

@@ -12,6 +12,7 @@ import attrs
 from ralo_core.config import LearnerSettings
 from ralo_server.blobs import UNFINISHED
 from ralo_server.store import Store
+from ralo_server.store.inspection import known_optimizers
 
 
 @attrs.define
@@ -68,6 +69,6 @@ class Retention:
         self.store.trees.delete_trained()
 
     def _unused_optimizers(self) -> list[Path]:
-        needed = self.store.versions.optimizers()
+        needed = known_optimizers(self.store.database)
         folders = sorted(self.store.directory.optimizer.iterdir())
         return [folder for folder in folders if folder.name not in needed]

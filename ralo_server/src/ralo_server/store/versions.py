@@ -14,7 +14,6 @@ import attrs
 from ralo_core.data import WeightVersion
 from ralo_core.structuring import structure, unstructure
 from ralo_server.store.database import Database
-from ralo_server.store.facts import get_fact
 
 
 @attrs.frozen(kw_only=True)
@@ -59,11 +58,6 @@ class Versions:
         """Return the numbers of the versions that are not pruned."""
         rows = self.database.rows("SELECT number FROM versions WHERE state = 'published'")
         return [int(row["number"]) for row in rows]
-
-    def optimizers(self) -> set[str]:
-        """Return the optimizer folders of these versions, the committed step's among them."""
-        rows = self.database.rows("SELECT optimizer FROM versions WHERE state = 'published'")
-        return {get_fact(self.database, "optimizer", ""), *(row["optimizer"] for row in rows)}
 
     def kept(self) -> list[KeptVersion]:
         """Return every version that is not pruned, oldest first."""

@@ -3,9 +3,6 @@
 Neighbours: resources structure into these with `bodies.read_json`.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import attrs
 from attrs.validators import deep_iterable
 
@@ -83,11 +80,3 @@ class EvalReport:
     lease_id: str = attrs.field(validator=identifier)
     correct: list[bool]
     tokens: int = 0
-
-
-@attrs.frozen(kw_only=True)
-class Empty:
-    """A body without fields."""
-
-
-Json = Mapping[str, Any]
