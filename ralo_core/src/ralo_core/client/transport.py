@@ -83,8 +83,8 @@ class Transport:
         """Send until answered with 2xx or 304 and return the answer.
 
         Raises `RunOver`, `ServerError`, `RaloError` for a certificate that is not trusted, or
-        `ConnectionError` once the deadline has passed or
-        `stopping` is set. The caller makes the call idempotent: it may be sent many times.
+        `ConnectionError` once the deadline has passed or `stopping` is set. The caller makes the
+        call idempotent: it may be sent many times.
         """
         started, tries = time.monotonic(), 0
         while True:
