@@ -125,9 +125,7 @@ class LearnerSettings:
     keep_last_versions: int = setting(
         3, "newest weight versions kept on disk, with their optimizer state", at_least(1)
     )
-    keep_every: int = setting(
-        0, "keep every n-th version for good, too; 0: none", at_least(0)
-    )
+    keep_every: int = setting(0, "keep every n-th version for good, too; 0: none", at_least(0))
     dtype: str = setting(
         "bfloat16", "dtype of published weights", one_of("bfloat16", "float16", "float32")
     )
