@@ -7,7 +7,8 @@ import pytest
 
 from ralo_core import RaloError, WeightFile, WeightVersion
 from ralo_core.errors import ServerError
-from ralo_worker.weights_cache import WeightsCache
+from ralo_worker.weights.cache import WeightsCache
+from ralo_worker.weights.staged import Staged
 
 
 class Origin:
@@ -53,11 +54,13 @@ def origin():
 
 def test_a_version_is_fetched_once_and_unchanged_files_are_linked(origin, tmp_path):
     cache = WeightsCache(origin, "run", tmp_path)
-    version, folder = cache.newest(-1)
+    staged = cache.newest(-1)
+    folder = staged.directory
     assert (folder / "model").read_bytes() == b"zero"
-    assert cache.directory(version) == folder
+    assert staged.bytes == len(b"same") + len(b"zero")
+    assert cache.stage(staged.version) == Staged(version=staged.version, directory=folder)
     origin.publish(1, config=b"same", model=b"one")
-    _, second = cache.newest(0)
+    second = cache.newest(0).directory
     assert (second / "config").read_bytes() == b"same"
     assert (second / "model").read_bytes() == b"one"
     assert origin.downloads == [(0, "config"), (0, "model"), (1, "model")]
@@ -67,14 +70,14 @@ def test_a_version_is_fetched_once_and_unchanged_files_are_linked(origin, tmp_pa
 def test_workers_of_one_machine_fetch_a_version_once(origin, tmp_path):
     caches = [WeightsCache(origin, "run", tmp_path) for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:
-        folders = {folder for _, folder in pool.map(lambda cache: cache.newest(-1), caches)}
+        folders = {staged.directory for staged in pool.map(lambda cache: cache.newest(-1), caches)}
     assert len(folders) == 1
     assert len(origin.downloads) == 2
 
 
 def test_what_arrives_damaged_or_broken_is_fetched_again(origin, tmp_path):
     origin.faults = ["damaged", "", "broken", "damaged", ""]
-    _, folder = WeightsCache(origin, "run", tmp_path).newest(-1)
+    folder = WeightsCache(origin, "run", tmp_path).newest(-1).directory
     assert (folder / "config").read_bytes() == b"same"
     assert (folder / "model").read_bytes() == b"zero"
     origin.publish(1, config=b"same", model=b"one")
@@ -89,14 +92,14 @@ def test_a_version_pruned_meanwhile_gives_way_to_a_newer_one(origin, tmp_path):
     origin.publish(1, config=b"same", model=b"one")
     origin.publish(2, config=b"same", model=b"two")
     origin.gone = {2}
-    version, folder = cache.newest(-1)
-    assert version.number == 1
-    assert (folder / "model").read_bytes() == b"one"
+    staged = cache.newest(-1)
+    assert staged.version.number == 1
+    assert (staged.directory / "model").read_bytes() == b"one"
 
 
 def test_runs_of_one_name_do_not_mix(origin, tmp_path):
     other = Origin()
     other.publish(0, config=b"same", model=b"another")
-    _, one = WeightsCache(origin, "run", tmp_path).newest(-1)
-    _, two = WeightsCache(other, "run", tmp_path).newest(-1)
+    one = WeightsCache(origin, "run", tmp_path).newest(-1).directory
+    two = WeightsCache(other, "run", tmp_path).newest(-1).directory
     assert (one / "model").read_bytes() != (two / "model").read_bytes()

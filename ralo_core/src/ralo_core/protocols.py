@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from ralo_core.data import Answer, Completion, GenerationRequest, Problem, RolloutTree
+from ralo_core.data import Answer, Completion, EngineStats, GenerationRequest, Problem, RolloutTree
 
 
 @runtime_checkable
@@ -43,11 +43,27 @@ class InferenceEngine(Protocol):
     version: int
     """The weight version that new tokens are written with."""
 
+    capacity: int
+    """Requests that it decodes together; with fewer it is not full."""
+
+    max_length: int
+    """Tokens of prompt and completion together that the model can hold."""
+
+    eos_token_ids: frozenset[int]
+    """The ids that end a completion."""
+
     async def generate(self, requests: Sequence[GenerationRequest]) -> list[Completion]:
         """Return one completion per request, in order."""
 
-    async def load_weights(self, version: int, directory: Path) -> None:
-        """Swap in the safetensors files of `directory` between two decoding steps."""
+    async def load_weights(self, version: int, directory: Path) -> float:
+        """Swap in the safetensors files of `directory` between two decoding steps.
+
+        Returns the seconds in which nothing was decoded. Raises `RaloError` for weights that do
+        not fit; the engine then goes on with the old ones.
+        """
+
+    def stats(self) -> EngineStats:
+        """Return how busy it is; cheap, and safe from any thread."""
 
     async def close(self) -> None:
         """Stop and free everything."""

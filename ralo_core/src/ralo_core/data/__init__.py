@@ -1,23 +1,25 @@
 """The value types of the contract: frozen attrs classes over numpy, no torch, no I/O."""
 
 from ralo_core.data.batch import Batch
-from ralo_core.data.generation import Answer, Completion, GenerationRequest
+from ralo_core.data.generation import Answer, Completion, EngineStats, GenerationRequest
 from ralo_core.data.gradient import GradientUpload
 from ralo_core.data.problem import Message, Problem
 from ralo_core.data.tree import PROMPT, RolloutTree, TreeBuilder
-from ralo_core.data.version import WeightFile, WeightVersion
+from ralo_core.data.version import WeightDelta, WeightFile, WeightVersion
 
 __all__ = [
     "PROMPT",
     "Answer",
     "Batch",
     "Completion",
+    "EngineStats",
     "GenerationRequest",
     "GradientUpload",
     "Message",
     "Problem",
     "RolloutTree",
     "TreeBuilder",
+    "WeightDelta",
     "WeightFile",
     "WeightVersion",
 ]

@@ -38,6 +38,19 @@ class Completion:
 
 
 @attrs.frozen(kw_only=True)
+class EngineStats:
+    """How busy an engine is: requests `running` and `waiting` just now, and since its start the
+    `prompt_tokens` it was given, those of them whose keys and values were `cached_tokens`, and
+    the `decoded_tokens`."""
+
+    running: int
+    waiting: int
+    prompt_tokens: int
+    cached_tokens: int
+    decoded_tokens: int
+
+
+@attrs.frozen(kw_only=True)
 class Answer:
     """A finished response as rewards see it; `text` has no special tokens."""
 

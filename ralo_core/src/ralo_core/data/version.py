@@ -17,11 +17,24 @@ class WeightFile:
 
 
 @attrs.frozen(kw_only=True)
+class WeightDelta:
+    """`file` turns the weights of version `base`, whose sha256 is `base_sha256`, into those of
+    the version that names it, bit for bit."""
+
+    base: int
+    base_sha256: str
+    file: WeightFile
+
+
+@attrs.frozen(kw_only=True)
 class WeightVersion:
-    """Version `number`, made from `parent` at unix time `created` (seconds)."""
+    """Version `number`, made by optimizer step `step` from `parent` at unix time `created`
+    (seconds). `sha256` is over the names and digests of `files`; `deltas` are shorter ways."""
 
     number: int
     parent: int | None
     sha256: str
     files: tuple[WeightFile, ...]
     created: float
+    step: int = 0
+    deltas: tuple[WeightDelta, ...] = ()

@@ -7,7 +7,7 @@ from random import Random
 
 import numpy as np
 
-from ralo_core.data import PROMPT, Completion, GenerationRequest, Problem, RolloutTree
+from ralo_core.data import PROMPT, Completion, EngineStats, GenerationRequest, Problem, RolloutTree
 from ralo_core.protocols import SamplingAlgorithm, SamplingContext
 
 EOS = 0
@@ -22,9 +22,10 @@ class ScriptedEngine:
     """
 
     def __init__(self, seed: int = 0, p_end: float = 0.1) -> None:
-        self.version = 0
+        self.version, self.capacity, self.max_length = 0, 64, 1 << 20
+        self.eos_token_ids = frozenset({EOS})
         self.requests: list[GenerationRequest] = []
-        self._random, self._p_end = Random(seed), p_end
+        self._random, self._p_end, self._decoded = Random(seed), p_end, 0
 
     async def generate(self, requests: Sequence[GenerationRequest]) -> list[Completion]:
         """Answer after giving others the turn; the weight version grows with every call."""
@@ -33,9 +34,21 @@ class ScriptedEngine:
         self.version += 1
         return [self._complete(request) for request in requests]
 
-    async def load_weights(self, version: int, directory: Path) -> None:
+    async def load_weights(self, version: int, directory: Path) -> float:
         """Take note of the version."""
         self.version = version
+        return 0.0
+
+    def stats(self) -> EngineStats:
+        """Count requests; nothing is ever under way between two calls."""
+        prompt = sum(len(request.prompt) for request in self.requests)
+        return EngineStats(
+            running=0,
+            waiting=0,
+            prompt_tokens=prompt,
+            cached_tokens=0,
+            decoded_tokens=self._decoded,
+        )
 
     async def close(self) -> None:
         """Do nothing."""
@@ -45,6 +58,7 @@ class ScriptedEngine:
         while len(tokens) < request.max_tokens and (not tokens or tokens[-1] != EOS):
             ends = self._random.random() < self._p_end
             tokens.append(EOS if ends else self._random.randint(1, 999))
+        self._decoded += len(tokens)
         return Completion(
             tokens=np.asarray(tokens, np.int32),
             logprobs=(np.asarray(tokens) / -1000).astype(np.float32),

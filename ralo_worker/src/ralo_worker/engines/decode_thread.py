@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from ralo_core import Completion, GenerationRequest, RaloError
+from ralo_core import Completion, EngineStats, GenerationRequest, RaloError
 from ralo_worker.engines.decoding import Decoder
 from ralo_worker.engines.slots import Row
 
@@ -68,6 +68,17 @@ class DecodeThread:
         future: Future[Any] = Future()
         self._send(partial(_answer, future, function))
         return future
+
+    def stats(self) -> EngineStats:
+        """Return how busy the decoder is; the numbers may be of two neighbouring steps."""
+        counts = self._decoder.counts
+        return EngineStats(
+            running=self._decoder.live,
+            waiting=len(self._waiting),
+            prompt_tokens=counts.prompt,
+            cached_tokens=counts.cached,
+            decoded_tokens=counts.decoded,
+        )
 
     def close(self) -> None:
         """Stop after the step under way; whoever still waits gets a `RaloError`."""

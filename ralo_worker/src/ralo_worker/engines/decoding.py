@@ -11,6 +11,7 @@ It is synchronous code for one thread and knows nothing of futures and weight fi
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 import torch
 
@@ -20,6 +21,16 @@ from ralo_worker.engines.prefill import prefill, probe
 from ralo_worker.engines.prefix_cache import Prefix, PrefixCache
 from ralo_worker.engines.sampling import SamplingRows, sample
 from ralo_worker.engines.slots import Row, SlotTable
+
+
+@attrs.define
+class Counts:
+    """Tokens since the start: of prompts, of those whose keys and values were there, decoded."""
+
+    prompt: int = 0
+    cached: int = 0
+    decoded: int = 0
+
 
 _IDLE = GenerationRequest(prompt=(), max_tokens=1)
 
@@ -42,6 +53,7 @@ class Decoder:
         self.model = model
         self.max_batch = max_batch
         self.prefixes = PrefixCache(prefix_tokens)
+        self.counts = Counts()
         self._version = 0
         self._eos = np.asarray(sorted(eos_token_ids), np.int64)
         self._generator = generator
@@ -81,6 +93,7 @@ class Decoder:
         by_prefix: dict[Prefix, list[int]] = {}
         for row in rows:
             row.version = self._version
+            self.counts.prompt += len(row.request.prompt)
             by_prefix.setdefault(row.request.prompt[:-1], []).append(self._slots.place(row))
         self._window.reserve(self._slots.size, used, self._slots.longest)
         by_prefix.pop((), None)
@@ -97,6 +110,7 @@ class Decoder:
         self._window.reserve(self._slots.size, used, used)
         tokens, logprobs = self._forward(used)
         slots = self._slots.occupied()
+        self.counts.decoded += len(slots)
         full = self._slots.record(slots, tokens[slots], logprobs[slots])
         ended = np.isin(tokens[slots], self._eos)
         for index in np.flatnonzero(ended | full):
@@ -107,6 +121,9 @@ class Decoder:
         missing = []
         for prefix, slots in by_prefix.items():
             known = self.prefixes.get(prefix)
+            # All but the first of equal prompts are copies: nothing is computed for them.
+            copies = len(slots) - (known is None)
+            self.counts.cached += copies * len(prefix)
             if known is None:
                 missing.append(prefix)
             else:

@@ -7,6 +7,7 @@ directory, checks requests and crosses between event loop and decode thread.
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ralo_core import BuildContext, Completion, GenerationRequest, RaloError
+from ralo_core import BuildContext, Completion, EngineStats, GenerationRequest, RaloError
 from ralo_worker.engines.decode_thread import DecodeThread
 from ralo_worker.engines.decoding import Decoder
 from ralo_worker.engines.settings import TransformersSettings
@@ -36,6 +37,7 @@ class TransformersEngine:
         self._model = _open_model(context.model_dir, settings)
         self.eos_token_ids = _eos_token_ids(self._model, context.model_dir)
         self.max_length = _max_length(self._model)
+        self.capacity = settings.max_batch
         self._vocabulary: int = self._model.get_input_embeddings().num_embeddings
         self._decoder = Decoder(
             self._model,
@@ -58,15 +60,24 @@ class TransformersEngine:
             self._check(request)
         return await asyncio.wrap_future(self._thread.submit(requests))
 
-    async def load_weights(self, version: int, directory: Path) -> None:
-        """Swap in the safetensors files of `directory` between two decoding steps."""
+    async def load_weights(self, version: int, directory: Path) -> float:
+        """Swap in the safetensors files of `directory` between two decoding steps.
 
-        def swap() -> None:
+        Returns the seconds that took; raises `RaloError` if they do not fit, with nothing changed.
+        """
+
+        def swap() -> float:
+            started = time.monotonic()
             load_weights(self._model, Path(directory))
             self._decoder.weights_changed(version)
             self.version = version
+            return time.monotonic() - started
 
-        await asyncio.wrap_future(self._thread.call(swap))
+        return float(await asyncio.wrap_future(self._thread.call(swap)))
+
+    def stats(self) -> EngineStats:
+        """Return how busy the engine is."""
+        return self._thread.stats()
 
     async def close(self) -> None:
         """Stop the decode thread; calls still waiting get a `RaloError`."""

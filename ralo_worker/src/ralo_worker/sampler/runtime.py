@@ -1,6 +1,6 @@
 """The sampler's loops: problems in, trees out, new weights in between, evaluations on demand.
 
-Neighbours: `membership` joins the run, `rollouts` does one problem, `weights_cache` fetches
+Neighbours: `membership` joins the run, `rollouts` does one problem, `weights.cache` fetches
 versions. Blocking calls run in threads; the event loop only waits.
 """
 
@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ralo_core import BuildContext, RaloError, WeightVersion
+from ralo_core import BuildContext, RaloError
 from ralo_core.client import EvalJob, LeasedProblem
 from ralo_core.config import GenerationSettings, PromptSettings, SamplerSettings
 from ralo_core.errors import RunOver, ServerError
@@ -20,7 +20,8 @@ from ralo_worker.membership import Membership, Timer
 from ralo_worker.prompting import Prompting, load_tokenizer
 from ralo_worker.sampler.evaluation import evaluate
 from ralo_worker.sampler.rollouts import Rollouts
-from ralo_worker.weights_cache import WeightsCache
+from ralo_worker.weights.cache import WeightsCache
+from ralo_worker.weights.staged import Staged
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +73,9 @@ class Sampler:
         while await asyncio.to_thread(self.client.version, -1, _WAIT_SECONDS) is None:
             log.info("waiting for the first weights")
         self.cache = await asyncio.to_thread(WeightsCache, self.client, self.member.run)
-        version, directory = await self._newest()
-        self.rollouts = build_rollouts(self.member, directory)
-        self.member.activity.version = version.number
+        staged = await self._newest()
+        self.rollouts = build_rollouts(self.member, staged.directory)
+        self.member.activity.version = staged.version.number
 
     async def _feed(self) -> None:
         """Keep `problems_in_flight` problems under way."""
@@ -132,8 +133,8 @@ class Sampler:
             if found is None:
                 continue
             async with self._weights:
-                if found[0].number > self.member.activity.version:  # an evaluation came between
-                    await self._load(*found)
+                if found.version.number > self.member.activity.version:
+                    await self._load(found)  # else an evaluation came between
 
     async def _evaluate(self) -> None:
         """Answer evaluation jobs."""
@@ -151,11 +152,11 @@ class Sampler:
         current = self.rollouts.engine.version
         if current != job.version:
             version = await asyncio.to_thread(self.client.manifest, job.version)
-            await self._load(version, await asyncio.to_thread(self.cache.directory, version))
+            await self._load(await asyncio.to_thread(self.cache.stage, version))
         most = self.rollouts.algorithm.max_response_tokens
         correct, tokens = await evaluate(self.rollouts, job.problems, most)
         if current > job.version:
-            await self._load(*await self._newest())
+            await self._load(await self._newest())
         report = {"correct": correct, "tokens": tokens}
         try:
             await asyncio.to_thread(self.client.report_eval, job, report)
@@ -166,16 +167,16 @@ class Sampler:
         accuracy = sum(correct) / len(correct)
         log.info("held-out accuracy of version %d: %.1f %%", job.version, 100 * accuracy)
 
-    async def _newest(self) -> tuple[WeightVersion, Path]:
+    async def _newest(self) -> Staged:
         found = await asyncio.to_thread(self.cache.newest, -1)
         if found is None:  # there is one as soon as a run has begun
             msg = "the server has no weights"
             raise RaloError(msg)
         return found
 
-    async def _load(self, version: WeightVersion, directory: Path) -> None:
-        await self.rollouts.engine.load_weights(version.number, directory)
-        self.member.activity.version = version.number
+    async def _load(self, staged: Staged) -> None:
+        await self.rollouts.engine.load_weights(staged.version.number, staged.directory)
+        self.member.activity.version = staged.version.number
 
     async def _hand_back(self) -> None:
         """Give unfinished work back, as far as the server can still be reached."""

@@ -1,6 +1,6 @@
 """The trainer's loop: lease a batch, take the newest weights, compute the gradient, upload it.
 
-Neighbours: `membership` joins the run, `rows` and `gradient` compute, `weights_cache` fetches
+Neighbours: `membership` joins the run, `rows` and `gradient` compute, `weights.cache` fetches
 versions. Weights change between batches only.
 """
 
@@ -22,7 +22,7 @@ from ralo_worker.engines.weights import load_weights
 from ralo_worker.membership import Membership, Timer
 from ralo_worker.trainer.gradient import Gradient, batch_gradient
 from ralo_worker.trainer.rows import make_rows, micro_batches
-from ralo_worker.weights_cache import WeightsCache
+from ralo_worker.weights.cache import WeightsCache
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +69,8 @@ class Trainer:
         self.cache = WeightsCache(self.client, self.member.run)
         found = self.cache.newest(-1)
         assert found is not None  # there is one since the loop above
-        version, directory = found
-        self.model = open_model(directory)
-        self.version = self.member.activity.version = version.number
+        self.model = open_model(found.directory)
+        self.version = self.member.activity.version = found.version.number
 
     def _train(self, batch: Batch) -> None:
         """Answer one lease: with a gradient, as empty, or by giving it back."""
@@ -90,9 +89,8 @@ class Trainer:
     def _take_new_weights(self) -> None:
         found = self.cache.newest(self.version)
         if found is not None:
-            version, directory = found
-            load_weights(self.model, directory)
-            self.version = self.member.activity.version = version.number
+            load_weights(self.model, found.directory)
+            self.version = self.member.activity.version = found.version.number
 
     def _gradient(self, batch: Batch) -> Gradient | None:
         advantages = self.advantage.estimate(batch.trees)

@@ -1,7 +1,7 @@
 """Weight versions on this machine, shared by its workers: downloaded once, verified, then used.
 
-Neighbours: sampler and trainer ask for a version and get a directory. A version appears under
-its name only when every file has the right sha256; a file lock keeps workers of one machine
+Neighbours: sampler and trainer ask for a version and get a `Staged` directory. A version appears
+under its name only when every file has the right sha256; a file lock keeps workers of one machine
 from fetching it twice.
 """
 
@@ -19,6 +19,7 @@ from ralo_core.cache import cache_dir
 from ralo_core.client import Client
 from ralo_core.data import WeightFile, WeightVersion
 from ralo_core.errors import RaloError, ServerError
+from ralo_worker.weights.staged import Staged
 
 log = logging.getLogger(__name__)
 
@@ -38,48 +39,54 @@ class WeightsCache:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._fetched: dict[str, Path] = {}
 
-    def newest(self, after: int, wait: float = 0.0) -> tuple[WeightVersion, Path] | None:
-        """Return the newest version and its folder if it is newer than `after`.
+    def newest(self, after: int, wait: float = 0.0) -> Staged | None:
+        """Stage the newest version if it is newer than `after`.
 
         A version that is pruned while a slow machine still fetches it gives way to a newer one.
         """
         while (version := self._client.version(after, wait)) is not None:
             try:
-                return version, self.directory(version)
+                return self.stage(version)
             except ServerError as error:
                 if error.status != 404:
                     raise
                 log.info("version %d is gone already; taking a newer one", version.number)
         return None
 
-    def directory(self, version: WeightVersion) -> Path:
-        """Return the folder with the files of `version`, fetching what is not there.
+    def stage(self, version: WeightVersion) -> Staged:
+        """Return `version` with its files on this machine, fetching what is not there.
 
         Raises `RaloError` if the files do not have the announced sha256 after three tries, and
         `ServerError` 404 if the version was pruned.
         """
         target = self._folder / f"v{version.number:06d}-{version.sha256[:12]}"
-        if not target.is_dir():
-            with self._lock():
-                if not target.is_dir():
-                    self._fetch(version, target)
-                    self._prune(target)
-        return target
+        if target.is_dir():
+            return Staged(version=version, directory=target)
+        with self._lock():
+            started, fetched = time.monotonic(), 0
+            if not target.is_dir():
+                fetched = self._fetch(version, target)
+                self._prune(target)
+        seconds = time.monotonic() - started if fetched else 0.0
+        return Staged(version=version, directory=target, bytes=fetched, seconds=seconds)
 
-    def _fetch(self, version: WeightVersion, target: Path) -> None:
+    def _fetch(self, version: WeightVersion, target: Path) -> int:
+        """Bring the files to `target`; return the bytes that came over the network."""
         partial = target.with_name(f"{target.name}.part")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        for file in version.files:
-            self._fetch_file(version.number, file, partial / file.name)
+        fetched = sum(
+            self._fetch_file(version.number, file, partial / file.name) for file in version.files
+        )
         partial.rename(target)
         self._fetched = {file.sha256: target / file.name for file in version.files}
+        return fetched
 
-    def _fetch_file(self, number: int, file: WeightFile, path: Path) -> None:
+    def _fetch_file(self, number: int, file: WeightFile, path: Path) -> int:
         known = self._fetched.get(file.sha256)
         if known is not None and known.is_file():
             os.link(known, path)  # config and tokenizer are the same in every version
-            return
+            return 0
         for _ in range(_TRIES):
             try:
                 self._client.download(number, file.name, path)
@@ -87,7 +94,7 @@ class WeightsCache:
                 log.warning("%s; fetching again", error)
                 continue
             if _sha256(path) == file.sha256:
-                return
+                return file.size
             log.warning("%s of version %d arrived damaged; fetching again", file.name, number)
         msg = f"{file.name} of version {number} did not arrive whole in {_TRIES} downloads"
         raise RaloError(msg)

@@ -1,0 +1,1 @@
+"""Weight versions on the worker's side: fetched, verified, kept on this machine."""
