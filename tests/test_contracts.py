@@ -13,7 +13,8 @@ torch.set_num_threads(1)
 REGISTRY = Registry(PluginHost(strict=True).load())
 SETTINGS = {
     ("problem_provider", "arithmetic"): [{}, {"count": 30, "curriculum": 20, "terms_max": 5}],
-    ("advantage_estimator", "treepo"): [{}, {"whiten": False}, {"weighting": "size"}],
+    ("advantage_estimator", "treepo"): [{}, {"normalise": "subgroups"}, {"weighting": "size"}],
+    ("advantage_estimator", "treepo_segment"): [{}, {"decay": 0.5, "normalise": "off"}],
     ("sampling_algorithm", "treepo"): [
         {},
         {"width": 7, "depth": 3, "segment_tokens": 5, "init_branch_max": 4},

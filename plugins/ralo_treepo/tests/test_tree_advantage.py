@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from example_trees import binary_tree
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,49 +10,36 @@ from ralo_core import PROMPT, BuildContext, TreeBuilder
 from ralo_treepo.advantage import TreeAdvantage
 from ralo_treepo.settings import TreeAdvantageSettings
 
-REWARDS = [1, 0, 1, 1, 0, 0, 1, 0]
-
 
 def estimator(**settings):
     return TreeAdvantage(TreeAdvantageSettings(**settings), BuildContext(role="trainer"))
 
 
-def binary_tree(rewards=REWARDS, tokens=4):
-    """root -> 2 -> 4 -> 8 leaves; every segment has `tokens` tokens, a leaf 3 segments."""
-    builder = TreeBuilder("p", [1])
-    level = [PROMPT]
-    for _ in range(3):
-        level = [
-            builder.add_segment(parent, range(tokens), [-1.0] * tokens, 0)
-            for parent in level
-            for _ in range(2)
-        ]
-    for node in level:
-        builder.add_leaf(node, "eos")
-    return builder.build().with_rewards({}, np.asarray(rewards, np.float32))
-
-
 EXAMPLE = {
-    (("weighting", "average"), ("whiten", False)):
+    (("weighting", "average"), ("normalise", "off")):
         [.41667, -.58333, .25, .25, -.25, -.25, .58333, -.41667],
-    (("weighting", "average"), ("whiten", True)):
+    (("weighting", "average"), ("normalise", "batch")):
         [1.03713, -1.45198, .62228, .62228, -.62228, -.62228, 1.45198, -1.03713],
-    (("weighting", "size"), ("whiten", False)):
+    (("weighting", "size"), ("normalise", "off")):
         [.42857, -.57143, .35714, .35714, -.35714, -.35714, .57143, -.42857],
-    (("weighting", "size"), ("whiten", True)):
+    (("weighting", "size"), ("normalise", "batch")):
         [.97468, -1.29957, .81223, .81223, -.81223, -.81223, 1.29957, -.97468],
-    (("reject_equal", True), ("whiten", False)):
+    (("reject_equal", True), ("normalise", "off")):
         [.41667, -.58333, .375, .375, -.375, -.375, .58333, -.41667],
-    (("reject_equal", True), ("whiten", True)):
+    (("reject_equal", True), ("normalise", "batch")):
         [.92966, -1.30152, .83669, .83669, -.83669, -.83669, 1.30152, -.92966],
-    (("weighting", "size"), ("reject_equal", True), ("whiten", False)):
+    (("weighting", "size"), ("reject_equal", True), ("normalise", "off")):
         [.42857, -.57143, .41667, .41667, -.41667, -.41667, .57143, -.42857],
-    (("root", False), ("whiten", False)):
+    (("root", False), ("normalise", "off")):
         [.375, -.625, .125, .125, -.125, -.125, .625, -.375],
-    (("root", False), ("whiten", True)):
+    (("root", False), ("normalise", "batch")):
         [.99478, -1.65796, .33159, .33159, -.33159, -.33159, 1.65796, -.99478],
-    (("root", False), ("weighting", "size"), ("whiten", False)):
+    (("root", False), ("weighting", "size"), ("normalise", "off")):
         [.33333, -.66667, .16667, .16667, -.16667, -.16667, .66667, -.33333],
+    (("reject_equal", True), ("weighting", "size"), ("normalise", "batch")):
+        [.92083, -1.22778, .89525, .89525, -.89525, -.89525, 1.22778, -.92083],
+    (("normalise", "subgroups"),):
+        [.96225, -1.34715, .57735, .57735, -.57735, -.57735, 1.34715, -.96225],
 }  # fmt: skip
 
 
@@ -79,7 +67,7 @@ def test_the_uneven_tree_of_figure_3():
     add(c, leaf=True)
     rewards = np.asarray([-1, 1, -1, -1, 1, 1, -1, -1], np.float32)
     tree = builder.build().with_rewards({}, rewards)
-    (values,) = estimator(whiten=False).estimate([tree])
+    (values,) = estimator(normalise="off").estimate([tree])
     expected = [-0.75, 1.25, -0.47222, -0.47222, 1.08333, 1.08333, -0.91667, -0.70833]
     assert values == pytest.approx(expected, abs=1e-5)
 
@@ -131,8 +119,9 @@ def brute_force(tree, weighting, root, reject):
 
 @given(trees(), st.sampled_from(["average", "size"]), st.booleans(), st.booleans())
 def test_raw_advantages_equal_the_brute_force(tree, weighting, root, reject):
-    part = estimator(weighting=weighting, root=root, reject_equal=reject)
-    assert part.raw(tree) == pytest.approx(brute_force(tree, weighting, root, reject), abs=1e-6)
+    part = estimator(weighting=weighting, root=root, reject_equal=reject, normalise="off")
+    (values,) = part.estimate([tree])
+    assert values == pytest.approx(brute_force(tree, weighting, root, reject), abs=1e-6)
 
 
 @given(st.lists(trees(), min_size=1, max_size=4))

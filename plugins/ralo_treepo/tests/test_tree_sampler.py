@@ -3,6 +3,7 @@
 import asyncio
 from random import Random
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -48,11 +49,11 @@ class ScriptedEngine:
         )
 
 
-def sample(engine, seed=0, max_tokens=10_000, **settings):
+def sample(engine, seed=0, max_tokens=10_000, decode=str, **settings):
     sampler = TreeSampler(TreeSamplerSettings(**settings), BuildContext(role="sampler"))
     context = SamplingContext(
         prompt=PROMPT, eos_token_ids=frozenset([EOS]), temperature=1.0, top_p=1.0, top_k=0,
-        max_tokens=max_tokens, random=Random(seed), decode=str,
+        max_tokens=max_tokens, random=Random(seed), decode=decode,
     )  # fmt: skip
     problem = Problem(id="p", prompt="x", answer="y")
     return asyncio.run(sampler.sample(problem, engine, context))
@@ -66,7 +67,10 @@ settings = st.fixed_dictionaries(
         "branch": st.integers(1, 4),
         "init_branch_min": st.integers(1, 3),
         "init_branch_max": st.integers(3, 9),
-        "fallback": st.sampled_from(["random", "restart"]),
+        "split": st.sampled_from(["even", "logprob"]),
+        "fallback": st.sampled_from(["random", "uncertain", "certain", "restart"]),
+        "fallback_from": st.sampled_from(["answered", "any", "longest"]),
+        "fallback_segments": st.integers(0, 2),
     }
 )
 
@@ -120,6 +124,93 @@ def test_fallback_resumes_an_answered_path_at_a_segment_boundary():
         answered = {int(leaf) for leaf in tree.leaves}
         assert not inner & answered, "nothing continues after an end of sequence"
     assert resumed > 0
+
+
+class Typist:
+    """Writes `text` one letter a token, or ends at once where the response has all of it."""
+
+    version = 0
+
+    def __init__(self, text):
+        self.text = text
+
+    async def generate(self, requests):
+        return [self._complete(request) for request in requests]
+
+    def _complete(self, request):
+        done = len(request.prompt) - len(PROMPT)
+        letters = self.text[done : done + request.max_tokens]
+        ended = len(letters) < request.max_tokens
+        tokens = [ord(letter) for letter in letters] + [EOS] * ended
+        return Completion(
+            tokens=np.asarray(tokens, np.int32),
+            logprobs=np.full(len(tokens), -0.5, np.float32),
+            finish_reason="eos" if ended else "length",
+            version=0,
+        )
+
+
+def spelled(tokens):
+    return "".join(chr(token) for token in tokens if token != EOS)
+
+
+def reasons(text, **settings):
+    tree = sample(Typist(text), decode=spelled, width=4, fallback="off", **settings)
+    return set(tree.finish_reasons)
+
+
+def test_a_boxed_answer_ends_a_path_before_its_end_of_sequence():
+    text = r"so it is \boxed{42}, I am sure. And another thing"
+    options = {"segment_tokens": 12, "depth": 9}
+    assert reasons(text, **options) == {"boxed"}
+    assert reasons(text, stop_boxed=False, **options) == {"eos"}
+
+
+def test_a_loop_ends_a_path_and_the_order_of_the_tests_gives_it_its_name():
+    loop = "abcdefghijklmnopqrstuvwxyz 0123456789 " * 8 + r"\boxed{1}"
+    options = {"segment_tokens": 200, "depth": 4}
+    assert reasons(loop, **options) == {"repetition"}
+    assert reasons(loop, stop_repetition="last", **options) == {"boxed"}
+    assert reasons(loop[:-9] * 3, stop_repetition="last", **options) == {"repetition"}
+    assert reasons(loop, stop_repetition="off", **options) == {"boxed"}
+
+
+def test_the_token_limit_may_lie_below_depth_times_segment():
+    tree = sample(ScriptedEngine(0, 0.0), width=4, depth=9, segment_tokens=4, response_tokens=10)
+    assert {len(tree.leaf_tokens(leaf)) for leaf in range(4)} == {10}
+    assert set(tree.finish_reasons) == {"length"}
+
+
+def test_fallback_by_log_prob_redoes_the_segments_that_it_names():
+    """Segment 2 of 4 is improbable: `uncertain` resumes before it, `certain` never does."""
+    logprobs = [-0.1, -40.0, -0.1, -0.1]
+
+    class Engine(Typist):
+        def _complete(self, request):
+            done = super()._complete(request)
+            place = (len(request.prompt) - len(PROMPT)) // request.max_tokens
+            value = np.full(len(done.tokens), logprobs[min(place, 3)], np.float32)
+            return attrs.evolve(done, logprobs=value)
+
+    for fallback, expected in (("uncertain", {1}), ("certain", {0, 2, 3})):
+        resumed = set()
+        for seed in range(20):
+            tree = sample(
+                Engine("12345678901"), seed, decode=spelled, width=3, depth=4, segment_tokens=3,
+                init_branch_min=1, init_branch_max=1, branch=1, fallback=fallback,
+            )  # fmt: skip
+            firsts = {int(node) for node in tree.parents[4:]} & set(range(-1, 4))
+            resumed |= {node + 1 for node in firsts}
+        assert resumed == expected
+
+
+def test_a_resumed_path_loses_at_most_so_many_segments():
+    for seed in range(20):
+        tree = sample(
+            Typist("123456789"), seed, decode=spelled, width=6, depth=4, segment_tokens=3,
+            init_branch_min=1, init_branch_max=1, branch=1, fallback_segments=1,
+        )  # fmt: skip
+        assert sum(parent < 0 for parent in tree.parents) == 1, "nothing starts at the prompt again"
 
 
 def test_fallback_off_stops_below_the_width():

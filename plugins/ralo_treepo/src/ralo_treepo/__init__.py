@@ -41,14 +41,20 @@ def ralo_register_sampling_algorithms() -> list[Component]:
 
 @hookimpl
 def ralo_register_advantage_estimators() -> list[Component]:
-    """Register `treepo`."""
+    """Register `treepo` and `treepo_segment`."""
     return [
         Component(
             name="treepo",
             factory="ralo_treepo.advantage:TreeAdvantage",
             config="ralo_treepo.settings:TreeAdvantageSettings",
             summary="reward relative to the mean of every sub-tree on the path, whitened",
-        )
+        ),
+        Component(
+            name="treepo_segment",
+            factory="ralo_treepo.segment_advantage:SegmentAdvantage",
+            config="ralo_treepo.settings:SegmentAdvantageSettings",
+            summary="per segment, what it changed in the value of the node",
+        ),
     ]
 
 

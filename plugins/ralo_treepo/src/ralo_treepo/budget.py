@@ -1,8 +1,10 @@
-"""The width arithmetic of tree sampling: whole numbers in, whole numbers out.
+"""The width arithmetic of tree sampling: whole numbers out.
 
-Neighbours: `sampler` asks it every round. Notation of `docs`: w width, F leaves so far, e leaves
-that ended this round, a live paths, N branching factor.
+Neighbours: `sampler` asks it every round, `split` gives the weights. w width, F leaves so far,
+e leaves that ended this round, a live paths, N branching factor.
 """
+
+from collections.abc import Sequence
 
 
 def round_width(width: int, leaves: int, ended: int, alive: int, branch: int) -> int:
@@ -22,6 +24,20 @@ def split_evenly(total: int, paths: int) -> list[int]:
     """
     share, rest = divmod(total, paths)
     return [share + (index < rest) for index in range(paths)]
+
+
+def split_by_weight(total: int, weights: Sequence[float]) -> list[int]:
+    """Return copies per path: one each, the rest by `weights` (sum 1) and largest remainder.
+
+    Ties go to the earlier path. `total` is at least the number of paths.
+    """
+    spare = total - len(weights)
+    shares = [spare * weight for weight in weights]
+    copies = [1 + int(share) for share in shares]
+    by_remainder = sorted(range(len(shares)), key=lambda index: int(shares[index]) - shares[index])
+    for index in by_remainder[: total - sum(copies)]:
+        copies[index] += 1
+    return copies
 
 
 def fallback_width(missing: int, candidates: int, branch: int) -> list[int]:

@@ -2,18 +2,17 @@
 
 A node is a segment of at most l tokens and one engine request. Each round continues every
 live path; the paths that ended give their share of the width to the others (branching budget
-transfer). When no path lives and leaves are missing, an answered path is resumed from one of
-its segment boundaries (fallback), so that prompt and response are always cut together.
+transfer). When no path lives and leaves are missing, a path that ended is resumed from one of
+its segment boundaries (fallback).
 
 Neighbours: the sampler runtime runs many problems at once on one engine, so no tree ever waits
-for another; `budget` holds the arithmetic. Settings are in `settings`.
+for another. `budget` and `split` share the width, `stopping` reads the text, `fallback` says
+where to resume. Settings are in `settings`.
 """
 
 from collections.abc import Sequence
-from random import Random
 
 from ralo_core import (
-    PROMPT,
     BuildContext,
     Completion,
     GenerationRequest,
@@ -23,11 +22,12 @@ from ralo_core import (
     TreeBuilder,
 )
 from ralo_core.protocols import InferenceEngine
-from ralo_treepo.budget import fallback_width, round_width, split_evenly
+from ralo_treepo.budget import fallback_width, round_width
+from ralo_treepo.fallback import resumption_points
+from ralo_treepo.path import Path
 from ralo_treepo.settings import TreeSamplerSettings
-
-_DEPTH = "depth"
-_FINISHED = "eos"
+from ralo_treepo.split import copies
+from ralo_treepo.stopping import Read, read_on
 
 
 class TreeSampler:
@@ -35,7 +35,7 @@ class TreeSampler:
 
     def __init__(self, settings: TreeSamplerSettings, context: BuildContext) -> None:
         self._settings = settings
-        self.max_response_tokens = settings.depth * settings.segment_tokens
+        self.max_response_tokens = settings.most_tokens
 
     async def sample(
         self, problem: Problem, engine: InferenceEngine, context: SamplingContext
@@ -44,14 +44,14 @@ class TreeSampler:
         growth = _Growth(self._settings, context, problem.id)
         paths = growth.first_paths()
         while paths:
-            requests = [growth.request(node) for node in paths]
+            requests = [growth.request(path) for path in paths]
             completions = await engine.generate(requests)
-            paths = growth.grow(paths, completions)
+            paths = growth.grow(paths, completions, engine.version)
         return growth.tree.build(growth.facts())
 
 
 class _Growth:
-    """One tree under way. A path is named by its last node, `PROMPT` for a bare prompt."""
+    """One tree under way."""
 
     def __init__(
         self, settings: TreeSamplerSettings, context: SamplingContext, problem_id: str
@@ -59,86 +59,79 @@ class _Growth:
         self.settings = settings
         self.context = context
         self.tree = TreeBuilder(problem_id, context.prompt, context.temperature)
-        self.limit = min(settings.depth * settings.segment_tokens, context.max_tokens)
-        self.depths = {PROMPT: 0}
-        self.lengths = {PROMPT: 0}
-        self.answered: list[int] = []
+        self.limit = min(settings.most_tokens, context.max_tokens)
+        self.prompt = Path()
+        self.ended: list[tuple[Path, str]] = []
         self.rounds = self.fallbacks = 0
 
-    def first_paths(self) -> list[int]:
+    def first_paths(self) -> list[Path]:
         """Return the initial divergence: copies of the bare prompt."""
         low, high = self.settings.init_branch_min, self.settings.init_branch_max
-        return [PROMPT] * min(self.context.random.randint(low, high), self.settings.width)
+        return [self.prompt] * min(self.context.random.randint(low, high), self.settings.width)
 
-    def request(self, node: int) -> GenerationRequest:
+    def request(self, path: Path) -> GenerationRequest:
         """Return the engine request that continues a path by one segment."""
-        left = self.limit - self.lengths[node]
-        return self.context.request(
-            self.tree.response(node), min(self.settings.segment_tokens, left)
-        )
+        most = min(self.settings.segment_tokens, self.limit - path.tokens)
+        return self.context.request(self.tree.response(path.node), most)
 
-    def grow(self, paths: Sequence[int], completions: Sequence[Completion]) -> list[int]:
+    def grow(
+        self, paths: Sequence[Path], completions: Sequence[Completion], version: int
+    ) -> list[Path]:
         """Add a round of segments and return the paths of the next one."""
         self.rounds += 1
-        before = self.tree.leaf_count
-        alive = []
-        for parent, done in zip(paths, completions, strict=True):
-            node = self.tree.add_segment(parent, done.tokens, done.logprobs, done.version)
-            self.depths[node] = self.depths[parent] + 1
-            self.lengths[node] = self.lengths[parent] + len(done.tokens)
-            reason = self._finish_reason(node, done.finish_reason)
+        before, alive = self.tree.leaf_count, []
+        for path, done in zip(paths, completions, strict=True):
+            longer = self._extended(path, done)
+            reason = self._finish_reason(longer, done.finish_reason)
             if reason:
-                self.tree.add_leaf(node, reason)
-                if reason == _FINISHED:
-                    self.answered.append(node)
+                self.tree.add_leaf(longer.node, reason)
+                self.ended.append((longer, reason))
             else:
-                alive.append(node)
-        if not alive:
-            return self._fall_back()
-        ended = self.tree.leaf_count - before
-        budget = round_width(
-            self.settings.width, self.tree.leaf_count, ended, len(alive), self.settings.branch
-        )
-        copies = split_evenly(budget, len(alive))
-        return [node for node, count in zip(alive, copies, strict=True) for _ in range(count)]
+                alive.append(longer)
+        return self._branched(alive, before, version) if alive else self._fallen_back()
 
     def facts(self) -> dict[str, int]:
         """Return counts for diagnostics."""
         return {"rounds": self.rounds, "fallbacks": self.fallbacks}
 
-    def _finish_reason(self, node: int, engine_reason: str) -> str:
-        """Return why a path ends here, ``""`` if it does not: EOS, token limit, depth."""
-        if engine_reason == _FINISHED:
-            return _FINISHED
-        if self.lengths[node] >= self.limit:
-            return "length"
-        return _DEPTH if self.depths[node] >= self.settings.depth else ""
+    def _extended(self, path: Path, done: Completion) -> Path:
+        node = self.tree.add_segment(path.node, done.tokens, done.logprobs, done.version)
+        return path.extended(node, done, self._read(path.read, done))
 
-    def _fall_back(self) -> list[int]:
+    def _read(self, before: Read, done: Completion) -> Read:
+        if not self.settings.stop_boxed and self.settings.stop_repetition == "off":
+            return before
+        return read_on(before, self.context.decode(done.tokens))
+
+    def _finish_reason(self, path: Path, engine_reason: str) -> str:
+        """Return the first reason that ends a path here, ``""`` if there is none."""
+        settings, repeats = self.settings, path.read.repeats
+        reasons = {
+            "repetition": repeats and settings.stop_repetition == "first",
+            "boxed": path.read.boxed and settings.stop_boxed,
+            "eos": engine_reason == "eos",
+            "length": path.tokens >= self.limit,
+            "depth": path.depth >= settings.depth,
+        }
+        found = next((reason for reason, holds in reasons.items() if holds), "")
+        last = repeats and settings.stop_repetition == "last"
+        return found or ("repetition" if last else "")
+
+    def _branched(self, alive: Sequence[Path], leaves_before: int, version: int) -> list[Path]:
+        leaves = self.tree.leaf_count
+        total = round_width(
+            self.settings.width, leaves, leaves - leaves_before, len(alive), self.settings.branch
+        )
+        counts = copies(total, alive, self.settings, version)
+        return [path for path, count in zip(alive, counts, strict=True) for _ in range(count)]
+
+    def _fallen_back(self) -> list[Path]:
         """Return new paths for the leaves that are missing, none if the tree is complete."""
         missing = self.settings.width - self.tree.leaf_count
         if missing <= 0 or self.settings.fallback == "off":
             return []
         self.fallbacks += 1
-        starts = [PROMPT]
-        if self.settings.fallback == "random" and self.answered:
-            starts = [self._random_ancestor(leaf) for leaf in self._shuffled_answers()]
-        copies = fallback_width(missing, len(starts), self.settings.branch)
-        return [node for node, count in zip(starts, copies, strict=False) for _ in range(count)]
-
-    def _shuffled_answers(self) -> list[int]:
-        order = list(self.answered)
-        self._random.shuffle(order)
-        return order
-
-    def _random_ancestor(self, leaf: int) -> int:
-        """Return a node before the last segment of a path, each with the same probability."""
-        chain = []
-        while leaf != PROMPT:
-            leaf = self.tree.parent(leaf)
-            chain.append(leaf)
-        return self._random.choice(chain)
-
-    @property
-    def _random(self) -> Random:
-        return self.context.random
+        random = self.context.random
+        starts = resumption_points(self.ended, self.prompt, self.settings, random)
+        counts = fallback_width(missing, len(starts), self.settings.branch)
+        return [path for path, count in zip(starts, counts, strict=True) for _ in range(count)]
