@@ -41,8 +41,8 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run every test."""
-    install(session, "pytest", "hypothesis", "pyyaml", "jsonschema", "matplotlib")
+    """Run every test; TRL's losses are what ours are compared with."""
+    install(session, "pytest", "hypothesis", "pyyaml", "jsonschema", "matplotlib", "trl")
     session.run("pytest", *session.posargs)
 
 

@@ -27,7 +27,12 @@ SETTINGS = {
         {"schedule": "cosine", "warmup_steps": 5, "total_steps": 99, "weight_decay": 0.1},
     ],
     ("optimizer_policy", "sgd"): [{}, {"momentum": 0.9, "nesterov": True, "max_grad_norm": 0.0}],
-    ("loss", "clip"): [{}, {"dual_clip": 3.0, "clip_high": 0.2}],
+    ("loss", "clip"): [
+        {},
+        {"dual_clip": 3.0, "clip_high": 0.2},
+        {"average": "sequence"},
+        {"average": "constant", "constant_tokens": 9},
+    ],
 }
 NEED_MORE = {
     ("problem_provider", "jsonl"), ("problem_provider", "huggingface"), ("reward", "function"),

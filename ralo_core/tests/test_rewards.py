@@ -13,6 +13,8 @@ from ralo_core.builtin.rewards import (
     FormatSettings,
     FunctionReward,
     FunctionSettings,
+    OverlongReward,
+    OverlongSettings,
 )
 
 CONTEXT = BuildContext(role="sampler")
@@ -55,6 +57,13 @@ def test_format_must_match_the_whole_response():
     reward = FormatReward(FormatSettings(pattern="<think>.*</think>.+"), CONTEXT)
     texts = ["<think>a\nb</think>c", "<think>a</think>", "so <think>a</think>c"]
     assert scores(reward, "", *texts) == [1, 0, 0]
+
+
+def test_overlong_falls_on_a_straight_line():
+    reward = OverlongReward(OverlongSettings(max_tokens=100, buffer_tokens=20), CONTEXT)
+    answers = [Answer(text="", finish_reason="eos", tokens=n) for n in (1, 80, 85, 100, 999)]
+    problem = Problem(id="p", prompt="?", answer="")
+    assert reward.score(problem, answers) == [0, 0, -0.25, -1, -1]
 
 
 def test_a_function_of_the_current_directory_scores(tmp_path, monkeypatch):

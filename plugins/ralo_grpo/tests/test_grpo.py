@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from ralo_core import PROMPT, BuildContext, Completion, Problem, SamplingContext, TreeBuilder
-from ralo_grpo.advantage import GroupAdvantage, GroupAdvantageSettings
+from ralo_grpo.advantage import (
+    GroupAdvantage,
+    GroupAdvantageSettings,
+    LeaveOneOut,
+    WhitenedGroup,
+    WhitenedReward,
+    WhitenedSettings,
+)
 from ralo_grpo.sampler import GroupSampler, GroupSamplerSettings
 
 
@@ -79,3 +86,38 @@ def test_advantages_are_the_formula_of_the_paper():
 def test_groups_that_tell_nothing_give_zero(rewards):
     (values,) = estimate(rewards)
     assert values.tolist() == [0.0] * len(rewards)
+
+
+def test_leave_one_out_is_the_formula():
+    rewards = [3.0, 1.0, 0.0, 0.5]
+    (values,) = LeaveOneOut(None, BuildContext(role="trainer")).estimate([group(rewards)])
+    for index, value in enumerate(values):
+        others = rewards[:index] + rewards[index + 1 :]
+        assert value == pytest.approx(rewards[index] - sum(others) / 3, abs=1e-6)
+    (alone,) = LeaveOneOut(None, BuildContext(role="trainer")).estimate([group([5.0])])
+    assert alone.tolist() == [0.0]
+
+
+def responses(*pairs):
+    """A group of (reward, tokens)."""
+    builder = TreeBuilder("p", [1])
+    for _, tokens in pairs:
+        node = builder.add_segment(PROMPT, [1] * tokens, [-1] * tokens, 0)
+        builder.add_leaf(node, "eos")
+    return builder.build().with_rewards({}, np.asarray([r for r, _ in pairs], np.float32))
+
+
+@pytest.mark.parametrize("baseline", [False, True])
+def test_reinforce_pp_whitens_over_the_tokens_of_the_batch(baseline):
+    cls = WhitenedGroup if baseline else WhitenedReward
+    groups = [[(1.0, 2), (0.0, 5)], [(1.0, 3)], [(0.5, 1), (1.0, 1), (0.0, 4)]]
+    estimator = cls(WhitenedSettings(eps=0.0), BuildContext(role="trainer"))
+    values = estimator.estimate([responses(*pairs) for pairs in groups])
+    tokens, raw = [], []
+    for pairs in groups:
+        mean = sum(reward for reward, _ in pairs) / len(pairs) if baseline else 0.0
+        raw.append([reward - mean for reward, _ in pairs])
+        tokens += [reward - mean for reward, count in pairs for _ in range(count)]
+    for got, row in zip(values, raw, strict=True):
+        expected = (np.asarray(row) - np.mean(tokens)) / np.std(tokens, ddof=1)
+        assert got == pytest.approx(expected, abs=1e-5)

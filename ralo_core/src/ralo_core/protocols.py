@@ -146,9 +146,9 @@ class LossBatch:
 class Loss(Protocol):
     """The policy objective. Runs in the trainer, once per micro-batch.
 
-    A loss whose gradient is zero where the advantage is, and whose normaliser is the number of
-    trained tokens, may say so with ``zero_advantage_has_zero_gradient = True``: the trainer then
-    leaves out rows of advantage zero, and counts their tokens.
+    A loss whose gradient is zero where the advantage is may have a method ``normaliser(lengths)``
+    that returns the normaliser of rows of so many trained tokens each: the trainer then leaves
+    out rows of advantage zero, and counts them with it.
     """
 
     def loss(self, policy_logprobs: Any, batch: LossBatch) -> tuple[Any, float, dict[str, float]]:

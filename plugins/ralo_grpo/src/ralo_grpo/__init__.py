@@ -1,28 +1,13 @@
-"""GRPO as a RALO plugin: what it registers, and the recipe that ``--plugin grpo`` selects.
+"""The GRPO family as a RALO plugin: what it registers; its recipes are in `recipes`.
 
-Shao et al., "DeepSeekMath", 2024 (arXiv 2402.03300). Neighbours: ralo-core finds this module
-through its entry point; the modules beside it are imported on use.
+Neighbours: ralo-core finds this module through its entry point; the modules beside it that need
+more than ralo-core are imported on use.
 """
 
 from ralo_core import Component, Recipe, hookimpl
+from ralo_grpo.recipes import RECIPES
 
 __version__ = "0.1.0"
-
-RECIPE = Recipe(
-    name="grpo",
-    summary="groups of independent responses, group-relative advantages, clip-higher",
-    defaults={
-        "sampling": {"use": "grpo"},
-        "advantage": {"use": "grpo"},
-        "loss": {"use": "clip"},
-        "optimizer": {"adamw": {"lr": 1e-6, "warmup_steps": 10, "weight_decay": 0.1}},
-    },
-    tiny={
-        "sampling": {"grpo": {"group": 8, "max_tokens": 32}},
-        "optimizer": {"adamw": {"lr": 1e-4, "warmup_steps": 0, "weight_decay": 0.0}},
-        "learner": {"dtype": "float32"},
-    },
-)
 
 
 @hookimpl
@@ -40,18 +25,54 @@ def ralo_register_sampling_algorithms() -> list[Component]:
 
 @hookimpl
 def ralo_register_advantage_estimators() -> list[Component]:
-    """Register `grpo`."""
+    """Register `grpo`, `rloo`, `reinforce_pp` and `reinforce_pp_baseline`."""
     return [
         Component(
             name="grpo",
             factory="ralo_grpo.advantage:GroupAdvantage",
             config="ralo_grpo.advantage:GroupAdvantageSettings",
             summary="reward relative to the group's mean, in units of its deviation",
-        )
+        ),
+        Component(
+            name="rloo",
+            factory="ralo_grpo.advantage:LeaveOneOut",
+            summary="reward relative to the mean of the other responses",
+        ),
+        Component(
+            name="reinforce_pp",
+            factory="ralo_grpo.advantage:WhitenedReward",
+            config="ralo_grpo.advantage:WhitenedSettings",
+            summary="reward whitened over all tokens of the batch",
+        ),
+        Component(
+            name="reinforce_pp_baseline",
+            factory="ralo_grpo.advantage:WhitenedGroup",
+            config="ralo_grpo.advantage:WhitenedSettings",
+            summary="reward relative to the group's mean, whitened over the batch",
+        ),
+    ]
+
+
+@hookimpl
+def ralo_register_losses() -> list[Component]:
+    """Register `gspo` and `cispo`."""
+    return [
+        Component(
+            name="gspo",
+            factory="ralo_grpo.gspo:GspoLoss",
+            config="ralo_grpo.gspo:GspoSettings",
+            summary="one clipped ratio per response",
+        ),
+        Component(
+            name="cispo",
+            factory="ralo_grpo.cispo:CispoLoss",
+            config="ralo_grpo.cispo:CispoSettings",
+            summary="the clipped ratio as a weight without gradient",
+        ),
     ]
 
 
 @hookimpl
 def ralo_register_recipes() -> list[Recipe]:
-    """Register `grpo`."""
-    return [RECIPE]
+    """Register the family."""
+    return RECIPES

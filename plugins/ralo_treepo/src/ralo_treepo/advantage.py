@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ralo_core import BuildContext, RolloutTree
-from ralo_treepo.lineage import Float64, Int64, Lineage, response_lengths
+from ralo_core.whitening import whitened
+from ralo_treepo.lineage import Float64, Int64, Lineage
 from ralo_treepo.settings import TreeAdvantageSettings
-from ralo_treepo.whitening import whitened
 
 
 class TreeAdvantage:
@@ -31,16 +31,16 @@ class TreeAdvantage:
 
     def estimate(self, trees: Sequence[RolloutTree]) -> list[npt.NDArray[np.float32]]:
         """Return float32[L] per tree, a scalar per leaf."""
-        lineages = [Lineage.of(tree) for tree in trees]
-        values = [self._of_tree(*pair) for pair in zip(trees, lineages, strict=True)]
+        values = [self._of_tree(tree) for tree in trees]
         if self._settings.normalise == "batch":
-            lengths = [response_lengths(*pair) for pair in zip(trees, lineages, strict=True)]
+            lengths = [tree.response_lengths() for tree in trees]
             values = whitened(values, lengths, self._settings.eps)
         return [value.astype(np.float32) for value in values]
 
-    def _of_tree(self, tree: RolloutTree, lineage: Lineage) -> Float64:
+    def _of_tree(self, tree: RolloutTree) -> Float64:
         """Return the advantages of one tree, not yet whitened, float64[L]."""
         rewards, count = tree.rewards.astype(np.float64), len(tree.rewards)
+        lineage = Lineage.of(tree)
         leaves, nodes = lineage.pairs()
         sizes = np.bincount(nodes, minlength=lineage.nodes)
         means = np.bincount(nodes, rewards[leaves], lineage.nodes) / np.maximum(sizes, 1)

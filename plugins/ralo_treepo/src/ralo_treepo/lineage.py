@@ -51,9 +51,3 @@ class Lineage:
         root = self.nodes - 1
         inside = np.asarray([level != root for level in self.levels], np.int64)
         return np.asarray(inside.sum(0))
-
-
-def response_lengths(tree: RolloutTree, lineage: Lineage) -> Int64:
-    """Return the response length of every leaf in tokens, int64[L]."""
-    sizes = np.append(np.diff(tree.offsets), 0).astype(np.int64)
-    return np.asarray(sizes[np.asarray(lineage.levels)].sum(0))

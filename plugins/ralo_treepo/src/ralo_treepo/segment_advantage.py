@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ralo_core import BuildContext, RolloutTree
+from ralo_core.whitening import whitened
 from ralo_treepo.lineage import Float64, Int64, Lineage
 from ralo_treepo.settings import SegmentAdvantageSettings
-from ralo_treepo.whitening import whitened
 
 
 class SegmentAdvantage:

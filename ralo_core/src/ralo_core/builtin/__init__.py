@@ -48,6 +48,12 @@ def ralo_register_rewards() -> list[Component]:
             summary="1 if the whole answer matches a regular expression, else 0",
         ),
         Component(
+            name="overlong",
+            factory="ralo_core.builtin.rewards:OverlongReward",
+            config="ralo_core.builtin.rewards:OverlongSettings",
+            summary="0, falling to -1 where a response comes near the token limit",
+        ),
+        Component(
             name="function",
             factory="ralo_core.builtin.rewards:FunctionReward",
             config="ralo_core.builtin.rewards:FunctionSettings",

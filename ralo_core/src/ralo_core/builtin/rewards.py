@@ -1,4 +1,4 @@
-"""The rewards that need no dependency: `arithmetic`, `exact`, `format` and `function`.
+"""The rewards that need no dependency: `arithmetic`, `exact`, `format`, `overlong` and `function`.
 
 Neighbours: the sampler calls `score` once per problem with all its answers and adds the parts
 of the pipeline up by ``[reward.weights]``. They see text only, never tokens.
@@ -13,7 +13,7 @@ import attrs
 
 from ralo_core.builtin.arithmetic import verify
 from ralo_core.components import BuildContext
-from ralo_core.config.checks import regex
+from ralo_core.config.checks import positive, regex
 from ralo_core.config.settings import setting
 from ralo_core.data import Answer, Problem
 from ralo_core.errors import RaloError
@@ -86,6 +86,27 @@ class FormatReward:
     def score(self, problem: Problem, answers: Sequence[Answer]) -> list[float]:
         """Return 1 or 0 per answer."""
         return [float(self._pattern.fullmatch(answer.text) is not None) for answer in answers]
+
+
+@attrs.frozen(kw_only=True)
+class OverlongSettings:
+    """``[reward.overlong]``: what is too long."""
+
+    max_tokens: int = setting(7168, "tokens of a response from which on it gets -1", positive)
+    buffer_tokens: int = setting(512, "tokens before that over which it falls from 0", positive)
+
+
+class OverlongReward:
+    """Soft overlong punishment, DAPO (Yu et al. 2025), equation 13: 0 up to ``max - buffer``
+    tokens, then a straight line to -1 at `max_tokens`."""
+
+    def __init__(self, settings: OverlongSettings, context: BuildContext) -> None:
+        self._settings = settings
+
+    def score(self, problem: Problem, answers: Sequence[Answer]) -> list[float]:
+        """Return a number in [-1, 0] per answer."""
+        most, buffer = self._settings.max_tokens, self._settings.buffer_tokens
+        return [-min(max(answer.tokens - most + buffer, 0) / buffer, 1.0) for answer in answers]
 
 
 @attrs.frozen(kw_only=True)

@@ -77,6 +77,15 @@ class RolloutTree:
         """Return the behaviour log-probs of a leaf's response, float32[response length]."""
         return np.concatenate([self.logprobs[self.segment(i)] for i in self.path(leaf)])
 
+    def response_lengths(self) -> npt.NDArray[np.int64]:
+        """Return the response length of every leaf in tokens, int64[L]."""
+        sizes = np.append(np.diff(self.offsets), 0).astype(np.int64)  # the last is the prompt's
+        nodes, lengths = self.leaves, np.zeros(len(self.leaves), np.int64)
+        while (nodes != PROMPT).any():
+            lengths += sizes[nodes]
+            nodes = np.where(nodes == PROMPT, PROMPT, self.parents[nodes])
+        return lengths
+
     def validate(self) -> "RolloutTree":
         """Return the tree itself, or raise `DataError` naming the first field that is wrong."""
         segments, leaves = len(self.parents), len(self.leaves)

@@ -1,13 +1,20 @@
 """The clipped policy objective, PPO (Schulman et al. 2017) with clip-higher (DAPO, Yu et al. 2025).
 
     r_t = exp(log pi(y_t) - log mu(y_t))            mu: the behaviour policy, token by token
-    J   = sum_t min(r_t A_t, clip(r_t, 1 - low, 1 + high) A_t) / sum_t 1
+    J   = sum_t w_t min(r_t A_t, clip(r_t, 1 - low, 1 + high) A_t) / N
 
-The normaliser is the number of trained tokens, so that every token of a batch counts alike
-(token-mean). Asynchronous rollouts need nothing else here: mu is what really sampled.
+    average     w_t of a response y        N              what counts alike
+    token       1                          tokens         every token (DAPO)
+    sequence    1 / |y|                    responses      every response (GRPO, Shao et al. 2024)
+    constant    1 / constant_tokens        responses      the same, without a bias that depends
+                                                          on |y| (Dr. GRPO, Liu et al. 2025)
 
-Neighbours: the trainer calls it per micro-batch; both recipes name it.
+Asynchronous rollouts need nothing else here: mu is what really sampled.
+
+Neighbours: the trainer calls it per micro-batch; recipes name it.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,17 +29,21 @@ _MAX_LOG_RATIO = 20.0
 class ClipLoss:
     """Satisfies `ralo_core.protocols.Loss`."""
 
-    zero_advantage_has_zero_gradient = True
-    """The trainer leaves out rows whose advantages are all zero, as in a group without any
-    difference; only their tokens count, in the normaliser."""
-
     def __init__(self, settings: ClipSettings, context: BuildContext) -> None:
         self._settings = settings
+
+    @property
+    def _per_response(self) -> bool:
+        return self._settings.average != "token"
+
+    def normaliser(self, lengths: Sequence[int]) -> float:
+        """Return N of responses of so many tokens."""
+        return float(len(lengths) if self._per_response else sum(lengths))
 
     def loss(
         self, policy_logprobs: Tensor, batch: LossBatch
     ) -> tuple[Tensor, float, dict[str, float]]:
-        """Return ``(-sum of the objective, trained tokens, sums of metrics)``.
+        """Return ``(-sum of the objective, N, sums of metrics)``.
 
         Metrics: `loss`, `ratio`, `clip_fraction` (tokens whose gradient the clip removed) and
         `kl`, the estimate ``r - 1 - log r`` of KL(mu || pi) (Schulman's k3).
@@ -47,12 +58,22 @@ class ClipLoss:
         if self._settings.dual_clip:
             bound = self._settings.dual_clip * advantages
             objective = torch.where(advantages < 0, torch.maximum(objective, bound), objective)
-        total = -(objective * mask).sum()
+        tokens = mask.sum(1)
+        total = -(objective * mask * self._weights(tokens)[:, None]).sum()
         with torch.no_grad():
+            each = mask / tokens.clamp(min=1)[:, None] if self._per_response else mask
             metrics = {
                 "loss": float(total),
-                "ratio": float((ratio * mask).sum()),
-                "clip_fraction": float(((clipped < plain) & mask).sum()),
-                "kl": float(((ratio - 1 - log_ratio) * mask).sum()),
+                "ratio": float((ratio * each).sum()),
+                "clip_fraction": float(((clipped < plain) * each).sum()),
+                "kl": float(((ratio - 1 - log_ratio) * each).sum()),
             }
-        return total, float(mask.sum()), metrics
+        return total, self.normaliser([count for count in tokens.tolist() if count]), metrics
+
+    def _weights(self, tokens: Tensor) -> Tensor:
+        """Return w of every response, float[R], from its trained tokens int[R]."""
+        average = self._settings.average
+        if average == "sequence":
+            return 1.0 / tokens.clamp(min=1)
+        divisor = self._settings.constant_tokens if average == "constant" else 1
+        return torch.full_like(tokens, 1.0 / divisor, dtype=torch.float32)

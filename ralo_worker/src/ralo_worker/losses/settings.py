@@ -3,7 +3,7 @@
 import attrs
 
 from ralo_core import setting
-from ralo_core.config.checks import at_least, between
+from ralo_core.config.checks import at_least, between, one_of, positive
 
 
 @attrs.frozen(kw_only=True)
@@ -15,6 +15,14 @@ class ClipSettings:
         0.28,
         "the ratio is clipped above at 1 + this; larger than clip_low: clip-higher (DAPO)",
         at_least(0),
+    )
+    average: str = setting(
+        "token", "what counts alike: every 'token', every response ('sequence'), or 'constant': "
+        "every response, its sum of tokens divided by constant_tokens",
+        one_of("token", "sequence", "constant"),
+    )  # fmt: skip
+    constant_tokens: int = setting(
+        1024, "divisor of 'constant'; Dr. GRPO takes the longest response allowed", positive
     )
     dual_clip: float = setting(
         0.0, "bound on ratio x |advantage| where the advantage is negative; 0: none", at_least(0)

@@ -7,7 +7,7 @@ versions. Weights change between batches only.
 import logging
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ralo_core.errors import RunOver, ServerError
 from ralo_worker.engines.weights import load_weights
 from ralo_worker.membership import Membership, Timer
 from ralo_worker.trainer.gradient import Gradient, batch_gradient
-from ralo_worker.trainer.rows import make_rows, micro_batches
+from ralo_worker.trainer.rows import Row, make_rows, micro_batches
 from ralo_worker.weights.cache import WeightsCache
 
 log = logging.getLogger(__name__)
@@ -95,16 +95,21 @@ class Trainer:
     def _gradient(self, batch: Batch) -> Gradient | None:
         advantages = self.advantage.estimate(batch.trees)
         rows = make_rows(batch.trees, advantages)
-        kept = rows
-        if getattr(self.loss, "zero_advantage_has_zero_gradient", False):
-            kept = [row for row in rows if row.advantages.any()]
+        kept, left_out = self._without_zeros(rows)
         if not kept:
             return None
-        tokens, computed = (sum(len(row.logprobs) for row in some) for some in (rows, kept))
         cut = micro_batches(kept, self.settings.microbatch_tokens, self.version)
-        gradient = batch_gradient(self.model, self.loss, cut, left_out=tokens - computed)
-        self.member.activity.tokens += tokens
+        gradient = batch_gradient(self.model, self.loss, cut, left_out)
+        self.member.activity.tokens += sum(len(row.logprobs) for row in rows)
         return gradient
+
+    def _without_zeros(self, rows: Sequence[Row]) -> tuple[Sequence[Row], float]:
+        """Return the rows that have a gradient, and the normaliser of the others."""
+        normaliser = getattr(self.loss, "normaliser", None)
+        if normaliser is None:
+            return rows, 0.0
+        kept = [row for row in rows if row.advantages.any()]
+        return kept, normaliser([len(row.logprobs) for row in rows if not row.advantages.any()])
 
     def _upload(self, batch: Batch, gradient: Gradient) -> None:
         tensors = {
