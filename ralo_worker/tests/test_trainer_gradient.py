@@ -3,13 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from ralo_core import PROMPT, BuildContext, TreeBuilder
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
 from ralo_worker.trainer.gradient import batch_gradient, policy_logprobs
-from ralo_worker.trainer.rows import make_rows, micro_batches
+from ralo_worker.trainer.micro_batches import micro_batches
+from ralo_worker.trainer.packs import make_packs
+from ralo_worker.trainer.rows import make_rows
 
 torch.set_num_threads(1)
 
@@ -38,6 +42,10 @@ def random_tree(rng, leaves):
     return builder.build()
 
 
+def one_batch(rows):
+    return micro_batches(list(make_packs(rows, 0)), 10_000, 0)
+
+
 def reference(model, trees, advantages, low, high):
     """Leaf by leaf, token by token, as the formula reads; no padding and no batching."""
     terms, count = [], 0
@@ -62,13 +70,15 @@ def reference(model, trees, advantages, low, high):
 
 
 @pytest.mark.parametrize("max_tokens", [1, 40, 10_000])
-def test_gradient_equals_the_formula_however_the_batch_is_cut(model, max_tokens):
+@pytest.mark.parametrize("shared", [0, 25, 10_000])
+def test_gradient_equals_the_formula_however_the_batch_is_cut(model, max_tokens, shared):
     rng = np.random.default_rng(3)
     trees = [random_tree(rng, leaves) for leaves in (1, 4, 6)]
     advantages = [rng.normal(size=len(tree.leaves)).astype(np.float32) for tree in trees]
     expected, loss, count = reference(model, trees, advantages, 0.2, 0.28)
     objective = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
-    cut = micro_batches(make_rows(trees, advantages), max_tokens, 0)
+    packs = list(make_packs(make_rows(trees, advantages), shared))
+    cut = micro_batches(packs, max_tokens, 0)
     gradient = batch_gradient(model, objective, cut)
     assert gradient.weight == count
     assert gradient.metrics["loss"] == pytest.approx(loss, rel=1e-5)
@@ -84,30 +94,67 @@ def test_rows_without_advantage_may_be_left_out(model):
     advantages = [np.asarray([1, 0, -1, 0], np.float32), np.zeros(4, np.float32)]
     objective = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
     rows = make_rows(trees, advantages)
-    every = batch_gradient(model, objective, micro_batches(rows, 10_000, 0))
+    every = batch_gradient(model, objective, one_batch(rows))
     kept = [row for row in rows if row.advantages.any()]
-    left_out = every.weight - sum(len(row.logprobs) for row in kept)
-    fewer = batch_gradient(model, objective, micro_batches(kept, 10_000, 0), left_out)
+    left_out = objective.normaliser([len(r.logprobs) for r in rows if not r.advantages.any()])
+    fewer = batch_gradient(model, objective, one_batch(kept), left_out)
     assert fewer.weight == every.weight
     for name, value in every.tensors.items():
         torch.testing.assert_close(fewer.tensors[name], value, rtol=1e-4, atol=1e-7)
 
 
-def test_policy_logprobs_do_not_depend_on_padding(model):
+@pytest.mark.parametrize("shared", [0, 10_000])
+def test_policy_logprobs_do_not_depend_on_padding_and_company(model, shared):
     rng = np.random.default_rng(4)
     trees = [random_tree(rng, 5) for _ in range(3)]
     rows = make_rows(trees, [np.ones(5, np.float32)] * 3)
-    (together,) = micro_batches(rows, 10_000, 0)
-    alone = {}
-    for batch in micro_batches(rows, 1, 0):
-        key = tuple(batch.tokens[0].tolist())
-        alone[key] = policy_logprobs(model, batch)[batch.loss_batch.mask]
+    packs = list(make_packs(rows, shared))
+    (together,) = micro_batches(packs, 10_000, 0)
     values = policy_logprobs(model, together)
-    for index in range(len(rows)):
+    ordered = [row for pack in sorted(packs, key=lambda p: len(p.tokens)) for row in pack.rows]
+    for index, row in enumerate(ordered):
+        (alone,) = one_batch([row])
         mask = together.loss_batch.mask[index]
-        width = together.first + int(mask.nonzero().max()) + 1
-        key = tuple(together.tokens[index, :width].tolist())
-        torch.testing.assert_close(values[index][mask], alone[key], rtol=1e-4, atol=1e-5)
+        expected = policy_logprobs(model, alone)[alone.loss_batch.mask]
+        torch.testing.assert_close(values[index][mask], expected, rtol=1e-4, atol=1e-5)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 60))
+def test_a_pack_holds_every_token_once_and_each_sees_its_own_path(seed, limit):
+    tree = random_tree(np.random.default_rng(seed), 7)
+    rows = make_rows([tree], [np.ones(7, np.float32)])
+    packs = list(make_packs(rows, limit))
+    assert sorted(row.path for pack in packs for row in pack.rows) == sorted(r.path for r in rows)
+    for pack in packs:
+        nodes = {node for row in pack.rows for node in row.path}
+        size = len(tree.prompt) + sum(len(tree.tokens[tree.segment(node)]) for node in nodes)
+        assert len(pack.tokens) == size
+        assert size <= limit or len(pack.rows) == 1
+        seen = pack.attention()
+        for row, places, predictors in zip(pack.rows, pack.places, pack.predictors, strict=True):
+            path = [*range(pack.prompt), *places]
+            response = np.concatenate([tree.tokens[tree.segment(node)] for node in row.path])
+            assert pack.tokens[path].tolist() == [*tree.prompt, *response]
+            assert pack.positions[path].tolist() == list(range(len(path)))
+            assert predictors.tolist() == path[pack.prompt - 1 : -1]
+            for count, place in enumerate(path, 1):
+                assert np.flatnonzero(seen[place]).tolist() == sorted(path[:count])
+
+
+def test_rows_are_packed_only_where_that_is_cheaper():
+    """One long shared segment with many short ends, and many long ends behind nothing shared."""
+
+    def packs(shared, own, cost):
+        builder = TreeBuilder("p", [1])
+        stem = builder.add_segment(PROMPT, [2] * shared, [-1.0] * shared, 0)
+        for _ in range(8):
+            builder.add_leaf(builder.add_segment(stem, [3] * own, [-1.0] * own, 0), "eos")
+        rows = make_rows([builder.build()], [np.ones(8, np.float32)])
+        return len(list(make_packs(rows, 10_000, cost)))
+
+    assert packs(100, 2, 0.001) == 1
+    assert packs(2, 100, 0.0) == 1
+    assert packs(2, 100, 0.01) == 8
 
 
 def test_segment_advantages_reach_the_tokens_of_their_segment():

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ralo_core.protocols import Loss
-from ralo_worker.trainer.rows import MicroBatch
+from ralo_worker.trainer.micro_batches import MicroBatch
 
 
 @attrs.frozen(kw_only=True)
@@ -55,12 +55,20 @@ def batch_gradient(
 
 
 def policy_logprobs(model: Any, batch: MicroBatch) -> Tensor:
-    """Return float32[R, T - first]: log pi(token | all before it) at the sampling temperature."""
-    columns = batch.tokens.shape[1] - batch.first
-    logits = model(input_ids=batch.tokens, use_cache=False, logits_to_keep=columns + 1).logits
-    scaled = logits[:, :-1].float() / batch.temperature[:, :, None]
-    targets = batch.tokens[:, batch.first :, None]
-    return scaled.gather(2, targets)[:, :, 0] - scaled.logsumexp(2)
+    """Return float32[R, C]: log pi(token | all before it) at the sampling temperature.
+
+    Tokens that rows share are computed once; what is behind a row's end is any number.
+    """
+    logits = model(
+        input_ids=batch.tokens,
+        position_ids=batch.positions,
+        attention_mask=batch.attention,
+        use_cache=False,
+        logits_to_keep=batch.tokens.shape[1] - batch.first + 1,
+    ).logits
+    scaled = (logits.float() / batch.temperature[:, :, None]).flatten(0, 1)
+    chosen = scaled[batch.predictors, batch.targets]
+    return chosen - scaled.logsumexp(1)[batch.predictors]
 
 
 def _mean(parameter: Any, weight: float) -> Tensor:
@@ -70,14 +78,11 @@ def _mean(parameter: Any, weight: float) -> Tensor:
 
 
 def _on_device(batch: MicroBatch, device: Any) -> MicroBatch:
-    loss_batch = batch.loss_batch
-    moved = {
-        field.name: getattr(loss_batch, field.name).to(device)
-        for field in attrs.fields(type(loss_batch))
-    }
-    return attrs.evolve(
-        batch,
-        tokens=batch.tokens.to(device),
-        temperature=batch.temperature.to(device),
-        loss_batch=attrs.evolve(loss_batch, **moved),
-    )
+    loss_batch = attrs.evolve(batch.loss_batch, **_moved(batch.loss_batch, device))
+    return attrs.evolve(batch, loss_batch=loss_batch, **_moved(batch, device))
+
+
+def _moved(instance: Any, device: Any) -> dict[str, Any]:
+    """Return the tensors among its fields, on `device`."""
+    values = {field.name: getattr(instance, field.name) for field in attrs.fields(type(instance))}
+    return {name: value.to(device) for name, value in values.items() if torch.is_tensor(value)}

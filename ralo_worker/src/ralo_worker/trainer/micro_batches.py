@@ -1,0 +1,106 @@
+"""Packs as padded tensors, cut into micro-batches that fit the memory.
+
+Neighbours: `packs` lays out sequences, `gradient` feeds them to the model. Shapes: S sequences
+(packs) of T columns, padded at the right; R rows of C response tokens, as the loss sees them.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ralo_core import LossBatch
+from ralo_worker.trainer.packs import Pack
+from ralo_worker.trainer.rows import Row
+
+Bool = npt.NDArray[np.bool_]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class MicroBatch:
+    """`tokens` and `positions` int64[S, T]; `attention` bool[S, 1, T, T], None where causal
+    attention is right.
+
+    Logits are needed from column ``first - 1`` on, K columns. `predictors` int64[R, C] counts
+    among all S x K of them and `targets` int64[R, C] are the tokens that they predict, where the
+    mask of `loss_batch` holds. `temperature` is float32[S, 1].
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    attention: Tensor | None
+    first: int
+    predictors: Tensor
+    targets: Tensor
+    temperature: Tensor
+    loss_batch: LossBatch
+
+
+def micro_batches(packs: Sequence[Pack], max_tokens: int, version: int) -> Iterator[MicroBatch]:
+    """Yield batches of at most `max_tokens` padded tokens (or one pack), of similar length."""
+    ordered = sorted(packs, key=lambda pack: len(pack.tokens))
+    start = 0
+    for end in range(1, len(ordered) + 1):
+        full = end < len(ordered) and (end + 1 - start) * len(ordered[end].tokens) > max_tokens
+        if full or end == len(ordered):
+            yield _padded(ordered[start:end], version)
+            start = end
+
+
+def _padded(packs: Sequence[Pack], version: int) -> MicroBatch:
+    width, first = max(len(pack.tokens) for pack in packs), min(pack.prompt for pack in packs)
+    tokens = np.zeros((2, len(packs), width), np.int64)
+    for index, pack in enumerate(packs):
+        tokens[:, index, : len(pack.tokens)] = pack.tokens, pack.positions
+    rows = [row for pack in packs for row in pack.rows]
+    responses = [len(row.logprobs) for row in rows]
+    mask = np.arange(max(responses)) < np.asarray(responses)[:, None]
+    columns = width - first + 1
+    places = [place for pack in packs for place in pack.places]
+    sources = [
+        index * columns + predictor - (first - 1)
+        for index, pack in enumerate(packs)
+        for predictor in pack.predictors
+    ]
+    sequence = [index for index, pack in enumerate(packs) for _ in pack.rows]
+    targets = [tokens[0, index, place] for index, place in zip(sequence, places, strict=True)]
+    return MicroBatch(
+        tokens=torch.from_numpy(tokens[0]),
+        positions=torch.from_numpy(tokens[1]),
+        attention=_attention(packs, width),
+        first=first,
+        predictors=_filled(mask, sources, np.int64),
+        targets=_filled(mask, targets, np.int64),
+        temperature=torch.tensor([[pack.rows[0].tree.temperature] for pack in packs]),
+        loss_batch=_loss_batch(rows, mask, version),
+    )
+
+
+def _attention(packs: Sequence[Pack], width: int) -> Tensor | None:
+    if all(pack.is_chain for pack in packs):
+        return None
+    # A pad sees itself: a query without any key has no softmax.
+    seen = np.tile(np.eye(width, dtype=bool), (len(packs), 1, 1, 1))
+    for index, pack in enumerate(packs):
+        seen[index, 0, : len(pack.tokens), : len(pack.tokens)] = pack.attention()
+    return torch.from_numpy(seen)
+
+
+def _loss_batch(rows: Sequence[Row], mask: Bool, version: int) -> LossBatch:
+    return LossBatch(
+        behaviour_logprobs=_filled(mask, [row.logprobs for row in rows], np.float32),
+        advantages=_filled(mask, [row.advantages for row in rows], np.float32),
+        mask=torch.from_numpy(mask),
+        staleness=torch.tensor([version - row.newest_version for row in rows]),
+    )
+
+
+def _filled(mask: Bool, values: Sequence[npt.NDArray[Any]], dtype: type) -> Tensor:
+    """Return `values`, one array per row, where `mask` holds, 0 elsewhere."""
+    filled: npt.NDArray[Any] = np.zeros(mask.shape, dtype)
+    filled[mask] = np.concatenate(values)
+    return torch.from_numpy(filled)
