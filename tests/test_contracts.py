@@ -27,6 +27,8 @@ SETTINGS = {
         {"schedule": "cosine", "warmup_steps": 5, "total_steps": 99, "weight_decay": 0.1},
     ],
     ("optimizer_policy", "sgd"): [{}, {"momentum": 0.9, "nesterov": True, "max_grad_norm": 0.0}],
+    ("correction", "staleness"): [{}, {"most": 2, "power": 0.5}],
+    ("loss", "dppo"): [{}, {"tau": 0.0}],
     ("loss", "clip"): [
         {},
         {"dual_clip": 3.0, "clip_high": 0.2},

@@ -43,6 +43,11 @@ def ralo_register_losses() -> Iterable[Component]:
 
 
 @hookspec
+def ralo_register_corrections() -> Iterable[Component]:
+    """Return components that build a `Correction`; they run in the trainer."""
+
+
+@hookspec
 def ralo_register_aggregation_policies() -> Iterable[Component]:
     """Return components that build an `AggregationPolicy`; they run in the learner."""
 

@@ -39,6 +39,7 @@ KINDS: dict[str, Kind] = {
             "advantage_estimator", "advantage_estimators", "advantage", protocols.AdvantageEstimator
         ),
         _kind("loss", "losses", "loss", protocols.Loss),
+        _kind("correction", "corrections", "correction", protocols.Correction, many=True),
         _kind(
             "aggregation_policy", "aggregation_policies", "aggregation", protocols.AggregationPolicy
         ),

@@ -160,6 +160,20 @@ class Loss(Protocol):
         """
 
 
+@runtime_checkable
+class Correction(Protocol):
+    """Weighs what another policy than the present one sampled. Runs in the trainer, once per
+    micro-batch.
+
+    The trainer multiplies the advantages by the weights of each correction of the pipeline, then
+    asks the loss: one that is linear in the advantages, for a given ratio, is so weighed itself.
+    """
+
+    def weigh(self, log_ratio: Any, batch: LossBatch) -> Any:
+        """Return float32[rows, tokens], at least 0, from ``log pi - log mu`` float32[rows, tokens],
+        which has no gradient and is 0 outside the mask. Every row by itself."""
+
+
 @attrs.frozen(kw_only=True)
 class GradientFacts:
     """What an aggregation policy decides on: no tensors, only the declaration."""

@@ -21,15 +21,71 @@ def ralo_register_inference_engines() -> list[Component]:
 
 @hookimpl
 def ralo_register_losses() -> list[Component]:
-    """Register `clip`."""
+    """Register `clip`, `policy_gradient`, `decoupled` and `dppo`."""
     return [
         Component(
             name="clip",
             factory="ralo_worker.losses.clip:ClipLoss",
             config="ralo_worker.losses.settings:ClipSettings",
-            summary="clipped policy ratio with asymmetric bounds, normalised per token",
-        )
+            summary="clipped policy ratio with asymmetric bounds",
+        ),
+        Component(
+            name="policy_gradient",
+            factory="ralo_worker.losses.policy_gradient:PolicyGradientLoss",
+            summary="REINFORCE; what corrections such as tis weigh",
+        ),
+        Component(
+            name="decoupled",
+            factory="ralo_worker.losses.decoupled:DecoupledLoss",
+            config="ralo_worker.losses.settings:DecoupledSettings",
+            summary="PPO around a policy one version old, interpolated (A-3PO)",
+        ),
+        Component(
+            name="dppo",
+            factory="ralo_worker.losses.dppo:DppoLoss",
+            config="ralo_worker.losses.settings:DppoSettings",
+            summary="a trust region in probabilities, and a price on the squared log-ratio",
+        ),
     ]
+
+
+@hookimpl
+def ralo_register_corrections() -> list[Component]:
+    """Register what weighs rollouts of other policies."""
+    return [
+        _correction("tis", "tokens:Tis", "TisSettings", "ratio of a token, truncated"),
+        _correction("icepop", "tokens:IcePop", "IcePopSettings", "ratio of a token, or nothing"),
+        _correction(
+            "sequence_tis",
+            "sequences:SequenceTis",
+            "SequenceTisSettings",
+            "ratio of a response, truncated",
+        ),
+        _correction(
+            "geometric_mask",
+            "sequences:GeometricMask",
+            "GeometricMaskSettings",
+            "leaves out responses whose mean ratio is far from 1",
+        ),
+        _correction(
+            "opsm", "sequences:Opsm", "OpsmSettings", "leaves out bad responses that are far off"
+        ),
+        _correction(
+            "staleness",
+            "sequences:Staleness",
+            "StalenessSettings",
+            "weighs responses by how many versions they are behind",
+        ),
+    ]
+
+
+def _correction(name: str, factory: str, config: str, summary: str) -> Component:
+    return Component(
+        name=name,
+        factory=f"ralo_worker.corrections.{factory}",
+        config=f"ralo_worker.corrections.settings:{config}",
+        summary=summary,
+    )
 
 
 @hookimpl

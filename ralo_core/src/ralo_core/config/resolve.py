@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "reward": {"pipeline": ["arithmetic"]},
     "advantage": {"use": "grpo"},
     "loss": {"use": "clip"},
+    "correction": {"pipeline": []},
     "aggregation": {"use": "token_mean"},
     "optimizer": {"use": "adamw"},
     "engine": {"use": "transformers"},

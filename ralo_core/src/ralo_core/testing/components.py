@@ -14,6 +14,7 @@ from ralo_core.registry import Registry
 from ralo_core.structuring import structure
 from ralo_core.testing.advantages import check_advantage_estimator
 from ralo_core.testing.codecs import check_gradient_codec
+from ralo_core.testing.corrections import check_correction
 from ralo_core.testing.engines import check_inference_engine
 from ralo_core.testing.losses import check_loss
 from ralo_core.testing.policies import check_aggregation_policy, check_optimizer_policy
@@ -27,6 +28,7 @@ _ON_OBJECTS: dict[str, Callable[[Any], None]] = {
     "sampling_algorithm": check_sampling_algorithm,
     "advantage_estimator": check_advantage_estimator,
     "loss": check_loss,
+    "correction": check_correction,
     "gradient_codec": check_gradient_codec,
     "aggregation_policy": check_aggregation_policy,
     "optimizer_policy": check_optimizer_policy,

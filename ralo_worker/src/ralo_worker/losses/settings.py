@@ -27,3 +27,21 @@ class ClipSettings:
     dual_clip: float = setting(
         0.0, "bound on ratio x |advantage| where the advantage is negative; 0: none", at_least(0)
     )  # fmt: skip
+
+
+@attrs.frozen(kw_only=True)
+class DecoupledSettings:
+    """``[loss.decoupled]``."""
+
+    clip_low: float = setting(0.2, "the ratio is clipped below at 1 - this", between(0.0, 1.0))
+    clip_high: float = setting(0.2, "the ratio is clipped above at 1 + this", at_least(0))
+    behaviour_cap: float = setting(5.0, "largest weight prox / mu of a token", positive)
+
+
+@attrs.frozen(kw_only=True)
+class DppoSettings:
+    """``[loss.dppo]``; prime-rl's defaults."""
+
+    low: float = setting(0.2, "probability that a token may lose", between(0.0, 1.0))
+    high: float = setting(0.2, "probability that a token may gain", between(0.0, 1.0))
+    tau: float = setting(1e-3, "weight of the squared log-ratio", at_least(0))

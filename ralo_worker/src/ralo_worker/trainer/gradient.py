@@ -6,15 +6,16 @@ so it does not depend on how the batch is cut. Neighbours: `trainer.runtime` upl
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
 import torch
 from torch import Tensor
 
-from ralo_core.protocols import Loss
+from ralo_core.protocols import Correction, Loss, LossBatch
 from ralo_worker.trainer.micro_batches import MicroBatch
+from ralo_worker.trainer.off_policy import Distance
 
 
 @attrs.frozen(kw_only=True)
@@ -27,18 +28,27 @@ class Gradient:
 
 
 def batch_gradient(
-    model: Any, loss: Loss, batches: Iterable[MicroBatch], left_out: float = 0.0
+    model: Any,
+    loss: Loss,
+    batches: Iterable[MicroBatch],
+    left_out: float = 0.0,
+    corrections: Sequence[Correction] = (),
 ) -> Gradient:
     """Return the gradient of `loss` over all `batches`; the model's own `.grad` is cleared.
 
+    `corrections` weigh the advantages by how far the policy is from what sampled.
     `left_out` is the normaliser of rows that were not computed because their gradient is zero.
     Metrics are means over what was computed.
     """
     model.zero_grad(set_to_none=True)
-    computed, sums = 0.0, defaultdict[str, float](float)
+    computed, sums, distance = 0.0, defaultdict[str, float](float), Distance()
     for batch in batches:
         batch = _on_device(batch, model.device)
-        total, normaliser, metrics = loss.loss(policy_logprobs(model, batch), batch.loss_batch)
+        logprobs = policy_logprobs(model, batch)
+        log_ratio = _log_ratio(logprobs, batch.loss_batch)
+        distance.add(log_ratio, batch.loss_batch)
+        weighed = _corrected(batch.loss_batch, log_ratio, corrections)
+        total, normaliser, metrics = loss.loss(logprobs, weighed)
         total.backward()
         computed += normaliser
         for name, value in metrics.items():
@@ -51,7 +61,7 @@ def batch_gradient(
     }
     model.zero_grad(set_to_none=True)
     means = {name: value / computed for name, value in sums.items()}
-    return Gradient(tensors=tensors, weight=weight, metrics=means)
+    return Gradient(tensors=tensors, weight=weight, metrics={**distance.metrics(), **means})
 
 
 def policy_logprobs(model: Any, batch: MicroBatch) -> Tensor:
@@ -69,6 +79,17 @@ def policy_logprobs(model: Any, batch: MicroBatch) -> Tensor:
     scaled = (logits.float() / batch.temperature[:, :, None]).flatten(0, 1)
     chosen = scaled[batch.predictors, batch.targets]
     return chosen - scaled.logsumexp(1)[batch.predictors]
+
+
+def _log_ratio(policy: Tensor, batch: LossBatch) -> Tensor:
+    return (policy.detach() - batch.behaviour_logprobs).masked_fill(~batch.mask, 0.0)
+
+
+def _corrected(batch: LossBatch, log_ratio: Tensor, corrections: Sequence[Correction]) -> LossBatch:
+    advantages = batch.advantages
+    for correction in corrections:
+        advantages = advantages * correction.weigh(log_ratio, batch)
+    return attrs.evolve(batch, advantages=advantages)
 
 
 def _mean(parameter: Any, weight: float) -> Tensor:

@@ -28,7 +28,7 @@ from ralo_worker.weights.cache import WeightsCache
 
 log = logging.getLogger(__name__)
 
-SECTIONS = ("advantage", "loss", "codec")
+SECTIONS = ("advantage", "loss", "correction", "codec")
 _WAIT_SECONDS = 2.0
 
 
@@ -42,6 +42,7 @@ class Trainer:
         context = BuildContext(role="trainer")
         self.advantage = member.config.build("advantage", context)
         self.loss = member.config.build("loss", context)
+        self.corrections = list(member.config.build_pipeline("correction", context).values())
         self.codec = member.config.build("codec", context)
         self.timer = Timer(member.activity)
         self.version = -1
@@ -105,7 +106,7 @@ class Trainer:
             return None
         packs = list(make_packs(kept, self._most_shared, pair_cost(self.model)))
         cut = micro_batches(packs, self.settings.microbatch_tokens, self.version)
-        gradient = batch_gradient(self.model, self.loss, cut, left_out)
+        gradient = batch_gradient(self.model, self.loss, cut, left_out, self.corrections)
         self.member.activity.tokens += sum(len(row.logprobs) for row in rows)
         return gradient
 

@@ -1,0 +1,1 @@
+"""Corrections for rollouts of other policies; each satisfies `ralo_core.protocols.Correction`."""

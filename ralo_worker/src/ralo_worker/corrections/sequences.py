@@ -1,0 +1,79 @@
+"""Corrections response by response, from the log-ratios of its n tokens.
+
+    sequence_tis    min(exp(sum log r), cap)                     Liu et al. 2025
+    geometric_mask  1 where low < exp(mean log r) < high, else 0
+    opsm            0 where mean(-log r) > delta and A < 0, else 1; off-policy sequence masking,
+                    DeepSeek-V3.2: a bad response that the policy has moved away from tells
+                    nothing more
+    staleness       (1 + s) ** -power up to `most` versions behind, 0 beyond
+
+Neighbours: the trainer multiplies advantages by the weights. Masks go with every loss, the weight
+of `sequence_tis` with `policy_gradient`, which has no ratio of its own.
+"""
+
+from torch import Tensor
+
+from ralo_core import BuildContext, LossBatch
+from ralo_worker.corrections.settings import (
+    GeometricMaskSettings,
+    OpsmSettings,
+    SequenceTisSettings,
+    StalenessSettings,
+)
+
+_MAX_LOG_RATIO = 20.0
+
+
+class SequenceTis:
+    """Satisfies `ralo_core.protocols.Correction`."""
+
+    def __init__(self, settings: SequenceTisSettings, context: BuildContext) -> None:
+        self._settings = settings
+
+    def weigh(self, log_ratio: Tensor, batch: LossBatch) -> Tensor:
+        """Return float32[R, C]."""
+        ratio = log_ratio.sum(1, keepdim=True).clamp(max=_MAX_LOG_RATIO).exp()
+        return ratio.clamp(max=self._settings.cap).expand_as(log_ratio)
+
+
+class GeometricMask:
+    """Satisfies `ralo_core.protocols.Correction`."""
+
+    def __init__(self, settings: GeometricMaskSettings, context: BuildContext) -> None:
+        self._settings = settings
+
+    def weigh(self, log_ratio: Tensor, batch: LossBatch) -> Tensor:
+        """Return float32[R, C]."""
+        mean = _mean(log_ratio, batch).exp()
+        inside = (mean > self._settings.low) & (mean < self._settings.high)
+        return inside.to(log_ratio.dtype).expand_as(log_ratio)
+
+
+class Opsm:
+    """Satisfies `ralo_core.protocols.Correction`."""
+
+    def __init__(self, settings: OpsmSettings, context: BuildContext) -> None:
+        self._settings = settings
+
+    def weigh(self, log_ratio: Tensor, batch: LossBatch) -> Tensor:
+        """Return float32[R, C]."""
+        far = -_mean(log_ratio, batch) > self._settings.delta
+        return (~(far & (batch.advantages < 0))).to(log_ratio.dtype)
+
+
+class Staleness:
+    """Satisfies `ralo_core.protocols.Correction`."""
+
+    def __init__(self, settings: StalenessSettings, context: BuildContext) -> None:
+        self._settings = settings
+
+    def weigh(self, log_ratio: Tensor, batch: LossBatch) -> Tensor:
+        """Return float32[R, C]."""
+        behind = batch.staleness[:, None].clamp(min=0).to(log_ratio.dtype)
+        weight = (1 + behind) ** -self._settings.power * (behind <= self._settings.most)
+        return weight.expand_as(log_ratio)
+
+
+def _mean(log_ratio: Tensor, batch: LossBatch) -> Tensor:
+    """Return the mean over the trained tokens of every row, float[R, 1]."""
+    return log_ratio.sum(1, keepdim=True) / batch.mask.sum(1, keepdim=True).clamp(min=1)
