@@ -51,7 +51,7 @@ class StoreUploads:
                 return
             try:
                 self._catch_up()
-            except Exception as error:  # every filesystem has exceptions of its own
+            except Exception as error:  # noqa: BLE001 (every filesystem has exceptions of its own)
                 self._postpone(error)
 
     def _catch_up(self) -> None:

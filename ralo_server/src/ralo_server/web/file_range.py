@@ -21,9 +21,9 @@ class FileRange:
         """Return the descriptor; its position is where the stretch begins."""
         return self._file.fileno()
 
-    def read(self, size: int = -1) -> bytes:
-        """Return the next bytes of the stretch, at most `size` of them."""
-        wanted = self._left if size < 0 else min(size, self._left)
+    def read(self, size: int | None = None, /) -> bytes:
+        """Return the next bytes of the stretch, at most `size` of them (None: all)."""
+        wanted = self._left if size is None or size < 0 else min(size, self._left)
         block = self._file.read(wanted)
         self._left -= len(block)
         return block
