@@ -42,7 +42,8 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run every test."""
-    install(session, "pytest", "hypothesis", "pyyaml", "jsonschema", "matplotlib")
+    extra = ("pytest", "hypothesis", "pyyaml", "jsonschema", "matplotlib", "s3fs", "moto[server]")
+    install(session, *extra)
     session.run("pytest", *session.posargs)
 
 

@@ -1,47 +1,21 @@
 """Parts by their sha256: what RFC 9110 says of ranges and validators, over real gunicorn; holds."""
 
 import hashlib
-import json
 import os
-import time
 
 import pytest
 import requests
+from published import publish
 from web_process import WebProcess
 
-from ralo_core.data import WeightDelta, WeightFile, WeightVersion
-from ralo_core.structuring import unstructure
-
 CONTENT = os.urandom(3 << 20)
-
-
-def publish(run, number, content=CONTENT, deltas=(), tensors=None):
-    """Make version `number` of one file and some deltas."""
-    folder = run.store.versions.directory(number)
-    folder.mkdir(parents=True, exist_ok=True)
-    file = put(folder, "model.safetensors", content)
-    version = WeightVersion(
-        number=number, parent=None, sha256=file.sha256, files=(file,), created=time.time(),
-        deltas=tuple(WeightDelta(base=0, base_sha256="0", file=put(folder, f"delta-{i}", delta))
-                     for i, delta in enumerate(deltas)),
-    )  # fmt: skip
-    manifest = unstructure(version) | ({} if tensors is None else {"tensors": tensors})
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    with run.store.database.write() as connection:
-        run.store.versions.add(connection, version, 0)
-    return version
-
-
-def put(folder, name, content):
-    (folder / name).write_bytes(content)
-    return WeightFile(name=name, size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
 @pytest.fixture
 def web(server):
     """A served run with a version, and the URL of its one part."""
     run = server()
-    version = publish(run, 0)
+    version = publish(run.store, 0, CONTENT)
     process = WebProcess(run.directory)
     process.run, process.version = run, version
     process.part = f"{process.url}/weights/parts/{version.files[0].sha256}"
@@ -128,7 +102,7 @@ def test_what_is_no_part_is_not_found(web):
 def test_deltas_are_parts_and_go_with_their_version(server):
     run = server()
     for number in range(3):
-        publish(run, number, b"full %d" % number, [b"short %d" % number])
+        publish(run.store, number, b"full %d" % number, [b"short %d" % number])
     for content in (b"full 1", b"short 1", b"short 2"):
         assert part(run, content).content == content
     assert run.store.versions.prune(1) == [1]
@@ -139,7 +113,7 @@ def test_deltas_are_parts_and_go_with_their_version(server):
 def test_a_file_of_several_versions_stays_as_long_as_one_of_them(server):
     run = server()
     for number in range(3):
-        publish(run, number, b"same" if number else b"first")
+        publish(run.store, number, b"same" if number else b"first")
     assert run.store.versions.prune(1) == [1]
     assert part(run, b"same").content == b"same"
 
@@ -152,8 +126,8 @@ def part(run, content, worker=None):
 
 def test_the_manifest_tells_of_tensors_where_the_file_does(server):
     run = server()
-    publish(run, 0, tensors={"w": {"shape": [2], "dtype": "BF16"}})
-    publish(run, 1)
+    publish(run.store, 0, CONTENT, tensors={"w": {"shape": [2], "dtype": "BF16"}})
+    publish(run.store, 1, CONTENT)
     manifest = run.http.simulate_get("/weights/manifest", params={"version": 0}).json
     assert manifest["tensors"] == {"w": {"shape": [2], "dtype": "BF16"}}
     assert "tensors" not in run.http.simulate_get("/weights/manifest", params={"version": 1}).json
@@ -172,7 +146,7 @@ def held(server, monkeypatch):
     run = server("server.lease_seconds=100.0")
     run.clock = Clock()
     for number in range(4):
-        publish(run, number, b"full %d" % number)
+        publish(run.store, number, b"full %d" % number)
     object.__setattr__(run.store.versions, "clock", run.clock)
     object.__setattr__(run.store.readers, "clock", run.clock)
     return run
