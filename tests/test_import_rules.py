@@ -15,7 +15,15 @@ CORE = {
 TEST_KIT = {"hypothesis", "pytest", "torch"}
 PLUGIN = {"attrs", "numpy", "ralo_core", "torch"}
 SERVER = CORE | {"datasets", "falcon", "fsspec", "gunicorn", "matplotlib", "ralo_server", "torch"}
-WORKER = CORE | {"math_verify", "ralo_worker", "tokenizers", "torch", "transformers", "vllm"}
+WORKER = CORE | {
+    "math_verify",
+    "ralo_worker",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "urllib3",
+    "vllm",
+}
 
 
 def imported_modules(path: Path) -> set[str]:

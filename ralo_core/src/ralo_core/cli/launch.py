@@ -7,7 +7,7 @@ says how to start it.
 from pathlib import Path
 
 import click
-from requests.certs import where
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from ralo_core.cli.options import ca_option
 from ralo_core.launch.relay import CONFIG_FILE, Relay
@@ -45,7 +45,11 @@ def relay(url: str, listen: str, folder: Path, max_gb: int, ca: Path | None) -> 
     Workers are told of it with --source, RALO_WEIGHT_SOURCES or weights.sources.
     """
     made = Relay(
-        server=url, listen=listen, folder=folder, max_gb=max_gb, ca=ca or Path(where())
+        server=url,
+        listen=listen,
+        folder=folder,
+        max_gb=max_gb,
+        ca=ca or Path(DEFAULT_CA_BUNDLE_PATH),
     ).config()
     (folder / "temporary").mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(made, encoding="utf-8")
