@@ -42,7 +42,8 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run every test; TRL's losses are what ours are compared with."""
-    install(session, "pytest", "hypothesis", "pyyaml", "jsonschema", "matplotlib", "trl")
+    extra = ("pytest", "hypothesis", "pyyaml", "jsonschema", "matplotlib", "trl")
+    install(session, *extra, "s3fs", "moto[server]")
     session.run("pytest", *session.posargs)
 
 

@@ -6,6 +6,7 @@ import types
 from itertools import islice
 from pathlib import Path
 
+import click
 import pytest
 
 from ralo_core import BuildContext, hookspecs
@@ -100,6 +101,8 @@ def console_lines():
 def test_a_command_that_is_shown_exists_with_its_options(line):
     _, name, *arguments = shlex.split(line)
     command = load_object(Registry(PluginHost().load()).commands()[name].item.target)
+    while isinstance(command, click.Group):
+        command = command.commands[arguments.pop(0)]
     known = {option for parameter in command.params for option in parameter.opts}
     assert {argument for argument in arguments if argument.startswith("--")} <= known
 

@@ -14,8 +14,16 @@ CORE = {
 }  # fmt: skip
 TEST_KIT = {"hypothesis", "pytest", "torch"}
 PLUGIN = {"attrs", "numpy", "ralo_core", "torch"}
-SERVER = CORE | {"datasets", "falcon", "gunicorn", "matplotlib", "ralo_server", "torch"}
-WORKER = CORE | {"math_verify", "ralo_worker", "tokenizers", "torch", "transformers", "vllm"}
+SERVER = CORE | {"datasets", "falcon", "fsspec", "gunicorn", "matplotlib", "ralo_server", "torch"}
+WORKER = CORE | {
+    "math_verify",
+    "ralo_worker",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "urllib3",
+    "vllm",
+}
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -50,7 +58,7 @@ def test_a_distribution_imports_only_what_its_rule_allows(folder, allowed):
     ("modules", "forbidden"),
     [
         ("ralo_core.cli.main,ralo_core.client,ralo_core.wire", "torch,falcon,vllm,transformers"),
-        ("ralo_server.web.app,ralo_server.plugin", "torch,vllm,transformers,datasets"),
+        ("ralo_server.web.app,ralo_server.plugin", "torch,vllm,transformers,datasets,fsspec"),
         ("ralo_worker.plugin", "torch,vllm,transformers"),
         ("ralo_treepo", "torch,vllm,transformers"),
         ("ralo_grpo", "torch,vllm,transformers"),

@@ -54,7 +54,7 @@ def test_a_diagram_names_what_exists(diagram):
 
 
 def unknown_names(diagram):
-    endpoints = re.findall(r"\b(GET|POST|PUT|DELETE) (/[a-z_/]*)", diagram)
+    endpoints = re.findall(r"\b(GET|POST|PUT|DELETE) (/[a-z_/{}0-9]*)", diagram)
     modules = re.findall(r"\bralo_[a-z]+(?:\.[a-z_]+)*", diagram)
     commands = re.findall(r"\bralo ([a-z]+)\b", diagram)
     return [

@@ -101,7 +101,7 @@ CALLS = [
 ]
 READING = {
     "/health", "/config", "/stats", "/eval/results",
-    "/weights/version", "/weights/manifest", "/weights/download",
+    "/weights/version", "/weights/manifest", "/weights/download", "/weights/parts/{sha256}",
 }  # fmt: skip
 
 

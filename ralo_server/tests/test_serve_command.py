@@ -112,7 +112,9 @@ def test_where_others_can_connect_requests_need_a_token_and_tls_protects_it(
     version = wait_until(lambda: sampler.version())
     for file in version.files:
         target = tmp_path / file.name
-        sampler.download(version.number, file.name, target)
+        target.write_bytes(
+            sampler.transport.request("GET", f"/weights/parts/{file.sha256}").content
+        )
         assert target.stat().st_size == file.size
     assert len(sampler.problems(1)) == 1
     server.stop()

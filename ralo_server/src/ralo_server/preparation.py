@@ -19,6 +19,7 @@ from ralo_core.config import (
     RunSettings,
     ServerSettings,
     TrainerSettings,
+    WeightsSettings,
 )
 from ralo_core.errors import ConfigError, RaloError
 from ralo_core.protocols import ProblemProvider
@@ -26,6 +27,7 @@ from ralo_core.structuring import unstructure
 from ralo_server.blobs import write_blob
 from ralo_server.model_files import check_model, copy_model_files
 from ralo_server.needed_plugins import needed_plugins
+from ralo_server.object_store import ObjectStore
 from ralo_server.rundir import RunDirectory
 from ralo_server.store.database import Database
 from ralo_server.store.facts import put_facts
@@ -39,6 +41,7 @@ def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
     """
     _check_sizes(config)
     _check_certificate(config.section(ServerSettings))
+    _check_store(config.section(WeightsSettings))
     _check_same_model(directory, config)
     new = not directory.config_file.exists()
     facts = _checked_facts(config) if new else {}
@@ -69,6 +72,12 @@ def make_provider(config: Config) -> ProblemProvider:
     """Return the run's problem provider, at its beginning."""
     provider: ProblemProvider = config.build("problems", BuildContext(role="orchestrator"))
     return provider
+
+
+def _check_store(weights: WeightsSettings) -> None:
+    """Raise `RaloError` for an object store that cannot be opened."""
+    if weights.store:
+        ObjectStore(weights.store)
 
 
 def _check_sizes(config: Config) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from ralo_core.client import Client
-from ralo_core.config import Config, from_data
+from ralo_core.config import Config, WeightsSettings, from_data
 from ralo_core.errors import RaloError, RunOver, ServerError
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
@@ -51,7 +51,8 @@ class Timer:
 
 @attrs.frozen(kw_only=True)
 class Membership:
-    """A joined worker: its client, the run's name and config, and its activity."""
+    """A joined worker: its client, the run's name and config, the relays it fetches weights from
+    before it asks the orchestrator, and its activity."""
 
     client: Client
     run: str
@@ -60,6 +61,7 @@ class Membership:
     stopping: threading.Event
     heartbeat_seconds: float
     plugins: Sequence[dict[str, str]]
+    relays: Sequence[str] = ()
     activity: Activity = attrs.field(factory=Activity)
 
     def start_heartbeat(self) -> None:
@@ -88,8 +90,10 @@ def join(
     *,
     token: str = "",
     ca: Path | None = None,
+    relays: Sequence[str] = (),
 ) -> Membership:
-    """Register at the orchestrator and return the membership.
+    """Register at the orchestrator and return the membership; its `relays` come before those of
+    the run.
 
     Waits for a server that is not up yet. Raises `RaloError` with the pip command if this
     worker lacks a plugin of the run or has another version of it.
@@ -105,14 +109,16 @@ def join(
     ]
     answer = _register(client, role, plugins)
     log.info("joined run %s at %s as %s", document["run"], url, worker_id)
+    config = from_data(data, Registry(host), sections)
     return Membership(
         client=client,
         run=document["run"],
-        config=from_data(data, Registry(host), sections),
+        config=config,
         role=role,
         stopping=stopping,
         heartbeat_seconds=answer["heartbeat_seconds"],
         plugins=plugins,
+        relays=(*relays, *config.section(WeightsSettings).sources),
     )
 
 

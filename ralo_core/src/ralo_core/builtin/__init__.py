@@ -116,4 +116,9 @@ def ralo_register_commands() -> list[Command]:
             target="ralo_core.cli.run:run",
             summary="Train on this machine: orchestrator, samplers and trainers together.",
         ),
+        Command(
+            name="launch",
+            target="ralo_core.cli.launch:launch",
+            summary="Set up what runs beside the orchestrator: relays of weights.",
+        ),
     ]

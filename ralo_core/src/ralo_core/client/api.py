@@ -14,7 +14,6 @@ from typing import Any
 
 import attrs
 import numpy.typing as npt
-import requests
 
 from ralo_core import wire
 from ralo_core.client.gradients import GradientSender
@@ -183,20 +182,9 @@ class Client:
 
     def manifest(self, version: int) -> WeightVersion:
         """Return the files of one version."""
-        return structure(self._get("/weights/manifest", {"version": version}), WeightVersion)
-
-    def download(self, version: int, name: str, target: Path) -> None:
-        """Stream one file of a version to `target`; raises `ConnectionError` if it breaks off."""
-        answer = self.transport.request(
-            "GET", "/weights/download", params={"version": version, "file": name}, stream=True
-        )
-        try:
-            with answer, target.open("wb") as file:
-                for block in answer.iter_content(1 << 20):
-                    file.write(block)
-        except requests.RequestException as error:
-            msg = f"the download of {name} of version {version} broke off: {error}"
-            raise ConnectionError(msg) from error
+        document = self._get("/weights/manifest", {"version": version})
+        document.pop("tensors", None)  # they are for those who read single tensors
+        return structure(document, WeightVersion)
 
     def eval_job(self) -> EvalJob | None:
         """Lease an evaluation job."""

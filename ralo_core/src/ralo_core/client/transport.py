@@ -79,8 +79,11 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         timeout: float = 60.0,
         stream: bool = False,
+        redirects: bool = True,
     ) -> requests.Response:
         """Send until answered with 2xx or 304 and return the answer.
+
+        Without `redirects` an answer that leads elsewhere is returned, not followed.
 
         Raises `RunOver`, `ServerError`, `RaloError` for a certificate that is not trusted, or
         `ConnectionError` once the deadline has passed or `stopping` is set. The caller makes the
@@ -100,6 +103,7 @@ class Transport:
                     headers={**self.headers, **(headers or {})},
                     timeout=(5.0, timeout),
                     stream=stream,
+                    allow_redirects=redirects,
                 )
                 if response.status_code not in _RETRIED:
                     self._note_reachable(path)
@@ -114,6 +118,12 @@ class Transport:
             self._note_unreachable(path, reason)
             wait = self.backoff.delay(tries) if pause is None else pause
             self._wait(wait, started, f"{method} {self.url}{path}: {reason}")
+
+    def beside(self, url: str, backoff: Backoff) -> "Transport":
+        """Return a transport to another server that is shown and trusts the same."""
+        other = Transport(url, headers=self.headers, backoff=backoff, stopping=self.stopping)
+        other._verify = self._verify
+        return other
 
     def pause(self, seconds: float) -> None:
         """Sleep, but not once `stopping` is set."""

@@ -12,6 +12,7 @@ from ralo_core.config.settings import (
     SamplerSettings,
     ServerSettings,
     TrainerSettings,
+    WeightsSettings,
     setting,
 )
 
@@ -27,6 +28,7 @@ __all__ = [
     "SamplerSettings",
     "ServerSettings",
     "TrainerSettings",
+    "WeightsSettings",
     "environment_layer",
     "file_layer",
     "from_data",

@@ -139,6 +139,18 @@ class LearnerSettings:
 
 
 @attrs.frozen(kw_only=True)
+class WeightsSettings:
+    """``[weights]``: how versions reach the workers."""
+
+    sources: list[str] = setting(
+        [], "URLs of relays that workers try before the orchestrator, nearest first"
+    )
+    store: str = setting(
+        "", "fsspec URL of an object store that gets every version, e.g. 's3://bucket/run'"
+    )
+
+
+@attrs.frozen(kw_only=True)
 class EvaluationSettings:
     """``[evaluation]``: greedy accuracy on held-out problems, before, after and in between."""
 
@@ -157,6 +169,7 @@ FIXED: dict[str, type] = {
     "sampler": SamplerSettings,
     "trainer": TrainerSettings,
     "learner": LearnerSettings,
+    "weights": WeightsSettings,
     "evaluation": EvaluationSettings,
 }
 """Section name -> settings class."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from ralo_core.components import BuildContext
-from ralo_core.config import EvaluationSettings, LearnerSettings
+from ralo_core.config import EvaluationSettings, LearnerSettings, WeightsSettings
 from ralo_core.plugins import PluginHost
 from ralo_core.supervise import StopSignal
 from ralo_server.blobs import write_blob
@@ -29,6 +29,8 @@ from ralo_server.learner.publishing import Publisher
 from ralo_server.learner.retention import Retention
 from ralo_server.learner.step_files import NotFiniteError, StepFiles, WrittenStep
 from ralo_server.learner.step_metrics import gradient_metrics, tree_metrics
+from ralo_server.learner.store_uploads import StoreUploads
+from ralo_server.object_store import ObjectStore
 from ralo_server.store import Store
 from ralo_server.store.gradients import PendingGradient
 from ralo_server.store.inspection import committed_optimizer
@@ -60,6 +62,8 @@ class Learner:
         )
         self.retention = Retention(store, self.settings)
         self.clock = Clock(store)
+        where = self.config.section(WeightsSettings).store
+        self.uploads = StoreUploads(store.parts, ObjectStore(where)) if where else None
 
     def run(self, stopped: StopSignal) -> None:
         """Work until the run is finished or `stopped`."""
@@ -92,6 +96,8 @@ class Learner:
         self.retention.at_start()
         if self.store.versions.newest_number() < 0:
             self._publish_first()
+        if self.uploads:
+            self.uploads.start()
         log.info("at step %d, version %d", run.step(), self.store.versions.newest_number())
         self.host.notify("ralo_run_started", run=run.name(), config=self.config.data)
 
@@ -176,6 +182,8 @@ class Learner:
         self.host.notify("ralo_step_committed", step=step, metrics=metrics)
         self.host.notify("ralo_weights_published", version=number, directory=directory)
         self.retention.after_commit()
+        if self.uploads:
+            self.uploads.wake()
 
     def _consumed(
         self,
@@ -208,5 +216,7 @@ class Learner:
 
     def _close(self) -> None:
         self.retention.drop_spare()
+        if self.uploads:
+            self.uploads.close()
         for tracker in self.trackers.values():
             tracker.close()

@@ -74,4 +74,16 @@ MIGRATIONS: tuple[str, ...] = (
         version INTEGER PRIMARY KEY, target INTEGER NOT NULL, step INTEGER NOT NULL,
         metrics TEXT NOT NULL, tracked INTEGER NOT NULL DEFAULT 0);
     """,
+    """
+    CREATE TABLE parts (
+        sha256 TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL,
+        PRIMARY KEY (sha256, version, name)) WITHOUT ROWID;
+    CREATE INDEX parts_by_version ON parts (version);
+    INSERT INTO parts SELECT json_extract(file.value, '$.sha256'), number,
+        json_extract(file.value, '$.name'), json_extract(file.value, '$.size')
+        FROM versions, json_each(body, '$.files') AS file WHERE state = 'published';
+    CREATE TABLE stored_parts (sha256 TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE readers (
+        worker_id TEXT PRIMARY KEY, version INTEGER NOT NULL, expires REAL NOT NULL);
+    """,
 )

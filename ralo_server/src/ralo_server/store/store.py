@@ -13,7 +13,9 @@ from ralo_server.store.database import Database
 from ralo_server.store.evaluations import Evaluations
 from ralo_server.store.gradients import Gradients
 from ralo_server.store.leases import Leases
+from ralo_server.store.parts import Parts
 from ralo_server.store.problems import Problems
+from ralo_server.store.readers import Readers
 from ralo_server.store.rollbacks import Rollbacks
 from ralo_server.store.run_state import RunState
 from ralo_server.store.steps import Steps
@@ -46,7 +48,9 @@ class Store:
         self.trees = Trees(self.database, self.leases, directory.samples)
         self.gradients = Gradients(self.database, directory.gradients)
         self.uploads = Uploads(self.database, directory.gradients)
-        self.versions = Versions(self.database, directory.weights)
+        self.versions = Versions(self.database, directory.weights, clock)
+        self.parts = Parts(self.database, directory.weights)
+        self.readers = Readers(self.database, server.lease_seconds, clock)
         self.evaluations = Evaluations(self.database, self.leases)
         self.steps = Steps(self.database, self.versions, self.evaluations, directory.gradients)
         self.workers = Workers(self.database, self.leases)

@@ -6,7 +6,8 @@ the files. The folder of version N is ``weights/vNNNNNN``.
 
 import json
 import sqlite3
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import attrs
@@ -14,6 +15,7 @@ import attrs
 from ralo_core.data import WeightVersion
 from ralo_core.structuring import structure, unstructure
 from ralo_server.store.database import Database
+from ralo_server.store.parts import add_parts, forget_parts, version_folder
 
 
 @attrs.frozen(kw_only=True)
@@ -28,14 +30,15 @@ class KeptVersion:
 
 @attrs.frozen
 class Versions:
-    """Versions of a run; their folders lie in `folder`."""
+    """Versions of a run; their folders lie in `folder`, `clock` gives the unix time in seconds."""
 
     database: Database
     folder: Path
+    clock: Callable[[], float] = time.time
 
     def directory(self, number: int) -> Path:
         """Return the folder of a version."""
-        return self.folder / f"v{number:06d}"
+        return version_folder(self.folder, number)
 
     def newest(self) -> WeightVersion | None:
         """Return the newest version, None before the first."""
@@ -86,23 +89,27 @@ class Versions:
                VALUES (?, ?, ?, 'published', ?)""",
             (version.number, step, json.dumps(unstructure(version)), optimizer),
         )
+        add_parts(connection, version)
 
     def prune(self, keep_last: int, keep_every: int = 0) -> list[int]:
-        """Mark all but the first, the last `keep_last`, every `keep_every`-th (0: none) and those
-        to be evaluated as pruned; return their numbers, so that the caller removes the files."""
+        """Mark all but the first, the last `keep_last`, every `keep_every`-th (0: none), those to
+        be evaluated and those that a worker is fetching as pruned; return their numbers, so that
+        the caller removes the files."""
         with self.database.write() as connection:
             rows = connection.execute(
                 """SELECT number FROM versions WHERE state = 'published' AND number > 0
                    AND number <= (SELECT MAX(number) FROM versions) - ?
                    AND (? = 0 OR number % ? != 0)
-                   AND number NOT IN (SELECT version FROM evaluations WHERE state != 'reported')""",
-                (keep_last, keep_every, keep_every),
+                   AND number NOT IN (SELECT version FROM evaluations WHERE state != 'reported')
+                   AND number NOT IN (SELECT version FROM readers WHERE expires > ?)""",
+                (keep_last, keep_every, keep_every, self.clock()),
             ).fetchall()
             numbers = [int(row["number"]) for row in rows]
             connection.executemany(
                 "UPDATE versions SET state = 'pruned' WHERE number = ?",
                 [(number,) for number in numbers],
             )
+            forget_parts(connection, numbers)
         return numbers
 
 

@@ -29,7 +29,12 @@ from ralo_server.web.resources.leases import LeaseRelease, LeaseRenew
 from ralo_server.web.resources.problems import ProblemQueue
 from ralo_server.web.resources.run import ConfigDocument, Health, Stats, Stop
 from ralo_server.web.resources.trees import BatchQueue, TreeUpload
-from ralo_server.web.resources.weights import WeightFileDownload, WeightManifest, WeightVersions
+from ralo_server.web.resources.weights import (
+    WeightFileDownload,
+    WeightManifest,
+    WeightParts,
+    WeightVersions,
+)
 from ralo_server.web.resources.workers import WorkerHeartbeat, WorkerRegister
 from ralo_server.web.services import Services
 
@@ -57,6 +62,7 @@ def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
         "/weights/version": (WeightVersions(services), WORKERS | VIEWERS),
         "/weights/manifest": (WeightManifest(services), WORKERS | VIEWERS),
         "/weights/download": (WeightFileDownload(services), WORKERS),
+        "/weights/parts/{sha256}": (WeightParts(services), WORKERS),
         "/eval/job/claim": (EvalClaim(services), SAMPLERS),
         "/eval/job/report": (EvalReports(services), SAMPLERS),
         "/eval/results": (EvalResults(services), VIEWERS),

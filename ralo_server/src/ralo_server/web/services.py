@@ -13,8 +13,9 @@ from typing import Any
 import attrs
 
 from ralo_core.components import BuildContext
-from ralo_core.config import ServerSettings, TrainerSettings
+from ralo_core.config import ServerSettings, TrainerSettings, WeightsSettings
 from ralo_core.protocols import GradientCodec
+from ralo_server.object_store import ObjectStore
 from ralo_server.preparation import make_provider
 from ralo_server.rundir import RunDirectory
 from ralo_server.store import Store
@@ -40,6 +41,8 @@ class Services:
         self.codec: GradientCodec = self.config.build("codec", BuildContext(role="orchestrator"))
         self.server = self.config.section(ServerSettings)
         self.batch_trees = self.config.section(TrainerSettings).batch_trees
+        where = self.config.section(WeightsSettings).store
+        self.object_store = ObjectStore(where) if where else None
         self.waiting = waiting
         self._expiry = _EveryOnce(_EXPIRY_SECONDS)
 

@@ -11,20 +11,22 @@ from pathlib import Path
 import click
 
 from ralo_core.cli.options import connection_options
+from ralo_worker.cli.options import source_option
 
 
 @click.command()
 @connection_options
-def sample(url: str, token: str, ca: Path | None) -> None:
+@source_option
+def sample(url: str, token: str, ca: Path | None, relays: tuple[str, ...]) -> None:
     """Run a sampler: lease problems, generate, score, upload.
 
     It takes everything else from the orchestrator, waits for one that is not up yet, and ends
     with the run.
     """
-    asyncio.run(_sample(url, token, ca))
+    asyncio.run(_sample(url, token, ca, relays))
 
 
-async def _sample(url: str, token: str, ca: Path | None) -> None:
+async def _sample(url: str, token: str, ca: Path | None, relays: tuple[str, ...]) -> None:
     import torch
 
     from ralo_core.config import SamplerSettings
@@ -37,7 +39,7 @@ async def _sample(url: str, token: str, ca: Path | None) -> None:
         loop.add_signal_handler(number, stopping.set)
     try:
         member = await asyncio.to_thread(
-            join, url, "sampler", SECTIONS, stopping, token=token, ca=ca
+            join, url, "sampler", SECTIONS, stopping, token=token, ca=ca, relays=relays
         )
     except ConnectionError:
         return  # told to stop while it waited for a server: the client has said so

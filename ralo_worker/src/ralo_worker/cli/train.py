@@ -10,11 +10,13 @@ from pathlib import Path
 import click
 
 from ralo_core.cli.options import connection_options
+from ralo_worker.cli.options import source_option
 
 
 @click.command()
 @connection_options
-def train(url: str, token: str, ca: Path | None) -> None:
+@source_option
+def train(url: str, token: str, ca: Path | None, relays: tuple[str, ...]) -> None:
     """Run a trainer: lease batches, compute gradients, upload.
 
     It takes everything else from the orchestrator, waits for one that is not up yet, and ends
@@ -30,7 +32,7 @@ def train(url: str, token: str, ca: Path | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     try:
-        member = join(url, "trainer", SECTIONS, stopping, token=token, ca=ca)
+        member = join(url, "trainer", SECTIONS, stopping, token=token, ca=ca, relays=relays)
     except ConnectionError:
         return  # told to stop while it waited for a server: the client has said so
     threads = member.config.section(TrainerSettings).threads

@@ -72,7 +72,9 @@ class Sampler:
         """Get the newest weights and build engine, algorithm and rewards."""
         while await asyncio.to_thread(self.client.version, -1, _WAIT_SECONDS) is None:
             log.info("waiting for the first weights")
-        self.cache = await asyncio.to_thread(WeightsCache, self.client, self.member.run)
+        self.cache = await asyncio.to_thread(
+            WeightsCache, self.client, self.member.run, relays=self.member.relays
+        )
         staged = await self._newest()
         self.rollouts = build_rollouts(self.member, staged.directory)
         self.member.activity.version = staged.version.number

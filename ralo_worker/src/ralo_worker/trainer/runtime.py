@@ -70,7 +70,7 @@ class Trainer:
     def _open(self) -> None:
         while self.client.version(-1, _WAIT_SECONDS) is None:
             log.info("waiting for the first weights")
-        self.cache = WeightsCache(self.client, self.member.run)
+        self.cache = WeightsCache(self.client, self.member.run, relays=self.member.relays)
         found = self.cache.newest(-1)
         assert found is not None  # there is one since the loop above
         self.model = open_model(found.directory)

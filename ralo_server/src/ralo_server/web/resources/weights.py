@@ -1,18 +1,20 @@
 """Weight versions: which is the newest, what it consists of, its files."""
 
-from collections.abc import Iterator
+import json
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import attrs
 import falcon
 
 from ralo_core.data import WeightVersion
 from ralo_core.structuring import unstructure
-from ralo_server.web.bodies import wait_of
+from ralo_server.store.parts import Part
+from ralo_server.version_files import MANIFEST
+from ralo_server.web.bodies import checked_identifier, wait_of
+from ralo_server.web.immutable import send_immutable
 from ralo_server.web.services import Services
 
-_BLOCK = 1 << 20
 _MOST_VERSIONS = 1 << 31
 
 
@@ -34,6 +36,7 @@ class WeightVersions:
         question = ("version after", after)
         version = self.services.waiting.until(question, ask, wait, response)
         if version is not None:
+            _hold(self.services, request, version.number)
             response.media = unstructure(version)
 
 
@@ -44,8 +47,10 @@ class WeightManifest:
     services: Services
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Give the files of one version."""
-        response.media = unstructure(find_version(self.services, request))
+        """Give the files of one version, and its tensors where its manifest names them."""
+        version = find_version(self.services, request)
+        manifest = self.services.store.versions.directory(version.number) / MANIFEST
+        response.media = {**unstructure(version), **_tensors(manifest)}
 
 
 @attrs.frozen
@@ -64,20 +69,45 @@ class WeightFileDownload:
             raise falcon.HTTPNotFound(
                 title="no such file", description=f"version {version.number} has {known}"
             )
-        response.etag = entry.sha256
-        response.cache_control = ["public", "max-age=31536000", "immutable"]
-        if any(tag == "*" or tag == entry.sha256 for tag in request.if_none_match or ()):
-            response.status = falcon.HTTP_304
-            return
-        response.accept_ranges = "bytes"
-        response.content_type = "application/octet-stream"
         path = self.services.store.versions.directory(version.number) / entry.name
-        _send(request, response, path, entry.size)
+        send_immutable(request, response, path, entry)
+
+    on_head = on_get
+
+
+@attrs.frozen
+class WeightParts:
+    """``GET /weights/parts/{sha256}``: a file or delta of any version that is kept."""
+
+    services: Services
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, sha256: str) -> None:
+        """Give the part, or say where the object store has it, unless ``X-Ralo-Direct`` asks for
+        the bytes themselves: relays do."""
+        part = self.services.store.parts.find(sha256)
+        if part is None:
+            raise falcon.HTTPNotFound(
+                title="no such part", description=f"no version that is kept has {sha256[:64]}"
+            )
+        _renew(self.services, request)
+        store = self.services.object_store
+        url = store.signed_url(sha256) if store and self._may_redirect(request, part) else ""
+        if url:
+            # The signature ends before the part does.
+            raise falcon.HTTPTemporaryRedirect(url, headers={"Cache-Control": "no-store"})
+        send_immutable(request, response, part.path, part.file)
+
+    on_head = on_get
+
+    @staticmethod
+    def _may_redirect(request: falcon.Request, part: Part) -> bool:
+        return part.stored and request.get_header("X-Ralo-Direct") is None
 
 
 def find_version(services: Services, request: falcon.Request) -> WeightVersion:
     """Return the version that a request names; raises 404 for one that is not there."""
     number = request.get_param_as_int("version", required=True, max_value=_MOST_VERSIONS)
+    _hold(services, request, number)  # before it is looked up: what is found then, stays
     version = services.store.versions.get(number)
     if version is None:
         newest = services.store.versions.newest_number()
@@ -88,41 +118,28 @@ def find_version(services: Services, request: falcon.Request) -> WeightVersion:
     return version
 
 
-def _send(request: falcon.Request, response: falcon.Response, path: Path, size: int) -> None:
+def _hold(services: Services, request: falcon.Request, number: int) -> None:
+    """Keep a version from being pruned while the worker that asks for it fetches it."""
+    worker = _worker(request)
+    if worker:
+        services.store.readers.hold(worker, number)
+
+
+def _renew(services: Services, request: falcon.Request) -> None:
+    worker = _worker(request)
+    if worker:
+        services.store.readers.renew(worker)
+
+
+def _worker(request: falcon.Request) -> str:
+    """Return who asks, ``""`` for somebody who only looks."""
+    name = request.get_header("X-Ralo-Worker")
+    return checked_identifier("X-Ralo-Worker", name) if name else ""
+
+
+def _tensors(manifest: Path) -> dict[str, Any]:
     try:
-        file = path.open("rb")
+        document = json.loads(manifest.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise falcon.HTTPNotFound(title="no such version", description="just pruned") from None
-    asked = request.range if request.range_unit == "bytes" else None
-    if asked is None and request.scheme == "http":
-        response.set_stream(file, size)
-        return
-    if asked is None:
-        # There is no sendfile through TLS, and gunicorn would then send blocks of 8 KiB.
-        response.content_length = size
-        response.stream = _blocks(file, size)
-        return
-    first, last = _bounds(asked, size)
-    file.seek(first)
-    response.status = falcon.HTTP_206
-    response.content_range = (first, last, size)
-    response.content_length = last - first + 1
-    response.stream = _blocks(file, last - first + 1)
-
-
-def _bounds(asked: tuple[int, int], size: int) -> tuple[int, int]:
-    """Return first and last byte; falcon gives -1 for an open end, a negative start for a tail."""
-    first, last = asked
-    if first < 0:
-        first, last = max(0, size + first), size - 1
-    last = size - 1 if last < 0 else min(last, size - 1)
-    if first > last:
-        raise falcon.HTTPRangeNotSatisfiable(size)
-    return first, last
-
-
-def _blocks(file: IO[bytes], left: int) -> Iterator[bytes]:
-    with file:
-        while left and (block := file.read(min(left, _BLOCK))):
-            left -= len(block)
-            yield block
+    return {"tensors": document["tensors"]} if "tensors" in document else {}

@@ -1,0 +1,1 @@
+"""What is started beside the orchestrator: files and commands for other programs."""
