@@ -34,6 +34,9 @@ class Origin:
         newest = max(self.files)
         return self.files[newest][0] if newest > after else None
 
+    def deltas(self, start, end):
+        return ()
+
     def download(self, number, name, target):
         self.downloads.append((number, name))
         if number in self.gone:

@@ -19,7 +19,7 @@ import requests
 from ralo_core import wire
 from ralo_core.client.gradients import GradientSender
 from ralo_core.client.transport import Backoff, Transport
-from ralo_core.data import Batch, Problem, RolloutTree, WeightVersion
+from ralo_core.data import Batch, DeltaLink, Problem, RolloutTree, WeightVersion
 from ralo_core.errors import ServerError
 from ralo_core.structuring import structure
 
@@ -184,6 +184,17 @@ class Client:
     def manifest(self, version: int) -> WeightVersion:
         """Return the files of one version."""
         return structure(self._get("/weights/manifest", {"version": version}), WeightVersion)
+
+    def deltas(self, start: int, end: int) -> Sequence[DeltaLink]:
+        """Return the deltas that lead from version `start` to version `end`, in the order in which
+        they are applied; none if there are none that are smaller than the version."""
+        try:
+            answer = self._get("/weights/delta", {"from": start, "to": end})
+        except ServerError as error:
+            if error.status != 404:
+                raise
+            return ()
+        return structure(answer["links"], tuple[DeltaLink, ...])
 
     def download(self, version: int, name: str, target: Path) -> None:
         """Stream one file of a version to `target`; raises `ConnectionError` if it breaks off."""

@@ -19,6 +19,7 @@ from ralo_core.cache import cache_dir
 from ralo_core.client import Client
 from ralo_core.data import WeightFile, WeightVersion
 from ralo_core.errors import RaloError, ServerError
+from ralo_worker.weights.deltas import Present, make_from_present
 from ralo_worker.weights.staged import Staged
 
 log = logging.getLogger(__name__)
@@ -75,9 +76,13 @@ class WeightsCache:
         partial = target.with_name(f"{target.name}.part")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        fetched = sum(
-            self._fetch_file(version.number, file, partial / file.name) for file in version.files
-        )
+        ask, present = self._client.deltas, self._present()
+        fetched = make_from_present(version, partial, present, ask, self._fetch_file)
+        if fetched is None:
+            fetched = sum(
+                self._fetch_file(version.number, file, partial / file.name)
+                for file in version.files
+            )
         partial.rename(target)
         self._fetched = {file.sha256: target / file.name for file in version.files}
         return fetched
@@ -98,6 +103,12 @@ class WeightsCache:
             log.warning("%s of version %d arrived damaged; fetching again", file.name, number)
         msg = f"{file.name} of version {number} did not arrive whole in {_TRIES} downloads"
         raise RaloError(msg)
+
+    def _present(self) -> list[Present]:
+        """Return the versions that lie here whole."""
+        folders = [path for path in self._folder.glob("v*-*") if path.suffix != ".part"]
+        named = [(folder, folder.name[1:].split("-")) for folder in folders]
+        return [Present(int(number), digest, folder) for folder, (number, digest) in named]
 
     def _prune(self, newest: Path) -> None:
         """Remove versions that nobody on this machine can still be opening."""
