@@ -181,7 +181,7 @@ def files(count: int, rate: float, folder: Path) -> None:
         publisher = Publisher(folder / "files", torch.bfloat16, deltas=deltas)
         parent = folder / f"v{number - 1}" if number else None
         started = time.perf_counter()
-        publisher.write(folder / f"v{number}", number, number, shapes, slices, {}, parent)
+        publisher.write(folder / f"v{number}", number, shapes, slices, {}, parent=parent)
         return time.perf_counter() - started
 
     write(0, block, deltas=False)

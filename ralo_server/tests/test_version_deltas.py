@@ -38,9 +38,10 @@ def publish(tmp_path):
         ]
         folder = tmp_path / f"v{number}"
         parent = tmp_path / f"v{number - 1}" if number else None
-        return folder, publisher.write(
-            folder, number, number, SHAPES, slices, constants, parent
-        )  # fmt: skip
+        version = publisher.write(
+            folder, number, SHAPES, slices, constants, step=number, parent=parent
+        )
+        return folder, version
 
     return write
 

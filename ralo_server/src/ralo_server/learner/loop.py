@@ -103,7 +103,7 @@ class Learner:
     def _publish_first(self) -> None:
         target, master = self.store.versions.directory(0), self.master
         version = self.publisher.write(
-            target, 0, 0, master.shapes(), master.weights(), master.constants
+            target, 0, master.shapes(), master.weights(), master.constants
         )
         evaluate = bool(self.config.section(EvaluationSettings).problems)
         self.store.steps.commit_first(version, evaluate)

@@ -49,10 +49,11 @@ class Publisher:
         self,
         target: Path,
         number: int,
-        step: int,
         shapes: Mapping[str, tuple[int, ...]],
         weights: Iterable[Tensor],
         constants: Mapping[str, Tensor],
+        *,
+        step: int = 0,
         parent: Path | None = None,
     ) -> WeightVersion:
         """Write version `number`, made by `step`, to the folder `target` and describe it.
@@ -64,12 +65,10 @@ class Publisher:
         shards = split(self._specs(shapes, constants), self.shard_bytes)
         with new_directory(target) as folder, self._differences(parent, shards) as differences:
             slices = self._cast(weights)
-            files = []
-            for shard in shards:
-                seen = differences.of_shard(shard) if differences else None
-                blocks = _blocks(shard, constants, slices)
-                digest = write_hashed(folder / shard.name, blocks, seen)
-                files.append(WeightFile(name=shard.name, size=shard.layout.size, sha256=digest))
+            files = [
+                _write_shard(folder, shard, _blocks(shard, constants, slices), differences)
+                for shard in shards
+            ]
             files += [*_write_index(folder, shards), *self._link_model_files(folder)]
             sha256 = _digest_of_all(files)
             version = WeightVersion(
@@ -143,6 +142,14 @@ def _blocks(
             block = next(slices)
             left -= len(block)
             yield block
+
+
+def _write_shard(
+    folder: Path, shard: Shard, blocks: Iterator[memoryview], differences: Differences | None
+) -> WeightFile:
+    seen = differences.of_shard(shard) if differences else None
+    digest = write_hashed(folder / shard.name, blocks, seen)
+    return WeightFile(name=shard.name, size=shard.layout.size, sha256=digest)
 
 
 def _write_index(folder: Path, shards: Sequence[Shard]) -> list[WeightFile]:

@@ -70,10 +70,10 @@ class StepFiles:
             version = self.publisher.write(
                 target,
                 number,
-                step,
                 shapes,
                 master.advance(draft, step, norm),
                 master.constants,
-                parent,
+                step=step,
+                parent=parent,
             )
         return WrittenStep(master=master.after(draft), version=version, norm=norm)
