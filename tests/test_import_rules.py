@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CORE = {
     "attrs", "cattrs", "click", "numpy", "packaging", "pluggy", "ralo_core", "requests", "rich",
-    "safetensors",
+    "safetensors", "zstandard",
 }  # fmt: skip
 TEST_KIT = {"hypothesis", "pytest", "torch"}
 PLUGIN = {"attrs", "numpy", "ralo_core", "torch"}

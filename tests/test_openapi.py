@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import attrs
 import falcon.inspect
 import falcon.testing
 import jsonschema
@@ -14,7 +15,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from ralo_core import PROMPT, TreeBuilder, wire
+from ralo_core import PROMPT, TreeBuilder, WeightDelta, wire
 from ralo_core.config import resolve, set_layer
 from ralo_core.identifiers import is_identifier
 from ralo_core.plugins import PluginHost
@@ -180,6 +181,9 @@ def test_answers_match_their_schemas(services):
     call("GET", f"/weights/parts/{'0' * 64}", 404)
     call("GET", "/weights/manifest", 404, params={"version": 5})
     call("GET", "/weights/download", params={"version": 0, "file": "config.json"})
+    call("GET", "/weights/delta", 404, params={"from": 0, "to": 1})
+    publish_a_delta(services.store)
+    assert call("GET", "/weights/delta", params={"from": 0, "to": 1}).json["links"]
     job = call("POST", "/eval/job/claim", json={"worker_id": "w"}).json
     report = {"job_id": job["job_id"], "lease_id": job["lease_id"], "correct": [True, False],
               "tokens": 3}  # fmt: skip
@@ -188,6 +192,13 @@ def test_answers_match_their_schemas(services):
         call("GET", path)
     call("POST", "/stop")
     assert seen == documented()
+
+
+def publish_a_delta(store):
+    first = store.versions.get(0)
+    delta = WeightDelta(base=0, base_sha256=first.sha256, file=attrs.evolve(first.files[0], size=1))
+    with store.database.write() as connection:
+        store.versions.add(connection, attrs.evolve(first, number=1, deltas=(delta,)), 1)
 
 
 def tree(leased):

@@ -49,7 +49,14 @@ def main() -> None:
             watch.seconds.clear()
             before, started = io_counters(), time.perf_counter()
             master = files.write(
-                master, step, terms, folder / f"step-{step}", folder / f"v{step}", step, spare
+                master,
+                step,
+                terms,
+                folder / f"step-{step}",
+                folder / f"v{step}",
+                step,
+                spare,
+                folder / f"v{step - 1}" if step > 1 else None,
             ).master
             total = time.perf_counter() - started
             moved = {name: value - before[name] for name, value in io_counters().items()}

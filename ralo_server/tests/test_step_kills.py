@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from ralo_core.plugins import PluginHost
-from ralo_server.learner import sliced_optimizer
+from ralo_server.learner import publishing, sliced_optimizer
 from ralo_server.learner.loop import Learner
 from ralo_server.rundir import RunDirectory
 from ralo_server.store import Store
@@ -133,6 +133,12 @@ def kill_everywhere(template, tmp_path, act):
     return number - 1
 
 
+@pytest.fixture(autouse=True)
+def deltas(monkeypatch):
+    """Write a delta with every step, although the model is too small for one to be worth it."""
+    monkeypatch.setattr(publishing, "_CLEARLY_SMALLER", 1000.0)
+
+
 @pytest.fixture
 def template(server, random_gradient):
     """A run with four gradients, one per step; only the newest version is kept."""
@@ -165,6 +171,7 @@ def the_first_step(root, killer):
 def test_a_step_killed_at_any_operation_is_taken_exactly_once(template, tmp_path, act):
     operations = kill_everywhere(template, tmp_path, act)
     assert operations > 30
+    assert [name for name in finish(template)[0] if name.endswith("from-000003.delta")]
 
 
 def test_a_start_killed_at_any_operation_after_a_killed_step(template, tmp_path):

@@ -5,6 +5,7 @@ Neighbours: client and server both speak it through this module alone. It maps v
 """
 
 import json
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -103,8 +104,8 @@ def unpack(body: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
     return read_header(body), tensors
 
 
-def read_header(body: bytes) -> dict[str, Any]:
-    """Return the JSON header of a body or of its beginning, without reading the tensors."""
+def read_header(body: bytes | mmap.mmap) -> dict[str, Any]:
+    """Return the JSON header of a body, its beginning or a mapped file, without the tensors."""
     size = int.from_bytes(body[:8], "little")
     try:
         header = json.loads(body[8 : 8 + size])["__metadata__"][_KEY]

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from ralo_core.errors import WireError
 from ralo_core.protocols import GradientCodec
-from ralo_server.safetensors_layout import read_places
+from ralo_core.safetensors_layout import read_places
 
 SLICE_VALUES = 1 << 20
 """Values that the door looks at together; the learner has slices of its own."""

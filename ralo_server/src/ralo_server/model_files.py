@@ -13,10 +13,14 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ralo_core.errors import RaloError
+from ralo_server.version_files import MANIFEST
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
-_WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".gguf")
+_WEIGHT_ENDINGS = (
+    ".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".gguf", ".delta",
+)  # fmt: skip
 _INDEX = "model.safetensors.index.json"
+_OF_WEIGHTS = (_INDEX, MANIFEST)
 
 
 def check_model(directory: Path) -> None:
@@ -56,7 +60,8 @@ def copy_model_files(source: Path, target: Path) -> None:
     """Copy everything of a model that is not weights: config, tokenizer, templates."""
     target.mkdir(exist_ok=True)
     for file in source.iterdir():
-        if file.is_file() and file.name != _INDEX and file.suffix not in _WEIGHT_ENDINGS:
+        of_weights = file.name in _OF_WEIGHTS or file.suffix in _WEIGHT_ENDINGS
+        if file.is_file() and not of_weights:
             shutil.copy2(file, target / file.name)
 
 

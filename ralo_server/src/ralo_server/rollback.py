@@ -8,7 +8,6 @@ it leaves a folder that nothing points at, killed after it blobs: both go at the
 with ``ralo doctor --fix``.
 """
 
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -18,12 +17,11 @@ import attrs
 from ralo_core.config import EvaluationSettings
 from ralo_core.data import WeightVersion
 from ralo_core.errors import RaloError
-from ralo_core.structuring import unstructure
 from ralo_server.blobs import new_directory
 from ralo_server.store import Store
 from ralo_server.store.rollbacks import Discarded
 from ralo_server.store.versions import KeptVersion
-from ralo_server.version_files import damage
+from ralo_server.version_files import damage, write_manifest
 
 
 def roll_back(store: Store, target: int) -> tuple[WeightVersion, Discarded]:
@@ -37,7 +35,10 @@ def roll_back(store: Store, target: int) -> tuple[WeightVersion, Discarded]:
         msg = f"version {target} is the newest one: there is nothing to go back from"
         raise RaloError(msg)
     number = newest + 1
-    version = attrs.evolve(old.version, number=number, parent=target, created=time.time())
+    # The delta of the old version leads to this one from versions that were abandoned or are gone.
+    version = attrs.evolve(
+        old.version, number=number, parent=target, created=time.time(), deltas=()
+    )
     _link_version(store, target, version)
     evaluate = bool(
         store.config.section(EvaluationSettings).problems and store.evaluations.held_out()
@@ -78,7 +79,7 @@ def _link_version(store: Store, target: int, version: WeightVersion) -> None:
     with new_directory(store.versions.directory(version.number)) as folder:
         for file in version.files:
             os.link(source / file.name, folder / file.name)
-        (folder / "manifest.json").write_text(json.dumps(unstructure(version), indent=1))
+        write_manifest(folder, version)
 
 
 def _listed(numbers: Sequence[int]) -> str:

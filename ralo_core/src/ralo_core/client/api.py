@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ralo_core import wire
 from ralo_core.client.gradients import GradientSender
 from ralo_core.client.transport import Backoff, Transport
-from ralo_core.data import Batch, Problem, RolloutTree, WeightVersion
+from ralo_core.data import Batch, DeltaLink, Problem, RolloutTree, WeightVersion
 from ralo_core.errors import ServerError
 from ralo_core.structuring import structure
 
@@ -185,6 +185,17 @@ class Client:
         document = self._get("/weights/manifest", {"version": version})
         document.pop("tensors", None)  # they are for those who read single tensors
         return structure(document, WeightVersion)
+
+    def deltas(self, start: int, end: int) -> Sequence[DeltaLink]:
+        """Return the deltas that lead from version `start` to version `end`, in the order in which
+        they are applied; none if there are none that are smaller than the version."""
+        try:
+            answer = self._get("/weights/delta", {"from": start, "to": end})
+        except ServerError as error:
+            if error.status != 404:
+                raise
+            return ()
+        return structure(answer["links"], tuple[DeltaLink, ...])
 
     def eval_job(self) -> EvalJob | None:
         """Lease an evaluation job."""

@@ -135,6 +135,12 @@ class LearnerSettings:
     dtype: str = setting(
         "bfloat16", "dtype of published weights", one_of("bfloat16", "float16", "float32")
     )
+    shard_mb: int = setting(
+        1024, "weights beyond this, in MiB, are published in several files", positive
+    )
+    deltas: bool = setting(
+        True, "publish what changed since the last version, too, where that is clearly smaller"
+    )
     threads: int = setting(1, "CPU threads of torch", positive)
 
 

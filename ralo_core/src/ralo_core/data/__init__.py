@@ -5,13 +5,14 @@ from ralo_core.data.generation import Answer, Completion, EngineStats, Generatio
 from ralo_core.data.gradient import GradientUpload
 from ralo_core.data.problem import Message, Problem
 from ralo_core.data.tree import PROMPT, RolloutTree, TreeBuilder
-from ralo_core.data.version import WeightDelta, WeightFile, WeightVersion
+from ralo_core.data.version import DeltaLink, WeightDelta, WeightFile, WeightVersion
 
 __all__ = [
     "PROMPT",
     "Answer",
     "Batch",
     "Completion",
+    "DeltaLink",
     "EngineStats",
     "GenerationRequest",
     "GradientUpload",

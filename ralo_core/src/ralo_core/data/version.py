@@ -38,3 +38,21 @@ class WeightVersion:
     created: float
     step: int = 0
     deltas: tuple[WeightDelta, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The bytes of all files, without deltas."""
+        return sum(file.size for file in self.files)
+
+    def find(self, name: str) -> WeightFile | None:
+        """Return the file or delta of this name, None if there is none."""
+        delta_files = (delta.file for delta in self.deltas)
+        return next((file for file in (*self.files, *delta_files) if file.name == name), None)
+
+
+@attrs.frozen(kw_only=True)
+class DeltaLink:
+    """`delta` leads to `version`, whose folder has its file; links make chains."""
+
+    version: int
+    delta: WeightDelta

@@ -54,7 +54,12 @@ class Learner:
         self.policy = self.config.build("optimizer", context)
         self.trackers = self.config.build_pipeline("trackers", context)
         dtype = getattr(torch, self.settings.dtype)
-        self.publisher = Publisher(store.directory.model, dtype)
+        self.publisher = Publisher(
+            store.directory.model,
+            dtype,
+            shard_bytes=self.settings.shard_mb << 20,
+            deltas=self.settings.deltas,
+        )
         self.files = StepFiles(
             aggregation=self.aggregation,
             codec=self.config.build("codec", context),
@@ -138,6 +143,7 @@ class Learner:
                 self.store.versions.directory(version + 1),
                 version + 1,
                 self.retention.take_spare(),
+                self.store.versions.directory(version),
             )
         except NotFiniteError as error:
             self._leave_out(gradients, str(error))

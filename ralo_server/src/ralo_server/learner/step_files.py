@@ -49,11 +49,13 @@ class StepFiles:
         target: Path,
         number: int,
         spare: Path | None,
+        parent: Path | None = None,
     ) -> WrittenStep:
         """Take `step` from `master` with the gradients of `terms` (file, weight above 0) into the
         folder `optimizer`, and publish version `number` in `target`.
 
-        `spare`, an optimizer folder that nobody needs, is overwritten for it. Raises
+        `spare`, an optimizer folder that nobody needs, is overwritten for it; `parent` is the
+        folder of the version before, None for no delta from it. Raises
         `NotFiniteError` before any weight is changed.
         """
         shapes = master.shapes()
@@ -71,5 +73,7 @@ class StepFiles:
                 shapes,
                 master.advance(draft, step, norm),
                 master.constants,
+                step=step,
+                parent=parent,
             )
         return WrittenStep(master=master.after(draft), version=version, norm=norm)

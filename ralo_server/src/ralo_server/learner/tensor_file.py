@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ralo_core.errors import RaloError
-from ralo_server.safetensors_layout import Place, read_places
+from ralo_core.safetensors_layout import Place, read_places
 
 Spec = tuple[torch.dtype, tuple[int, ...]]
 """dtype and shape of a tensor."""

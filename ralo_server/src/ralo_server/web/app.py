@@ -29,6 +29,7 @@ from ralo_server.web.resources.leases import LeaseRelease, LeaseRenew
 from ralo_server.web.resources.problems import ProblemQueue
 from ralo_server.web.resources.run import ConfigDocument, Health, Stats, Stop
 from ralo_server.web.resources.trees import BatchQueue, TreeUpload
+from ralo_server.web.resources.weight_deltas import WeightDeltas
 from ralo_server.web.resources.weights import (
     WeightFileDownload,
     WeightManifest,
@@ -61,6 +62,7 @@ def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
         "/gradient/upload_finalize": (GradientFinalize(services), TRAINERS),
         "/weights/version": (WeightVersions(services), WORKERS | VIEWERS),
         "/weights/manifest": (WeightManifest(services), WORKERS | VIEWERS),
+        "/weights/delta": (WeightDeltas(services), WORKERS | VIEWERS),
         "/weights/download": (WeightFileDownload(services), WORKERS),
         "/weights/parts/{sha256}": (WeightParts(services), WORKERS),
         "/eval/job/claim": (EvalClaim(services), SAMPLERS),

@@ -1,24 +1,32 @@
-"""How a version is made on this machine: which files are linked, which are fetched.
+"""How a version is made on this machine: of deltas, of what is linked and of what is fetched.
 
 Neighbours: `weights.cache` calls it with an empty folder and swaps that in when it is whole;
-`weights.parts` fetches, `weights.local` knows what is there already.
+`weights.deltas` knows the short way, `weights.parts` fetches, `weights.local` knows what is there
+already.
 """
 
 import os
 from pathlib import Path
 
 from ralo_core.data import WeightVersion
+from ralo_worker.weights.deltas import Ask, make_from_present
 from ralo_worker.weights.local import LocalVersions
 from ralo_worker.weights.parts import PartFetcher
 
 
 def assemble(
-    version: WeightVersion, folder: Path, local: LocalVersions, fetcher: PartFetcher
+    version: WeightVersion, folder: Path, local: LocalVersions, fetcher: PartFetcher, ask: Ask
 ) -> int:
     """Put every file of `version` into the empty `folder`; return the bytes that were fetched.
 
-    Raises what `PartFetcher.fetch` raises; `folder` holds half a version then.
+    `ask` gives the deltas between two versions. Raises what `PartFetcher.fetch` raises; `folder`
+    holds half a version then.
     """
+    fetched = make_from_present(version, folder, local.versions(), ask, fetcher.fetch)
+    return _whole(version, folder, local, fetcher) if fetched is None else fetched
+
+
+def _whole(version: WeightVersion, folder: Path, local: LocalVersions, fetcher: PartFetcher) -> int:
     known, fetched = local.files(), 0
     for file in version.files:
         if file.sha256 in known:

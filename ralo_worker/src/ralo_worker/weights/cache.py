@@ -101,7 +101,7 @@ class WeightsCache:
         shutil.rmtree(partial, ignore_errors=True)  # of a worker that was killed
         partial.mkdir()
         try:
-            fetched = assemble(version, partial, self._local, self._fetcher)
+            fetched = assemble(version, partial, self._local, self._fetcher, self._client.deltas)
             self._local.describe(version, partial)
         except BaseException:
             shutil.rmtree(partial)

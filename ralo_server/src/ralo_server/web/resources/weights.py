@@ -63,7 +63,7 @@ class WeightFileDownload:
         """Give one file, or the part of it that ``Range`` asks for, without reading it whole."""
         version = find_version(self.services, request)
         name = request.get_param("file", required=True)
-        entry = next((file for file in version.files if file.name == name), None)
+        entry = version.find(name)
         if entry is None:
             known = ", ".join(file.name for file in version.files)
             raise falcon.HTTPNotFound(

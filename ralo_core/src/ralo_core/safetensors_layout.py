@@ -1,7 +1,7 @@
 """Where the tensors of a safetensors file lie: read from its header, for those who map the file.
 
-Neighbours: `gradient_file` maps uploads as numpy arrays, in processes without torch, and
-`learner.tensor_file` weights and state as torch tensors. It opens no map itself.
+Neighbours: the server maps gradients and weights with it, workers the weights that they apply a
+delta to, `deltas` the delta. It opens no map itself.
 """
 
 import json
