@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import attrs
 import falcon.inspect
 import falcon.testing
 import jsonschema
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 
 from ralo_core import PROMPT, TreeBuilder, wire
 from ralo_core.config import resolve, set_layer
+from ralo_core.data import EngineReport, VersionDelay, WeightsReport
 from ralo_core.identifiers import is_identifier
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
@@ -139,6 +141,10 @@ def test_answers_match_their_schemas(services):
         body = {"worker_id": "w", "role": who, "plugins": plugins, "host": "h", "pid": 1}
         call("POST", f"/{role}/register", json=body)
         call("POST", f"/{role}/heartbeat", json=beat)
+    told = {**beat, **reports()}
+    body = {"$ref": "#/components/schemas/Heartbeat", "components": SPEC["components"]}
+    jsonschema.validate(told, body)
+    call("POST", "/worker/heartbeat", json=told)
     call("POST", "/worker/heartbeat", 404, json={**beat, "worker_id": "x"})
     call("POST", "/worker/heartbeat", 422, json={"worker_id": "w"})
     (leased,) = call("GET", "/problem/get").json["problems"]
@@ -184,6 +190,31 @@ def test_answers_match_their_schemas(services):
         call("GET", path)
     call("POST", "/stop")
     assert seen == documented()
+
+
+def reports():
+    """What a sampler says with a heartbeat, every field of it."""
+    engine = EngineReport(
+        capacity=4,
+        running=3,
+        waiting=1,
+        tokens_per_second=7.5,
+        utilisation=0.7,
+        cache_hits=0.5,
+        decoded_tokens=9,
+        prompt_tokens=8,
+        cached_tokens=4,
+    )
+    last = VersionDelay(version=1, notice=0.1, staging=0.2, activation=0.3, first_token=0.4)
+    weights = WeightsReport(
+        bytes=1,
+        staging_seconds=0.2,
+        activations=1,
+        pause_seconds=0.1,
+        last_pause_seconds=0.1,
+        last=last,
+    )
+    return {"engine": attrs.asdict(engine), "weights": attrs.asdict(weights)}  # fmt: skip
 
 
 def tree(leased):

@@ -4,6 +4,7 @@ from ralo_core.data.batch import Batch
 from ralo_core.data.generation import Answer, Completion, EngineStats, GenerationRequest
 from ralo_core.data.gradient import GradientUpload
 from ralo_core.data.problem import Message, Problem
+from ralo_core.data.report import EngineReport, VersionDelay, WeightsReport
 from ralo_core.data.tree import PROMPT, RolloutTree, TreeBuilder
 from ralo_core.data.version import WeightDelta, WeightFile, WeightVersion
 
@@ -12,6 +13,7 @@ __all__ = [
     "Answer",
     "Batch",
     "Completion",
+    "EngineReport",
     "EngineStats",
     "GenerationRequest",
     "GradientUpload",
@@ -19,7 +21,9 @@ __all__ = [
     "Problem",
     "RolloutTree",
     "TreeBuilder",
+    "VersionDelay",
     "WeightDelta",
     "WeightFile",
     "WeightVersion",
+    "WeightsReport",
 ]
