@@ -8,6 +8,7 @@ from ralo_core.run.stats import History
 
 _WAITING = 0.3
 _FULL = 0.9
+_IDLE = 0.5
 _SILENT_BATCHES = 3
 
 
@@ -40,7 +41,7 @@ def _by_waiting(history: History) -> str:
     if trainers is not None and trainers > max(_WAITING, samplers or 0.0):
         return (
             f"sampler-bound: trainers wait {trainers:.0%} of the time, the queue is {fill:.0%} "
-            "full; add a sampler (--samplers) or give it more sampler.threads"
+            f"full; {_what_helps_samplers(history)}"
         )
     if fill >= _FULL or (samplers is not None and samplers > _WAITING):
         waiting = f"samplers wait {samplers:.0%} of the time, " if samplers else ""
@@ -49,6 +50,20 @@ def _by_waiting(history: History) -> str:
             "raise trainer.threads or lower --samplers"
         )
     return f"balanced: nobody waits long, the queue is {fill:.0%} full"
+
+
+def _what_helps_samplers(history: History) -> str:
+    stats, used = history.latest, history.utilisation()
+    out, capacity = stats["problems"]["leased"], stats["trees"]["capacity"]
+    if used is None or used >= _IDLE:
+        return "add a sampler (--samplers) or give it more sampler.threads"
+    if out + stats["trees"]["queued"] >= _FULL * capacity:
+        return (
+            f"engines are {used:.0%} full, for no more problems go out: raise server.queued_trees"
+        )
+    return (
+        f"engines are {used:.0%} full: raise sampler.problems_in_flight, or look for slow rewards"
+    )
 
 
 def _starting(history: History) -> str:

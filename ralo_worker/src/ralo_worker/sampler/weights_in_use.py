@@ -52,7 +52,8 @@ class WeightsInUse:
             if announced is None:
                 continue
             # Of two versions in quick succession the first was noticed, the second is used.
-            notice, noticed = self.clock.now() - announced.created, time.monotonic()
+            notice = max(0.0, self.clock.now() - announced.created)  # no clock is exact
+            noticed = time.monotonic()
             staged = await asyncio.to_thread(self.cache.newest, known)
             if staged is not None:
                 await self._take(staged, notice, noticed)
