@@ -94,6 +94,19 @@ def test_a_sampler_that_is_not_full_needs_something_else_than_another(ticking, u
     assert expected in bottleneck(history)
 
 
+@pytest.mark.parametrize(
+    ("trainer", "out", "expected"),
+    [((8.0, 2.0), 40, "queue-bound"), ((10.0, 0.0), 40, "trainer-bound"),
+     ((8.0, 2.0), 4, "trainer-bound")],
+)  # fmt: skip
+def test_a_queue_that_is_too_short_for_both_sides_is_named(ticking, trainer, out, expected):
+    later = [worker("s", "sampler", 5.0, 5.0), worker("t", "trainer", *trainer)]
+    trees = {"queued": 20, "leased": 32, "trained": 64, "capacity": 64}
+    problems = {**make_stats()["problems"], "leased": out}
+    history = history_of(make_stats(), make_stats(workers=later, trees=trees, problems=problems))
+    assert bottleneck(history).startswith(expected)
+
+
 def test_the_utilisation_of_samplers_is_that_of_their_places(ticking):
     gone = {**worker("c", "sampler", engine=engine(0.9)), "alive": False}
     workers = [
