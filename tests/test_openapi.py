@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from ralo_core import PROMPT, TreeBuilder, WeightDelta, wire
 from ralo_core.config import resolve, set_layer
+from ralo_core.data import EngineReport, VersionDelay, WeightsReport
 from ralo_core.identifiers import is_identifier
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
@@ -141,6 +142,11 @@ def test_answers_match_their_schemas(services):
         body = {"worker_id": "w", "role": who, "plugins": plugins, "host": "h", "pid": 1}
         call("POST", f"/{role}/register", json=body)
         call("POST", f"/{role}/heartbeat", json=beat)
+    told = {**beat, **reports()}
+    body = {"$ref": "#/components/schemas/Heartbeat", "components": SPEC["components"]}
+    for facts in ({**beat, "engine": None, "weights": attrs.asdict(WeightsReport())}, told):
+        jsonschema.validate(facts, body)
+        call("POST", "/worker/heartbeat", json=facts)
     call("POST", "/worker/heartbeat", 404, json={**beat, "worker_id": "x"})
     call("POST", "/worker/heartbeat", 422, json={"worker_id": "w"})
     (leased,) = call("GET", "/problem/get").json["problems"]
@@ -199,6 +205,31 @@ def publish_a_delta(store):
     delta = WeightDelta(base=0, base_sha256=first.sha256, file=attrs.evolve(first.files[0], size=1))
     with store.database.write() as connection:
         store.versions.add(connection, attrs.evolve(first, number=1, deltas=(delta,)), 1)
+
+
+def reports():
+    """What a sampler says with a heartbeat, every field of it."""
+    engine = EngineReport(
+        capacity=4,
+        running=3,
+        waiting=1,
+        tokens_per_second=7.5,
+        utilisation=0.7,
+        cache_hits=0.5,
+        decoded_tokens=9,
+        prompt_tokens=8,
+        cached_tokens=4,
+    )
+    last = VersionDelay(version=1, notice=0.1, staging=0.2, activation=0.3, first_token=0.4)
+    weights = WeightsReport(
+        bytes=1,
+        staging_seconds=0.2,
+        activations=1,
+        pause_seconds=0.1,
+        last_pause_seconds=0.1,
+        last=last,
+    )
+    return {"engine": attrs.asdict(engine), "weights": attrs.asdict(weights)}  # fmt: skip
 
 
 def tree(leased):

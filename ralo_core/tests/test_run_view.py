@@ -37,10 +37,18 @@ def make_stats(**changes):
     return {**stats, **changes}
 
 
-def worker(name, role, working=0.0, waiting=0.0):
+def worker(name, role, working=0.0, waiting=0.0, **more):
     return {
         "id": name, "role": role, "host": "h", "version": 3, "seen_seconds_ago": 1.0, "alive": True,
-        "tokens": 10, "working_seconds": working, "waiting_seconds": waiting,
+        "tokens": 10, "working_seconds": working, "waiting_seconds": waiting, **more,
+    }  # fmt: skip
+
+
+def engine(used, capacity=64):
+    return {
+        "capacity": capacity, "running": 40, "waiting": 2, "tokens_per_second": 1234.4,
+        "utilisation": used, "cache_hits": 0.31, "decoded_tokens": 9, "prompt_tokens": 8,
+        "cached_tokens": 4,
     }  # fmt: skip
 
 
@@ -68,6 +76,45 @@ def test_who_waits_tells_the_bottleneck(ticking, sampler, trainer, expected):
     half_full = {"queued": 32, "leased": 32, "trained": 64, "capacity": 64}
     sentence = bottleneck(history_of(make_stats(), make_stats(workers=later, trees=half_full)))
     assert sentence.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("used", "out", "expected"),
+    [(0.95, 4, "add a sampler"), (0.2, 60, "raise server.queued_trees"),
+     (0.2, 4, "raise sampler.problems_in_flight")],
+)  # fmt: skip
+def test_a_sampler_that_is_not_full_needs_something_else_than_another(ticking, used, out, expected):
+    trees = {"queued": 0, "leased": 32, "trained": 64, "capacity": 64}
+    later = [
+        worker("s", "sampler", 10.0, 0.0, engine=engine(used)), worker("t", "trainer", 2.0, 8.0)
+    ]  # fmt: skip
+    problems = {**make_stats()["problems"], "leased": out}
+    history = history_of(make_stats(), make_stats(workers=later, trees=trees, problems=problems))
+    assert bottleneck(history).startswith("sampler-bound")
+    assert expected in bottleneck(history)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "out", "expected"),
+    [((8.0, 2.0), 40, "queue-bound"), ((10.0, 0.0), 40, "trainer-bound"),
+     ((8.0, 2.0), 4, "trainer-bound")],
+)  # fmt: skip
+def test_a_queue_that_is_too_short_for_both_sides_is_named(ticking, trainer, out, expected):
+    later = [worker("s", "sampler", 5.0, 5.0), worker("t", "trainer", *trainer)]
+    trees = {"queued": 20, "leased": 32, "trained": 64, "capacity": 64}
+    problems = {**make_stats()["problems"], "leased": out}
+    history = history_of(make_stats(), make_stats(workers=later, trees=trees, problems=problems))
+    assert bottleneck(history).startswith(expected)
+
+
+def test_the_utilisation_of_samplers_is_that_of_their_places(ticking):
+    gone = {**worker("c", "sampler", engine=engine(0.9)), "alive": False}
+    workers = [
+        worker("a", "sampler", engine=engine(1.0, 300)), worker("t", "trainer"),
+        worker("b", "sampler", engine=engine(0.2, 100)), gone,
+    ]  # fmt: skip
+    assert history_of(make_stats(workers=workers)).utilisation() == pytest.approx(0.8)
+    assert history_of(make_stats()).utilisation() is None
 
 
 def test_waiting_gradients_make_the_learner_the_bottleneck(ticking):
@@ -124,6 +171,24 @@ def test_panel_and_plain_line_name_what_the_user_looks_for(ticking):
         "trainer",
     ):
         assert word in text
+
+
+def test_a_line_says_how_a_samplers_engine_is_used(ticking):
+    weights = {"last_pause_seconds": 0.254}
+    workers = [
+        worker("sampler-host.lab-12345", "sampler", engine=engine(0.972), weights=weights),
+        worker("trainer-host.lab-12346", "trainer", weights=weights),
+    ]
+    history = history_of(make_stats(), make_stats(workers=workers))
+    console = Console(file=io.StringIO(), width=80)
+    console.print(panel(history, 80))
+    lines = console.file.getvalue().splitlines()
+    (sampler,) = (line.split() for line in lines if "sampler-host.lab-12345" in line)
+    assert sampler[1:-1] == [
+        "sampler-host.lab-12345", "sampler", "3", "1", "s", "1,234", "97%", "31%", "0.25", "s"
+    ]  # fmt: skip
+    (trainer,) = (line.split() for line in lines if "trainer-host.lab-12346" in line)
+    assert trainer[-3:-1] == ["0.25", "s"]
 
 
 def test_the_summary_says_what_was_reached_and_how_to_go_on(tmp_path):

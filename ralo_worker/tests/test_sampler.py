@@ -4,21 +4,25 @@ import asyncio
 import threading
 from types import SimpleNamespace
 
+import attrs
 import numpy as np
 import pytest
 import torch
 
 from ralo_core import PROMPT, BuildContext, Problem, RaloError, TreeBuilder
 from ralo_core.client import LeasedProblem
-from ralo_core.config import GenerationSettings, PromptSettings, SamplerSettings
+from ralo_core.config import GenerationSettings, PromptSettings
 from ralo_worker.engines.settings import TransformersSettings
 from ralo_worker.engines.transformers import TransformersEngine
 from ralo_worker.membership import Activity
 from ralo_worker.model.tiny import make_tiny_model
 from ralo_worker.prompting import Prompting, load_tokenizer
-from ralo_worker.sampler.evaluation import evaluate
+from ralo_worker.sampler.evaluation import answers, judge
+from ralo_worker.sampler.lanes import Lanes
 from ralo_worker.sampler.rollouts import Rollouts
 from ralo_worker.sampler.runtime import Sampler
+from ralo_worker.sampler.sizing import Sizing
+from ralo_worker.sampler.work import Work
 
 torch.set_num_threads(1)
 
@@ -70,16 +74,21 @@ def rollouts(model, **rewards):
 PROBLEM = Problem(id="p", prompt="1+1", answer="2")
 
 
+async def tree_of(made):
+    return await made.score(PROBLEM, await made.sample(PROBLEM), "lease")
+
+
 def test_a_tree_is_scored_by_the_weighted_sum_of_its_rewards(model):
     made = rollouts(
         model,
         length=lambda problem, answers: [float(answer.tokens) for answer in answers],
         half=lambda problem, answers: [0.5] * len(answers),
     )
-    tree = asyncio.run(made.make(PROBLEM, "lease"))
+    tree = asyncio.run(tree_of(made))
     asyncio.run(made.engine.close())
     lengths = [len(tree.leaf_tokens(leaf)) for leaf in range(2)]
     assert tree.lease_id == "lease"
+    assert set(tree.metadata["seconds"]) == {"sampling", "scoring"}
     assert tree.reward_parts["length"].tolist() == lengths
     assert tree.rewards.tolist() == [2.0 * length + 1.0 for length in lengths]
 
@@ -88,7 +97,7 @@ def test_a_tree_is_scored_by_the_weighted_sum_of_its_rewards(model):
 def test_a_reward_that_gives_something_else_is_named(model, score):
     made = rollouts(model, odd=lambda problem, answers: score)
     with pytest.raises(RaloError, match="reward 'odd' must give one finite number"):
-        asyncio.run(made.make(PROBLEM, "lease"))
+        asyncio.run(tree_of(made))
     asyncio.run(made.engine.close())
 
 
@@ -111,13 +120,17 @@ def test_an_evaluation_is_greedy_and_judged_by_the_first_reward(model):
     problems = [Problem(id=f"p{n}", prompt=f"{n}+1", answer="x") for n in range(3)]
 
     async def twice():
-        outcomes = [await evaluate(made, problems, 4) for _ in range(2)]
+        outcomes = []
+        for _ in range(2):
+            completions = await answers(made, made.engine, problems, 0)
+            outcomes.append(judge(made, problems, completions))
+        with pytest.raises(RaloError, match="version 7 was to be evaluated, but .* with {0}"):
+            await answers(made, made.engine, problems, 7)
         await made.engine.close()
         return outcomes
 
     one, two = asyncio.run(twice())
-    assert one == two
-    assert one[0] == [False, True, False]
+    assert one == two == [False, True, False]
     assert seen[:3] == seen[3:]
 
 
@@ -137,27 +150,29 @@ class FakeClient:
     def release(self, leases, outcome, reason=""):
         self.released.append((outcome, reason))
 
-    def version(self, after, wait):
-        threading.Event().wait(0.05)
-
     def eval_job(self):
         return None
 
 
 def sampler_with(made, client):
-    settings = SamplerSettings(problems_in_flight=2)
+    """A sampler of two problems at once whose server is `client`; no new weights ever come."""
+    activity = Activity()
     member = SimpleNamespace(
         client=client,
-        config=SimpleNamespace(section=lambda kind: settings),
-        activity=Activity(),
+        activity=activity,
         stopping=threading.Event(),
         start_heartbeat=lambda: None,
     )
     sampler = Sampler(member)
 
     async def opened():
-        sampler.rollouts = made
-        sampler.cache = SimpleNamespace(newest=client.version)
+        sampler.lanes = Lanes(made.engine, 0.5)
+        sampler.rollouts = attrs.evolve(made, engine=sampler.lanes.rollouts)
+        sampler.weights = SimpleNamespace(follow=asyncio.Event().wait)
+        sampler.work = Work(
+            client=client, rollouts=sampler.rollouts, lanes=sampler.lanes,
+            sizing=Sizing(made.engine.capacity, 2), activity=activity,
+        )  # fmt: skip
 
     sampler._open = opened
     return sampler

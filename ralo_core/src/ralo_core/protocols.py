@@ -40,8 +40,9 @@ class ProblemProvider(Protocol):
 class InferenceEngine(Protocol):
     """Generates tokens. Runs in the sampler; many callers wait on `generate` at once."""
 
-    version: int
-    """The weight version that new tokens are written with."""
+    @property
+    def version(self) -> int:
+        """The weight version that new tokens are written with."""
 
     capacity: int
     """Requests that it decodes together; with fewer it is not full."""

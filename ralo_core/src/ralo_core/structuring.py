@@ -30,11 +30,11 @@ def _scalar(value: Any, kind: type) -> Any:
 
 def _union(value: Any, union: Any) -> Any:
     """Take the first member that accepts the value; None only for None."""
-    messages = []
-    for member in get_args(union):
+    members, messages = get_args(union), []
+    if value is None and type(None) in members:
+        return None
+    for member in members:
         if member is type(None):
-            if value is None:
-                return None
             continue
         try:
             return _converter.structure(value, member)

@@ -17,9 +17,12 @@ import attrs
 
 from ralo_core.client import Client
 from ralo_core.config import Config, WeightsSettings, from_data
+from ralo_core.data import EngineReport, WeightsReport
 from ralo_core.errors import RaloError, RunOver, ServerError
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
+from ralo_worker.server_clock import ServerClock
+from ralo_worker.weights.staged import Staged
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,26 @@ class Activity:
     tokens: int = 0
     working_seconds: float = 0.0
     waiting_seconds: float = 0.0
+    engine: EngineReport | None = None
+    weights: WeightsReport = attrs.field(factory=WeightsReport)
+
+    def fetched(self, staged: Staged) -> None:
+        """Book what it cost to bring a version to this machine."""
+        self.weights = attrs.evolve(
+            self.weights,
+            bytes=self.weights.bytes + staged.bytes,
+            staging_seconds=self.weights.staging_seconds + staged.seconds,
+        )
+
+    def activated(self, staged: Staged, pause: float) -> None:
+        """Book that `staged` was swapped in while work stood still for `pause` seconds."""
+        self.version = staged.version.number
+        self.weights = attrs.evolve(
+            self.weights,
+            activations=self.weights.activations + 1,
+            pause_seconds=self.weights.pause_seconds + pause,
+            last_pause_seconds=pause,
+        )
 
 
 class Timer:
@@ -52,7 +75,7 @@ class Timer:
 @attrs.frozen(kw_only=True)
 class Membership:
     """A joined worker: its client, the run's name and config, the relays it fetches weights from
-    before it asks the orchestrator, and its activity."""
+    before it asks the orchestrator, the orchestrator's clock, and its activity."""
 
     client: Client
     run: str
@@ -61,6 +84,7 @@ class Membership:
     stopping: threading.Event
     heartbeat_seconds: float
     plugins: Sequence[dict[str, str]]
+    clock: ServerClock
     relays: Sequence[str] = ()
     activity: Activity = attrs.field(factory=Activity)
 
@@ -71,7 +95,9 @@ class Membership:
     def _beat(self) -> None:
         while not self.stopping.wait(self.heartbeat_seconds):
             try:
-                self.client.heartbeat(**attrs.asdict(self.activity))
+                sent = time.time()
+                answer = self.client.heartbeat(**attrs.asdict(self.activity))
+                self.clock.heard(sent, answer["time"], time.time())
             except ServerError as error:
                 if error.status != 404:
                     log.warning("the heartbeat was refused: %s", error)
@@ -107,7 +133,9 @@ def join(
         {"name": info.name, "distribution": info.distribution, "version": info.version}
         for info in host.active()
     ]
+    clock, sent = ServerClock(), time.time()
     answer = _register(client, role, plugins)
+    clock.heard(sent, answer["time"], time.time())
     log.info("joined run %s at %s as %s", document["run"], url, worker_id)
     config = from_data(data, Registry(host), sections)
     return Membership(
@@ -119,6 +147,7 @@ def join(
         heartbeat_seconds=answer["heartbeat_seconds"],
         plugins=plugins,
         relays=(*relays, *config.section(WeightsSettings).sources),
+        clock=clock,
     )
 
 

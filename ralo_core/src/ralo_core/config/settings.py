@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from ralo_core.config.checks import at_least, one_of, positive
+from ralo_core.config.checks import at_least, between, one_of, positive
 
 
 def setting(default: Any, text: str, *checks: Any) -> Any:
@@ -104,7 +104,14 @@ class ServerSettings:
 class SamplerSettings:
     """``[sampler]``: the generation runtime."""
 
-    problems_in_flight: int = setting(32, "problems a sampler works on at once", positive)
+    problems_in_flight: int = setting(
+        0, "problems a sampler works on at once; 0: as many as keep its engine full", at_least(0)
+    )
+    evaluation_share: float = setting(
+        0.5,
+        "share of the engine that an evaluation may take from rollouts that want all of it",
+        between(0.05, 0.95),
+    )
     threads: int = setting(0, "CPU threads of torch; 0: torch's default", at_least(0))
 
 

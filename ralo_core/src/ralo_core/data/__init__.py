@@ -4,6 +4,7 @@ from ralo_core.data.batch import Batch
 from ralo_core.data.generation import Answer, Completion, EngineStats, GenerationRequest
 from ralo_core.data.gradient import GradientUpload
 from ralo_core.data.problem import Message, Problem
+from ralo_core.data.report import EngineReport, VersionDelay, WeightsReport
 from ralo_core.data.tree import PROMPT, RolloutTree, TreeBuilder
 from ralo_core.data.version import DeltaLink, WeightDelta, WeightFile, WeightVersion
 
@@ -13,6 +14,7 @@ __all__ = [
     "Batch",
     "Completion",
     "DeltaLink",
+    "EngineReport",
     "EngineStats",
     "GenerationRequest",
     "GradientUpload",
@@ -20,7 +22,9 @@ __all__ = [
     "Problem",
     "RolloutTree",
     "TreeBuilder",
+    "VersionDelay",
     "WeightDelta",
     "WeightFile",
     "WeightVersion",
+    "WeightsReport",
 ]

@@ -8,6 +8,8 @@ from ralo_core.run.stats import History
 
 _WAITING = 0.3
 _FULL = 0.9
+_IDLE = 0.5
+_SOMETIMES = 0.1
 _SILENT_BATCHES = 3
 
 
@@ -40,15 +42,36 @@ def _by_waiting(history: History) -> str:
     if trainers is not None and trainers > max(_WAITING, samplers or 0.0):
         return (
             f"sampler-bound: trainers wait {trainers:.0%} of the time, the queue is {fill:.0%} "
-            "full; add a sampler (--samplers) or give it more sampler.threads"
+            f"full; {_what_helps_samplers(history)}"
         )
-    if fill >= _FULL or (samplers is not None and samplers > _WAITING):
+    waits = samplers is not None and samplers > _WAITING
+    if waits and trainers and trainers > _SOMETIMES and fill < _FULL and _all_out(history):
+        return (
+            f"queue-bound: samplers wait {samplers:.0%} of the time and trainers {trainers:.0%}; "
+            "no more problems go out, raise server.queued_trees"
+        )
+    if fill >= _FULL or waits:
         waiting = f"samplers wait {samplers:.0%} of the time, " if samplers else ""
         return (
             f"trainer-bound: {waiting}the queue is {fill:.0%} full; add a trainer (--trainers), "
             "raise trainer.threads or lower --samplers"
         )
     return f"balanced: nobody waits long, the queue is {fill:.0%} full"
+
+
+def _all_out(history: History) -> bool:
+    """Say whether problems under way and trees in the queue take all the room there is."""
+    problems, trees = history.latest["problems"], history.latest["trees"]
+    return bool(problems["leased"] + trees["queued"] >= _FULL * trees["capacity"])
+
+
+def _what_helps_samplers(history: History) -> str:
+    used = history.utilisation()
+    if used is None or used >= _IDLE:
+        return "add a sampler (--samplers) or give it more sampler.threads"
+    if _all_out(history):
+        return f"engines are {used:.0%} full, no more problems go out; raise server.queued_trees"
+    return f"engines are {used:.0%} full; raise sampler.problems_in_flight or look at slow rewards"
 
 
 def _starting(history: History) -> str:

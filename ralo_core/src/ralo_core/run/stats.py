@@ -62,3 +62,11 @@ class History:
                 worked += worker["working_seconds"] - earlier["working_seconds"]
         total = waited + worked
         return waited / total if total > 0.5 else None
+
+    def utilisation(self) -> float | None:
+        """Return how full the engines of living samplers are on average, None where unknown."""
+        workers = self.latest.get("workers", ())
+        engines = [worker["engine"] for worker in workers if worker["alive"] and "engine" in worker]
+        places = sum(engine["capacity"] for engine in engines)
+        used = sum(engine["utilisation"] * engine["capacity"] for engine in engines)
+        return used / places if places else None

@@ -124,14 +124,27 @@ def _accuracy(stats: Stats) -> str:
 
 
 def _workers(stats: Stats) -> Table:
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    for heading in ("worker", "role", "version", "seen"):
-        table.add_column(heading)
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("worker", no_wrap=True, overflow="ellipsis")
+    table.add_column("role", no_wrap=True)
+    for heading in ("version", "seen", "tok/s", "full", "cached", "pause"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for worker in stats["workers"]:
-        style = "" if worker["alive"] else "red"
-        seen = f"{worker['seen_seconds_ago']:.0f} s ago"
-        table.add_row(worker["id"], worker["role"], str(worker["version"]), seen, style=style)
+        seen = f"{worker['seen_seconds_ago']:.0f} s"
+        cells = (worker["id"], worker["role"], str(worker["version"]), seen, *_use(worker))
+        table.add_row(*cells, style="" if worker["alive"] else "red")
     return table
+
+
+def _use(worker: Stats) -> tuple[str, str, str, str]:
+    """Return a sampler's tokens per second, how full its engine is and how much of the prompts was
+    cached, and for every worker how long it last stood still for new weights."""
+    engine, weights = worker.get("engine"), worker.get("weights")
+    pause = f"{weights['last_pause_seconds']:.2f} s" if weights else ""
+    if not engine:
+        return "", "", "", pause
+    full, cached = engine["utilisation"], engine["cache_hits"]
+    return f"{engine['tokens_per_second']:,.0f}", f"{full:.0%}", f"{cached:.0%}", pause
 
 
 def _last(stats: Stats, key: str) -> str:

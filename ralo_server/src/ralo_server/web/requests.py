@@ -7,6 +7,7 @@ import attrs
 from attrs.validators import deep_iterable
 
 from ralo_core.config.checks import at_least, one_of
+from ralo_core.data import EngineReport, WeightsReport
 from ralo_core.identifiers import identifier
 
 
@@ -32,7 +33,8 @@ class Register:
 
 @attrs.frozen(kw_only=True)
 class Heartbeat:
-    """``POST /worker/heartbeat``: the leases held, and totals since the worker started."""
+    """``POST /worker/heartbeat``: the leases held, and totals since the worker started; `engine` is
+    a sampler's, `weights` is there once a worker has some."""
 
     worker_id: str = attrs.field(validator=identifier)
     lease_ids: list[str] = attrs.field(factory=list, validator=deep_iterable(identifier))
@@ -40,6 +42,8 @@ class Heartbeat:
     working_seconds: float
     waiting_seconds: float
     tokens: int = attrs.field(validator=at_least(0))
+    engine: EngineReport | None = None
+    weights: WeightsReport | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -35,15 +35,18 @@ class Rollouts:
     max_length: int
     seed: int
 
-    async def make(self, problem: Problem, lease_id: str) -> RolloutTree:
-        """Return the scored tree of `problem`, ready to be uploaded under `lease_id`."""
+    async def sample(self, problem: Problem) -> RolloutTree:
+        """Return the tree of `problem`, without rewards."""
         started = time.monotonic()
         tree = await self.algorithm.sample(problem, self.engine, self.context(problem))
-        sampled = time.monotonic()
+        return _timed(tree, sampling=time.monotonic() - started)
+
+    async def score(self, problem: Problem, tree: RolloutTree, lease_id: str) -> RolloutTree:
+        """Return `tree` with its rewards, ready to be uploaded under `lease_id`."""
+        started = time.monotonic()
         scored = await asyncio.to_thread(self._scored, problem, tree)
-        seconds = {"sampling": sampled - started, "scoring": time.monotonic() - sampled}
-        metadata = {**tree.metadata, "seconds": seconds}
-        return attrs.evolve(scored, lease_id=lease_id, metadata=metadata).validate()
+        scored = _timed(scored, scoring=time.monotonic() - started)
+        return attrs.evolve(scored, lease_id=lease_id).validate()
 
     def context(self, problem: Problem) -> SamplingContext:
         """Return what the algorithm may use; raises `RaloError` for a prompt that is too long."""
@@ -88,6 +91,12 @@ class Rollouts:
         }
         total = sum(self.weights[name] * part for name, part in parts.items())
         return tree.with_rewards(parts, np.asarray(total, np.float32))
+
+
+def _timed(tree: RolloutTree, **seconds: float) -> RolloutTree:
+    """Return `tree` with `seconds` among its metadata."""
+    known = tree.metadata.get("seconds", {})
+    return attrs.evolve(tree, metadata={**tree.metadata, "seconds": {**known, **seconds}})
 
 
 def _checked(name: str, scores: Any, count: int) -> Any:

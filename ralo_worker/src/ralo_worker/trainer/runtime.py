@@ -6,6 +6,7 @@ fetches versions. Weights change between batches only.
 
 import logging
 import math
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -77,6 +78,7 @@ class Trainer:
         if attends_fully(self.model):
             self._most_shared = self.settings.shared_tokens
         self.version = self.member.activity.version = found.version.number
+        self.member.activity.fetched(found)
 
     def _train(self, batch: Batch) -> None:
         """Answer one lease: with a gradient, as empty, or by giving it back."""
@@ -95,8 +97,11 @@ class Trainer:
     def _take_new_weights(self) -> None:
         found = self.cache.newest(self.version)
         if found is not None:
+            started = time.monotonic()
             load_weights(self.model, found.directory)
-            self.version = self.member.activity.version = found.version.number
+            self.version = found.version.number
+            self.member.activity.fetched(found)
+            self.member.activity.activated(found, time.monotonic() - started)
 
     def _gradient(self, batch: Batch) -> Gradient | None:
         advantages = self.advantage.estimate(batch.trees)

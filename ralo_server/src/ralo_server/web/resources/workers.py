@@ -51,6 +51,7 @@ class WorkerRegister:
             "version": store.versions.newest_number(),
             "lease_seconds": lease_seconds,
             "heartbeat_seconds": min(2.0, lease_seconds / _HEARTBEATS_PER_LEASE),
+            "time": store.leases.clock(),
         }
 
 
@@ -64,10 +65,11 @@ class WorkerHeartbeat:
         """Take note of a worker's state and renew the leases it holds; say which are over."""
         body = read_json(request, Heartbeat)
         facts = attrs.asdict(body, filter=lambda field, _: field.name not in _NO_FACTS)
-        over = self.services.store.workers.heard(body.worker_id, facts, body.lease_ids)
+        store = self.services.store
+        over = store.workers.heard(body.worker_id, facts, body.lease_ids)
         if over is None:
             raise falcon.HTTPNotFound(
                 title="unknown worker", description=f"{body.worker_id} must register first"
             )
         self.services.take_back_lost_leases()
-        response.media = {"state": self.services.store.run.current(), "over": over}
+        response.media = {"state": store.run.current(), "over": over, "time": store.leases.clock()}

@@ -1,0 +1,100 @@
+"""A real ``ralo serve`` and, beside it, real workers: processes, or a sampler in this one.
+
+Neighbours: tests that need the whole system but want to look into a sampler while it works.
+"""
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+
+from ralo_core.client import Client
+from ralo_worker.membership import join
+from ralo_worker.sampler.runtime import SECTIONS, Sampler
+
+
+class ServedRun:
+    """``ralo serve`` in `root` with these ``--set`` assignments, answering and with weights."""
+
+    def __init__(self, root, *settings):
+        self.root, self.processes = root, {}
+        self.directory = root / "run"
+        options = [part for setting in settings for part in ("--set", setting)]
+        self.start(
+            "serve", "--plugin", "grpo", "--tiny", "--run-dir", str(self.directory), *options
+        )
+        url_file = self.directory / "server.url"
+        self.wait_for(url_file.exists)
+        self.url = url_file.read_text().strip()
+        self.client = Client(self.url)
+        self.wait_for(lambda: self.client.version(-1) is not None)
+
+    def start(self, role, *arguments):
+        """Start ``ralo ROLE`` with `arguments`; its output goes to a log of its own."""
+        command = [sys.executable, "-m", "ralo_core.cli.main", role, *arguments]
+        name = f"{role}-{len(self.processes)}"
+        with (self.root / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.root)
+        self.processes[name] = process
+
+    def stop(self, role):
+        """End the processes of a role as Ctrl-C does."""
+        for name in [name for name in self.processes if name.startswith(role)]:
+            process = self.processes.pop(name)
+            process.terminate()
+            process.wait(60)
+
+    def wait_for(self, condition, seconds=120):
+        """Return the first true value of `condition`; a process that ends early is an error."""
+        deadline = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < deadline, self.logs()
+            ended = [name for name, child in self.processes.items() if child.poll() is not None]
+            assert not ended, self.logs()
+            time.sleep(0.02)
+        return value
+
+    def stats(self):
+        return self.client.stats()
+
+    def samplers(self):
+        """Return what ``/stats`` says of samplers that have reported on their engine."""
+        workers = self.stats()["workers"]
+        return [worker for worker in workers if "engine" in worker]
+
+    def logs(self):
+        logs = [*self.root.glob("*.log"), *self.directory.glob("logs/*.log")]
+        return "\n".join(f"{log.name}: {log.read_text()[-3000:]}" for log in logs)
+
+    def close(self):
+        for role in ("train", "sample", "serve"):
+            self.stop(role)
+
+
+class InThread:
+    """A sampler of `run` in a thread of this process, so that a test can look at it."""
+
+    def __init__(self, run):
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(run.url)))
+        self._thread.start()
+        assert self._ready.wait(60), run.logs()
+
+    async def _run(self, url):
+        self._loop = asyncio.get_running_loop()
+        member = await asyncio.to_thread(join, url, "sampler", SECTIONS, threading.Event())
+        self.sampler = Sampler(member)
+        opening = self.sampler._open
+
+        async def open_and_say_so():
+            await opening()
+            self._ready.set()
+
+        self.sampler._open = open_and_say_so
+        await self.sampler.run()
+
+    def close(self):
+        self._loop.call_soon_threadsafe(self.sampler.stop)
+        self._thread.join(60)
+        assert not self._thread.is_alive()
