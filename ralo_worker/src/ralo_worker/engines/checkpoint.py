@@ -7,7 +7,7 @@ byte of it is loaded. It reads headers only.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from ralo_core import RaloError
 
@@ -24,12 +24,19 @@ def weight_files(directory: Path) -> list[Path]:
 
 
 def shapes(directory: Path) -> dict[str, list[int]]:
-    """Return the shape of every tensor in the weight files of `directory`."""
+    """Return the shape of every tensor in the weight files of `directory`.
+
+    Raises `RaloError` for a file that is cut short or no safetensors file.
+    """
     found = {}
     for file in weight_files(directory):
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
-                found[name] = tensors.get_slice(name).get_shape()
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
+                    found[name] = tensors.get_slice(name).get_shape()
+        except SafetensorError as error:
+            msg = f"{file} cannot be read: {error}"
+            raise RaloError(msg) from error
     return found
 
 
