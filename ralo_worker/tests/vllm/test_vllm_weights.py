@@ -93,11 +93,13 @@ def test_running_requests_follow_the_stated_policy(bench, teacher_forced):
         changed += 0 < by_old < len(done.tokens)
         assert done.version == (old if by_old or policy == "keep_going" else old + 1)
         rest = done.logprobs[by_old:]
+        if not len(rest):
+            continue
         splits = [0]  # how many of the first tokens may have keys and values of the old weights
         if policy == "keep_going":
             splits = [len(request.prompt) + by_old - 1] if by_old else [0, BLOCK]
         expected = [over_old_keys(models, request.prompt, done.tokens, n) for n in splits]
-        assert any(np.abs(rest - e[len(e) - len(rest) :]).max(initial=0) < CLOSE for e in expected)
+        assert any(np.abs(rest - e[len(e) - len(rest) :]).max() < CLOSE for e in expected)
     assert (changed == 0) == (policy == "finish"), f"{changed} requests saw the change"
     both = {old} if policy == "keep_going" else {old, old + 1}
     assert {done.version for done in answers} == both

@@ -124,7 +124,7 @@ class FakeEngine:
 
     def _check(self, request: GenerationRequest) -> None:
         prompt, most = request.prompt, request.max_tokens
-        inside = prompt and 0 <= min(prompt) and max(prompt) < self._vocabulary
+        inside = prompt and min(prompt) >= 0 and max(prompt) < self._vocabulary
         fits = 1 <= most <= self.max_length - len(prompt)
         sound = request.temperature >= 0 and request.top_p > 0 and request.top_k >= 0
         if self._closed or not (inside and fits and sound):

@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ralo_core import BuildContext, RaloError
+from ralo_worker.engines.vllm_plugin import OWNER_ENV
 from ralo_worker.engines.vllm_settings import VllmSettings
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def open_engine(settings: VllmSettings, context: BuildContext) -> "VllmEngine":
         raise RaloError(msg)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    os.environ[OWNER_ENV] = str(os.getpid())
     from ralo_worker.engines.vllm_engine import VllmEngine
 
     return VllmEngine(settings, context)
