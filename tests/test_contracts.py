@@ -38,7 +38,7 @@ SETTINGS = {
 }
 NEED_MORE = {
     ("problem_provider", "jsonl"), ("problem_provider", "huggingface"), ("reward", "function"),
-    ("inference_engine", "transformers"),
+    *(("inference_engine", name) for name in ("fake", "transformers", "vllm")),
 }  # fmt: skip
 CASES = [
     pytest.param(kind, name, settings, id=f"{kind}-{name}-{settings}")
@@ -63,13 +63,17 @@ def test_providers_of_files(name, tmp_path):
     check_component("problem_provider", name, settings, registry=REGISTRY)
 
 
-def test_the_transformers_engine(tmp_path):
+@pytest.mark.parametrize("name", ["fake", "transformers"])
+def test_an_inference_engine(name, tmp_path):
+    """The `vllm` engine goes through the same in ralo_worker/tests/vllm."""
     from ralo_worker.model.tiny import make_tiny_model
 
     make_tiny_model(tmp_path / "model", seed=0, warmup_steps=0)
+    make_tiny_model(tmp_path / "other", seed=1, warmup_steps=0)
     check_component(
-        "inference_engine", "transformers", registry=REGISTRY, model_dir=tmp_path / "model"
-    )
+        "inference_engine", name, registry=REGISTRY,
+        model_dir=tmp_path / "model", new_weights=tmp_path / "other",
+    )  # fmt: skip
 
 
 def test_a_function_of_the_users_own(tmp_path, monkeypatch):

@@ -122,7 +122,7 @@ class Supervisor:
                 pass_fds=child.pass_fds,
                 # Ctrl-C in the terminal must reach the supervisor alone, which stops in order.
                 process_group=0,
-                preexec_fn=partial(_die_with, os.getpid()) if sys.platform == "linux" else None,
+                preexec_fn=partial(die_with, os.getpid()) if sys.platform == "linux" else None,
             )
         child.started, child.restart_at = time.monotonic(), 0.0
 
@@ -180,7 +180,7 @@ def _signal(child: Child, number: signal.Signals) -> None:
         return  # it ended between the check and the signal
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Have the kernel end this child when the supervisor, process `parent`, is killed with -9."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:

@@ -8,14 +8,20 @@ from ralo_core import Command, Component, hookimpl
 
 @hookimpl
 def ralo_register_inference_engines() -> list[Component]:
-    """Register `transformers`."""
+    """Register `transformers` and `vllm`."""
     return [
         Component(
             name="transformers",
             factory="ralo_worker.engines.transformers:TransformersEngine",
             config="ralo_worker.engines.settings:TransformersSettings",
             summary="continuous batching on a Hugging Face causal LM, CPU or GPU",
-        )
+        ),
+        Component(
+            name="vllm",
+            factory="ralo_worker.engines.vllm:open_engine",
+            config="ralo_worker.engines.vllm_settings:VllmSettings",
+            summary="vLLM, with weights loaded through its weight transfer interface",
+        ),
     ]
 
 

@@ -63,6 +63,18 @@ def ralo_register_rewards() -> list[Component]:
 
 
 @hookimpl
+def ralo_register_inference_engines() -> list[Component]:
+    """Register `fake`."""
+    return [
+        Component(
+            name="fake",
+            factory="ralo_core.testing.fake_engine:FakeEngine",
+            summary="a deterministic toy model without torch, to try protocols and deployments",
+        )
+    ]
+
+
+@hookimpl
 def ralo_register_gradient_codecs() -> list[Component]:
     """Register `none`, `bf16` and `int8`."""
     return [

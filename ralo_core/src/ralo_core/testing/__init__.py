@@ -14,6 +14,7 @@ from ralo_core.testing.advantages import check_advantage_estimator
 from ralo_core.testing.codecs import check_gradient_codec
 from ralo_core.testing.components import check_component
 from ralo_core.testing.engines import check_inference_engine
+from ralo_core.testing.fake_engine import FakeEngine
 from ralo_core.testing.losses import check_loss
 from ralo_core.testing.policies import check_aggregation_policy, check_optimizer_policy
 from ralo_core.testing.providers import check_problem_provider
@@ -23,6 +24,7 @@ from ralo_core.testing.trackers import check_tracker
 from ralo_core.testing.trees import random_tree
 
 __all__ = [
+    "FakeEngine",
     "ScriptedEngine",
     "check_advantage_estimator",
     "check_aggregation_policy",

@@ -32,7 +32,6 @@ _ON_OBJECTS: dict[str, Callable[[Any], None]] = {
     "gradient_codec": check_gradient_codec,
     "aggregation_policy": check_aggregation_policy,
     "optimizer_policy": check_optimizer_policy,
-    "inference_engine": check_inference_engine,
     "tracker": check_tracker,
 }
 
@@ -44,10 +43,12 @@ def check_component(
     *,
     registry: Registry | None = None,
     model_dir: Path | None = None,
+    new_weights: Path | None = None,
 ) -> None:
     """Build component `name` of `kind` with `settings` (plain data, as in the config) and check it.
 
-    `registry` is that of the installed plugins unless given. Engines need a `model_dir`.
+    `registry` is that of the installed plugins unless given. Engines need a `model_dir`, and are
+    checked with `new_weights`, a directory of other weights of that model, where it is given.
     Raises `AssertionError` for a broken contract, `RaloError` for what cannot be built.
     """
     registry = registry or Registry(PluginHost().load())
@@ -61,5 +62,7 @@ def check_component(
 
         if kind == "problem_provider":
             check_problem_provider(make)
+        elif kind == "inference_engine":
+            check_inference_engine(make(), new_weights)
         else:
             _ON_OBJECTS[kind](make())

@@ -2,22 +2,28 @@
 
 Neighbours: sampling algorithms await `generate`; `decode_thread` and `decoding` do the work;
 the sampler calls `load_weights` when a version was downloaded. This module opens the model
-directory, checks requests and crosses between event loop and decode thread.
+directory and crosses between event loop and decode thread.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from ralo_core import BuildContext, Completion, EngineStats, GenerationRequest, RaloError
 from ralo_worker.engines.decode_thread import DecodeThread
 from ralo_worker.engines.decoding import Decoder
+from ralo_worker.engines.model_facts import (
+    eos_token_ids,
+    max_length,
+    model_directory,
+    version_number,
+)
+from ralo_worker.engines.requests import check_requests
 from ralo_worker.engines.settings import TransformersSettings
 from ralo_worker.engines.weights import load_weights
 
@@ -31,12 +37,10 @@ class TransformersEngine:
     """
 
     def __init__(self, settings: TransformersSettings, context: BuildContext) -> None:
-        if context.model_dir is None:
-            msg = "the transformers engine needs a model directory; none was given"
-            raise RaloError(msg)
-        self._model = _open_model(context.model_dir, settings)
-        self.eos_token_ids = _eos_token_ids(self._model, context.model_dir)
-        self.max_length = _max_length(self._model)
+        directory = model_directory(context, "transformers")
+        self._model = _open_model(directory, settings)
+        self.eos_token_ids = eos_token_ids(directory)
+        self.max_length = max_length(directory)
         self.capacity = settings.max_batch
         self._vocabulary: int = self._model.get_input_embeddings().num_embeddings
         self._decoder = Decoder(
@@ -46,7 +50,7 @@ class TransformersEngine:
             prefix_tokens=settings.prefix_cache_tokens,
             generator=torch.Generator(self._model.device).manual_seed(context.seed),
         )
-        self.version = _version(context.model_dir)
+        self.version = version_number(directory)
         self._decoder.weights_changed(self.version)
         self._thread = DecodeThread(self._decoder)
 
@@ -56,8 +60,7 @@ class TransformersEngine:
         Raises `RaloError` for a request that does not fit the model, and whatever the model
         raised if decoding failed. Cancelling the call frees its rows.
         """
-        for request in requests:
-            self._check(request)
+        check_requests(requests, max_length=self.max_length, vocabulary=self._vocabulary)
         return await asyncio.wrap_future(self._thread.submit(requests))
 
     async def load_weights(self, version: int, directory: Path) -> float:
@@ -83,26 +86,6 @@ class TransformersEngine:
         """Stop the decode thread; calls still waiting get a `RaloError`."""
         await asyncio.to_thread(self._thread.close)
 
-    def _check(self, request: GenerationRequest) -> None:
-        prompt, most = request.prompt, request.max_tokens
-        complaint = ""
-        if not prompt:
-            complaint = "the prompt is empty"
-        elif most < 1:
-            complaint = f"max_tokens must be at least 1, got {most}"
-        elif len(prompt) + most > self.max_length:
-            complaint = (
-                f"{len(prompt)} prompt tokens and max_tokens {most} exceed the model's context "
-                f"of {self.max_length} tokens; ask for fewer tokens or drop the problem"
-            )
-        elif min(prompt) < 0 or max(prompt) >= self._vocabulary:
-            complaint = f"a token id lies outside the vocabulary, 0 to {self._vocabulary - 1}"
-        elif request.temperature < 0 or not request.top_p > 0 or request.top_k < 0:
-            complaint = "temperature and top_k must be at least 0 and top_p above 0"
-        if complaint:
-            msg = f"generation request refused: {complaint}"
-            raise RaloError(msg)
-
 
 def _open_model(directory: Path, settings: TransformersSettings) -> Any:
     device = settings.device
@@ -119,33 +102,3 @@ def _open_model(directory: Path, settings: TransformersSettings) -> Any:
         msg = f"cannot open the model in {directory}: {error}"
         raise RaloError(msg) from error
     return model.to(device).eval().requires_grad_(False)
-
-
-def _eos_token_ids(model: Any, directory: Path) -> frozenset[int]:
-    """Return every end-of-sequence id that generation config and config name, or else the
-    tokenizer's."""
-    found: set[int] = set()
-    for config in (model.generation_config, model.config):
-        ids = getattr(config, "eos_token_id", None)
-        found |= {ids} if isinstance(ids, int) else set(ids or ())
-    if not found:
-        token = AutoTokenizer.from_pretrained(directory).eos_token_id
-        found = set() if token is None else {token}
-    if not found:
-        msg = f"the model in {directory} names no end-of-sequence token (eos_token_id)"
-        raise RaloError(msg)
-    return frozenset(found)
-
-
-def _max_length(model: Any) -> int:
-    longest = getattr(model.config, "max_position_embeddings", None)
-    if not longest:
-        msg = f"the config of {type(model).__name__} has no max_position_embeddings"
-        raise RaloError(msg)
-    return int(longest)
-
-
-def _version(directory: Path) -> int:
-    """Return the number in the directory's manifest, 0 where it is a plain model."""
-    manifest = directory / "manifest.json"
-    return int(json.loads(manifest.read_text())["number"]) if manifest.is_file() else 0
