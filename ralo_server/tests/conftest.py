@@ -1,6 +1,5 @@
 """A run directory with a model of two small tensors, its store, its web app, its learner."""
 
-import hashlib
 import json
 from types import SimpleNamespace
 
@@ -8,6 +7,7 @@ import falcon.testing
 import numpy as np
 import pytest
 import torch
+from blake3 import blake3
 from safetensors.torch import save_file
 
 from ralo_core import PROMPT, TreeBuilder, wire
@@ -102,7 +102,7 @@ class Server:
         return {
             "upload_id": upload_id, "batch_id": batch_id, "worker_id": "w1", "base_version": 0,
             "weight": 4.0, "codec": "none", "size": len(body), "chunk_bytes": chunk_bytes,
-            "chunk_sha256": [hashlib.sha256(part).hexdigest() for part in parts],
+            "chunk_digests": [blake3(part).hexdigest() for part in parts],
             "metrics": {"loss": 0.5}, **changes,
         }  # fmt: skip
 

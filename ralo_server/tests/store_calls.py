@@ -327,5 +327,5 @@ def tree(lease):
 def gradient(upload_id, batch_id):
     return GradientUpload(
         upload_id=upload_id, batch_id=batch_id, worker_id="w1", base_version=0, weight=1.0,
-        codec="none", size=4, chunk_bytes=4, chunk_sha256=("x",), metrics={},
+        codec="none", size=4, chunk_bytes=4, chunk_digests=("x",), metrics={},
     )  # fmt: skip

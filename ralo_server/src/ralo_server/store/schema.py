@@ -74,4 +74,9 @@ MIGRATIONS: tuple[str, ...] = (
         version INTEGER PRIMARY KEY, target INTEGER NOT NULL, step INTEGER NOT NULL,
         metrics TEXT NOT NULL, tracked INTEGER NOT NULL DEFAULT 0);
     """,
+    """
+    ALTER TABLE gradients RENAME COLUMN sha256 TO identity;
+    ALTER TABLE gradient_chunks RENAME COLUMN sha256 TO digest;
+    UPDATE gradients SET state = 'abandoned' WHERE state = 'receiving';
+    """,
 )

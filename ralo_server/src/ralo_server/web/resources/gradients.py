@@ -142,10 +142,10 @@ class GradientChunk:
             declared, received = chunk
             if received:
                 return
-            sha256 = write_through(descriptor, offset, read_blocks(request, length))
-            if sha256 != declared:
+            digest = write_through(descriptor, offset, read_blocks(request, length))
+            if digest != declared:
                 raise falcon.HTTPBadRequest(
-                    title="other bytes", description=f"chunk {index} has not the declared sha256"
+                    title="other bytes", description=f"chunk {index} has not the declared digest"
                 )
             if not uploads.receive(upload.upload_id, index):
                 raise Removed
