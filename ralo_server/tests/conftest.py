@@ -73,12 +73,13 @@ class Server:
         )
         return answer.json["problems"] if answer.status_code == 200 else []
 
-    def upload(self, leased, rewards=(1.0, 0.0), **changes):
+    def upload(self, leased, rewards=(1.0, 0.0), worker="w1"):
         tree = make_tree(leased["problem"]["id"], leased["lease_id"], rewards)
-        return self.post_tree(wire.pack_tree(tree), leased["lease_id"])
+        return self.post_tree(wire.pack_tree(tree), leased["lease_id"], worker)
 
-    def post_tree(self, body, key):
-        return self.http.simulate_post("/upload", body=body, headers={"Idempotency-Key": key})
+    def post_tree(self, body, key, worker="w1"):
+        headers = {"Idempotency-Key": key, "X-Ralo-Worker": worker}
+        return self.http.simulate_post("/upload", body=body, headers=headers)
 
     def fill(self, count):
         for leased in self.lease(count):

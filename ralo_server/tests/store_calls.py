@@ -125,7 +125,7 @@ class CheckedStore(MortalStore):
             expected = "lost" if known[0] == "abandoned" else "declared"
         elif model.batch(batch_id).state != "leased":
             expected = "lost"
-        elif len(model.uploads_in("pending")) >= LIMITS.pending:
+        elif len(model.uploads_in("pending", "receiving")) >= LIMITS.pending:
             expected = "full"
         elif len(model.uploads_in("receiving")) >= LIMITS.receiving:
             expected = "busy"

@@ -51,10 +51,11 @@ def test_a_gradient_that_must_not_be_used_is_refused_by_name_and_counted(
     assert stats(run)["refused"] == 1
     assert stats(run)["refused_by_reason"][reason] == 1
     assert files(run) == []
-    if reason != "declaration":
-        again = run.send_gradient(batch.id, spoil(random_gradient(0)), "bad", **changes)
-        assert (again.status_code, again.json) == (422, answer.json)
-        assert stats(run)["refused"] == 1, "the same refusal counts once"
+    again = run.send_gradient(batch.id, spoil(random_gradient(0)), "bad", **changes)
+    assert (again.status_code, again.json) == (422, answer.json)
+    assert stats(run)["refused"] == 1, "the same refusal counts once"
+    run.send_gradient(batch.id, spoil(random_gradient(0)), "worse", **changes)
+    assert stats(run)["refused"] == 2, "another upload is another refusal"
     assert run.send_gradient(batch.id, random_gradient(0), "fine").status_code == 200
 
 

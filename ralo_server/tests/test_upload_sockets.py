@@ -81,7 +81,8 @@ def declare(run, web, batch, body, upload_id="u"):
 def send(web, index, body, upload_id="u"):
     return requests.post(
         f"{web.url}/gradient/upload_chunk", params={"upload_id": upload_id, "index": index},
-        data=body[index * CHUNK : (index + 1) * CHUNK], timeout=30,
+        data=body[index * CHUNK : (index + 1) * CHUNK], headers={"X-Ralo-Worker": "w1"},
+        timeout=30,
     )  # fmt: skip
 
 
@@ -90,9 +91,9 @@ def begin_chunk(web, index, body, amount, upload_id="u"):
     chunk = body[index * CHUNK : (index + 1) * CHUNK]
     head = (
         f"POST /gradient/upload_chunk?upload_id={upload_id}&index={index} HTTP/1.1\r\n"
-        f"Host: x\r\nContent-Length: {len(chunk)}\r\n\r\n"
+        f"Host: x\r\nContent-Length: {len(chunk)}\r\n"
     )
-    return web.connect(head.encode() + chunk[:amount])
+    return web.connect(head.encode() + WORKER + b"\r\n" + chunk[:amount])
 
 
 def cut(connection):

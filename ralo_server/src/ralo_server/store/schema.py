@@ -79,4 +79,7 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE gradient_chunks RENAME COLUMN sha256 TO digest;
     UPDATE gradients SET state = 'abandoned' WHERE state = 'receiving';
     """,
+    """
+    CREATE TABLE refused_declarations (upload_id TEXT PRIMARY KEY) WITHOUT ROWID;
+    """,
 )

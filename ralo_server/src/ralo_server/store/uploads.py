@@ -90,9 +90,11 @@ class Uploads:
                 return _still(known, upload)
             if not self.batch_leased(upload.batch_id):
                 return LOST
-            if self._in_state(PENDING) >= limits.pending:
+            receiving = self._in_state(RECEIVING)
+            # What is being received will wait for a step, too.
+            if receiving + self._in_state(PENDING) >= limits.pending:
                 return FULL
-            if self._in_state(RECEIVING) >= limits.receiving:
+            if receiving >= limits.receiving:
                 return BUSY
             # Inside the transaction, so that a sweep cannot come between row and file.
             path = self.folder / f"{upload.upload_id}.safetensors"
@@ -162,10 +164,13 @@ class Uploads:
         self.sweep()
         return bool(refused)
 
-    def count_refused_declaration(self) -> None:
-        """Count a declaration that no row was made for."""
+    def count_refused_declaration(self, upload_id: str) -> None:
+        """Count a declaration that no row was made for; sent again, it counts no more."""
         with self.database.write() as connection:
-            count(connection, "gradients_refused_declaration")
+            new = connection.execute(
+                "INSERT OR IGNORE INTO refused_declarations VALUES (?)", (upload_id,)
+            ).rowcount
+            count(connection, "gradients_refused_declaration", new)
 
     def accepted_norms(self, window: int) -> list[float]:
         """Return the norms of the last `window` accepted gradients."""
