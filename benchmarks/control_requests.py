@@ -104,7 +104,7 @@ class Run:
         upload_id, size = uuid.uuid4().hex, self.gradient.stat().st_size
         declaration = GradientUpload(
             upload_id=upload_id, batch_id=batch_id, worker_id="feeder", base_version=0, weight=1.0,
-            codec="none", size=size, chunk_bytes=size, chunk_sha256=("",),
+            codec="none", size=size, chunk_bytes=size, chunk_digests=("",),
         )  # fmt: skip
         self.store.uploads.declare(declaration, Limits(receiving=64, pending=64))
         blob = self.directory.gradients / f"{upload_id}.safetensors"

@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CORE = {
-    "attrs", "cattrs", "click", "numpy", "packaging", "pluggy", "ralo_core", "requests", "rich",
-    "safetensors", "zstandard",
+    "attrs", "blake3", "cattrs", "click", "numpy", "packaging", "pluggy", "ralo_core", "requests",
+    "rich", "safetensors", "zstandard",
 }  # fmt: skip
 TEST_KIT = {"hypothesis", "pytest", "torch"}
 PLUGIN = {"attrs", "numpy", "ralo_core", "torch"}

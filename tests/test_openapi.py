@@ -1,6 +1,5 @@
 """docs/openapi.yaml and the server's routes are the same, and answers match their schemas."""
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from blake3 import blake3
 from safetensors.torch import save_file
 
 from ralo_core import PROMPT, TreeBuilder, WeightDelta, wire
@@ -158,7 +158,7 @@ def test_answers_match_their_schemas(services):
     call("GET", "/get", 204)
     gradient = {"upload_id": "u", "batch_id": batch.id, "worker_id": "w", "base_version": 0,
                 "weight": 1.0, "codec": "none", "size": 4, "chunk_bytes": 4,
-                "chunk_sha256": [hashlib.sha256(b"abcd").hexdigest()]}  # fmt: skip
+                "chunk_digests": [blake3(b"abcd").hexdigest()]}  # fmt: skip
     reference = "#/components/schemas/GradientUpload"
     declaration = {"$ref": reference, "components": SPEC["components"]}
     jsonschema.validate(gradient, declaration)
@@ -174,7 +174,7 @@ def test_answers_match_their_schemas(services):
     call("POST", "/gradient/upload_finalize", 422, json={"upload_id": "u"})
     body = wire.pack({"codec": "none"}, {"w": np.ones(3, np.float32)})
     gradient = {**gradient, "upload_id": "w", "size": len(body), "chunk_bytes": len(body),
-                "chunk_sha256": [hashlib.sha256(body).hexdigest()]}  # fmt: skip
+                "chunk_digests": [blake3(body).hexdigest()]}  # fmt: skip
     call("POST", "/gradient/declare", json=gradient)
     call("POST", "/gradient/upload_chunk", params={"upload_id": "w", "index": 0}, body=body)
     call("POST", "/gradient/upload_finalize", json={"upload_id": "w"})

@@ -1,6 +1,5 @@
 """A run directory with a model of two small tensors, its store, its web app, its learner."""
 
-import hashlib
 import json
 from types import SimpleNamespace
 
@@ -8,6 +7,7 @@ import falcon.testing
 import numpy as np
 import pytest
 import torch
+from blake3 import blake3
 from safetensors.torch import save_file
 
 from ralo_core import PROMPT, TreeBuilder, wire
@@ -73,12 +73,13 @@ class Server:
         )
         return answer.json["problems"] if answer.status_code == 200 else []
 
-    def upload(self, leased, rewards=(1.0, 0.0), **changes):
+    def upload(self, leased, rewards=(1.0, 0.0), worker="w1"):
         tree = make_tree(leased["problem"]["id"], leased["lease_id"], rewards)
-        return self.post_tree(wire.pack_tree(tree), leased["lease_id"])
+        return self.post_tree(wire.pack_tree(tree), leased["lease_id"], worker)
 
-    def post_tree(self, body, key):
-        return self.http.simulate_post("/upload", body=body, headers={"Idempotency-Key": key})
+    def post_tree(self, body, key, worker="w1"):
+        headers = {"Idempotency-Key": key, "X-Ralo-Worker": worker}
+        return self.http.simulate_post("/upload", body=body, headers=headers)
 
     def fill(self, count):
         for leased in self.lease(count):
@@ -102,7 +103,7 @@ class Server:
         return {
             "upload_id": upload_id, "batch_id": batch_id, "worker_id": "w1", "base_version": 0,
             "weight": 4.0, "codec": "none", "size": len(body), "chunk_bytes": chunk_bytes,
-            "chunk_sha256": [hashlib.sha256(part).hexdigest() for part in parts],
+            "chunk_digests": [blake3(part).hexdigest() for part in parts],
             "metrics": {"loss": 0.5}, **changes,
         }  # fmt: skip
 

@@ -1,7 +1,8 @@
 """A store whose process can be made to die before the commit of its next transaction.
 
 Neighbours: `test_store_machine` drives it. Death is an exception out of the transaction, which
-rolls it back, and a new `Store` on the same file; real processes die in tests/chaos.
+rolls it back, and a new `Store` on the same file; real processes die in tests/chaos. What another
+process does between a call's first look and its transaction can be set as `meanwhile`.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ class MortalStore:
     """The store of the run in `folder`; `clock` gives the time of its leases."""
 
     def __init__(self, folder, config, clock):
-        self.folder, self.clock, self.doomed = folder, clock, False
+        self.folder, self.clock, self.doomed, self.meanwhile = folder, clock, False, None
         self.open(config)
 
     def open(self, config):
@@ -43,6 +44,9 @@ class MortalStore:
     def _mortal(self, write):
         @contextlib.contextmanager
         def transaction():
+            meanwhile, self.meanwhile = self.meanwhile, None
+            if meanwhile is not None:
+                meanwhile()
             with write() as connection:
                 yield connection
                 if self.doomed:

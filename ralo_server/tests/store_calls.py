@@ -78,8 +78,9 @@ class CheckedStore(MortalStore):
         model.count("problems_issued", drawn)
         model.exhausted |= short > drawn
 
-    def upload_tree(self, lease):
-        sample = tree(lease)
+    def upload_tree(self, lease, behind=0):
+        made_by = max(0, self.model.version - behind)
+        sample = tree(lease, made_by)
         alive, outcome = self.survives(
             lambda: self.store.trees.add(lease, sample, wire.pack_tree(sample))
         )
@@ -87,9 +88,13 @@ class CheckedStore(MortalStore):
             return
         problem = next((p for p in self.model.problems if p.lease == lease), None)
         state = problem.state if problem else ""
-        assert outcome == {"done": "duplicate", "leased": "stored"}.get(state, "lost")
+        leased = "abandoned" if self.model.abandoned(made_by) else "stored"
+        assert outcome == {"done": "duplicate", "leased": leased}.get(state, "lost")
+        if outcome == "abandoned":
+            self.model.release(lease, "returned")
         if outcome == "stored":
             problem.state = "done"
+            self.model.made_by[lease] = made_by
             self.model.trees[lease] = ["queued", None]
             self.model.count("tokens_decoded", TOKENS)
             self.model.count("rollouts_sampled", LEAVES)
@@ -115,23 +120,33 @@ class CheckedStore(MortalStore):
         model.trees.update({lease: ["leased", batch.id] for lease in queued})
         return batch.id
 
-    def declare(self, batch_id, name):
-        model, upload = self.model, gradient(f"{batch_id}-{name}", batch_id)
+    def upload_tree_too_late(self, lease):
+        """The lease ends between the first look and the transaction that stores the tree."""
+        self.doomed = False
+        self.model.now += 2 * LEASE_SECONDS
+        self.meanwhile = self.expire
+        self.upload_tree(lease)
+        self.meanwhile = None
+
+    def declare(self, batch_id, name, behind=0):
+        model, base = self.model, max(0, self.model.version - behind)
+        upload = gradient(f"{batch_id}-{name}", batch_id, base)
         alive, outcome = self.survives(lambda: self.store.uploads.declare(upload, LIMITS))
         if not alive:
             return None
         known = model.uploads.get(upload.upload_id)
         if known:
-            expected = "lost" if known[0] == "abandoned" else "declared"
+            expected = "lost" if known[0] in ("abandoned", "discarded") else "declared"
         elif model.batch(batch_id).state != "leased":
             expected = "lost"
-        elif len(model.uploads_in("pending")) >= LIMITS.pending:
+        elif len(model.uploads_in("pending", "receiving")) >= LIMITS.pending:
             expected = "full"
         elif len(model.uploads_in("receiving")) >= LIMITS.receiving:
             expected = "busy"
         else:
             expected = "declared"
             model.uploads[upload.upload_id] = ["receiving", batch_id]
+            model.made_by[upload.upload_id] = base
         assert outcome == expected
         return upload.upload_id if outcome == "declared" else None
 
@@ -141,13 +156,16 @@ class CheckedStore(MortalStore):
             return
         entry = self.model.uploads[upload_id]
         batch = self.model.batch(entry[1])
-        receives = entry[0] == "receiving" and batch.state == "leased"
+        alive = entry[0] == "receiving" and batch.state == "leased"
+        receives = alive and not self.model.abandoned(self.model.made_by[upload_id])
         assert outcome == (
             "stored" if receives else "duplicate" if entry[0] in COMMITTED else "lost"
         )
         if receives:
             entry[0] = "pending"
             self.model.close_batch(batch, "done", "trained")
+        elif alive:
+            self.model.take_back(batch)
 
     def refuse_gradient(self, upload_id):
         alive, refused = self.survives(lambda: self.store.uploads.refuse(upload_id, "norm", "test"))
@@ -197,7 +215,7 @@ class CheckedStore(MortalStore):
         )
         alive, _ = self.survives(
             lambda: store.steps.commit(
-                step, version(step), f"step-{step:06d}", applied, left, others,
+                step, version(model.version + 1), f"step-{step:06d}", applied, left, others,
                 {"tokens": 5, "rollouts": 2}, evaluate,
             )
         )  # fmt: skip
@@ -213,7 +231,7 @@ class CheckedStore(MortalStore):
 
     def count_step(self, applied, left_out, evaluate):
         model = self.model
-        model.steps += 1
+        model.steps, model.version = model.steps + 1, model.version + 1
         for gradients, state in ((applied, "applied"), (left_out, "left_out")):
             for taken in gradients:
                 model.uploads[taken.facts.upload_id][0] = state
@@ -224,7 +242,21 @@ class CheckedStore(MortalStore):
         model.count("tokens_trained", 5)
         model.count("rollouts_trained", 2)
         if evaluate:
-            model.schedule(model.steps)
+            model.schedule(model.version)
+
+    def roll_back(self, target, evaluate):
+        number = self.model.version + 1
+        alive, discarded = self.survives(
+            lambda: self.store.rollbacks.commit(version(number), target, "step-x", evaluate)
+        )
+        if not alive:
+            return
+        before = {name for name, (state, _) in self.model.trees.items() if state == "discarded"}
+        self.model.roll_back(target, evaluate)
+        after = {name for name, (state, _) in self.model.trees.items() if state == "discarded"}
+        assert {blob.name.split(".")[0] for blob in discarded.trees} == after - before
+        for blob in (*discarded.gradients, *discarded.trees):
+            blob.unlink()
 
     def claim_evaluation(self, worker, key):
         model = self.model
@@ -265,7 +297,8 @@ class CheckedStore(MortalStore):
     def check_tables(self):
         model, database = self.model, self.store.database
         assert self.store.run.current() == model.state
-        assert self.store.run.step() == self.store.versions.newest_number() == model.steps
+        assert self.store.run.step() == model.steps
+        assert self.store.versions.newest_number() == model.version
         for name, amount in model.counted.items():
             assert total(database, name) == amount, name
         for table, things, extra in (
@@ -315,17 +348,17 @@ def version(number):
     return WeightVersion(number=number, parent=None, sha256="", files=(), created=0.0)
 
 
-def tree(lease):
+def tree(lease, made_by):
     builder = TreeBuilder("p", [1], lease_id=lease)
     for _ in range(LEAVES):
         builder.add_leaf(
-            builder.add_segment(PROMPT, [5] * (TOKENS // LEAVES), [-1.0, -1.0], 0), "eos"
+            builder.add_segment(PROMPT, [5] * (TOKENS // LEAVES), [-1.0, -1.0], made_by), "eos"
         )
     return builder.build()
 
 
-def gradient(upload_id, batch_id):
+def gradient(upload_id, batch_id, base):
     return GradientUpload(
-        upload_id=upload_id, batch_id=batch_id, worker_id="w1", base_version=0, weight=1.0,
-        codec="none", size=4, chunk_bytes=4, chunk_sha256=("x",), metrics={},
+        upload_id=upload_id, batch_id=batch_id, worker_id="w1", base_version=base, weight=1.0,
+        codec="none", size=4, chunk_bytes=4, chunk_digests=("x",), metrics={},
     )  # fmt: skip

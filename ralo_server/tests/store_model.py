@@ -39,6 +39,8 @@ class Model:
     stop_requested: bool = False
     max_steps: int = 0
     steps: int = 0
+    version: int = 0
+    rollbacks: list = attrs.field(factory=list)  # (target, version), as they were made
     exhausted: bool = False
     problems: list = attrs.field(factory=list)
     batches: list = attrs.field(factory=list)
@@ -46,6 +48,7 @@ class Model:
     leases: list = attrs.field(factory=list)  # of problems, as they were granted
     trees: dict = attrs.field(factory=dict)  # lease id -> [state, batch id], in order of arrival
     uploads: dict = attrs.field(factory=dict)  # upload id -> [state, batch id], as declared
+    made_by: dict = attrs.field(factory=dict)  # lease id or upload id -> version of the weights
     counted: dict = attrs.field(factory=dict)
 
     def count(self, name, amount):
@@ -119,6 +122,36 @@ class Model:
             self.take_back(thing)
         return 1
 
+    def abandoned(self, version):
+        return any(target < version < made for target, made in self.rollbacks)
+
+    def roll_back(self, target, evaluate):
+        for thing in self.leased():
+            thing.attempts -= 1
+            self.take_back(thing)
+        for upload in self.uploads_in("pending"):
+            if self.made_by[upload] > target:
+                self.discard_gradient(self.uploads[upload])
+        for lease in self.trees_in("queued"):
+            if self.made_by[lease] > target:
+                self.discard_tree(lease)
+        self.version += 1
+        self.rollbacks.append((target, self.version))
+        if evaluate:
+            self.schedule(self.version)
+
+    def discard_gradient(self, entry):
+        entry[0], batch = "discarded", self.batch(entry[1])
+        batch.state = "expired"
+        for lease in self.trees_in("trained", batch.id):
+            self.trees[lease] = ["queued", None]
+            self.count("trees_trained", -1)
+
+    def discard_tree(self, lease):
+        self.trees[lease][0] = "discarded"
+        problem = next(problem for problem in self.problems if problem.lease == lease)
+        problem.state, problem.lease, problem.request = "waiting", None, None
+
     def steps_done(self):
         return bool(self.max_steps) and self.steps >= self.max_steps
 
@@ -143,7 +176,7 @@ class Model:
         while (following := self.following()) != self.state:
             self.state = following
             if following == "evaluating":
-                self.schedule(self.steps)
+                self.schedule(self.version)
 
     def schedule(self, version):
         if all(evaluation.id != f"eval-{version}" for evaluation in self.evaluations):

@@ -126,7 +126,7 @@ def test_what_is_no_identifier_is_refused_everywhere(server, name):
     lease = {"lease_ids": ["ok", name]}
     gradient = {
         "upload_id": "u", "batch_id": "b", "worker_id": "w", "base_version": 0, "weight": 1.0,
-        "codec": "none", "size": 1, "chunk_bytes": 1, "chunk_sha256": [],
+        "codec": "none", "size": 1, "chunk_bytes": 1, "chunk_digests": [],
     }  # fmt: skip
     bodies = [
         ("/worker/register", {"worker_id": name, "role": "sampler", "plugins": []}),

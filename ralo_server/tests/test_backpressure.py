@@ -14,16 +14,27 @@ MIB = 1 << 20
 
 
 def test_new_uploads_wait_while_gradients_wait_for_the_learner(leased, random_gradient):
-    run, batch, body = leased("server.pending_gradients=1")
+    run, batch, body = leased("server.pending_gradients=2")
     second = another_batch(run)
     run.declare(second.id, body, "begun")
     assert run.send_gradient(batch.id, random_gradient(0), "first").status_code == 200
-    held = run.declare(another_batch(run).id, body, "third")
+    third = another_batch(run)
+    held = run.declare(third.id, body, "third")
     assert (held.status_code, held.headers["retry-after"]) == (429, "1")
     assert held.json["type"] == "urn:ralo:queue-full"
     assert run.declare(second.id, body, "begun").json["missing"] == [0], "it had begun before"
     run.the_learner._step(run.store.gradients.pending())
-    assert run.send_gradient(second.id, random_gradient(1), "other").status_code == 200
+    assert run.send_gradient(third.id, random_gradient(1), "third").status_code == 200
+
+
+def test_gradients_that_are_received_take_places_in_the_queue(leased):
+    """Else as many more than allowed could wait as are received at once."""
+    run, batch, body = leased("server.pending_gradients=2", "server.concurrent_uploads=4")
+    batches = [batch, another_batch(run), another_batch(run)]
+    answers = [run.declare(each.id, body, f"u{n}") for n, each in enumerate(batches)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    expire(run, batches[0])
+    assert run.declare(batches[2].id, body, "u2").status_code == 200
 
 
 def test_so_many_uploads_at_once_and_no_more(leased, random_gradient):

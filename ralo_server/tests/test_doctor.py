@@ -253,12 +253,14 @@ def test_a_damaged_database_is_named(run):
     assert "state.db is damaged" in result.output
 
 
-def test_a_database_of_another_schema_is_named_and_an_older_one_brought_up(run):
+def test_a_database_of_another_schema_is_named_and_an_older_one_brought_up(run, monkeypatch):
     connection = run.store.database._connection()
     connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     assert "written by a newer ralo-server" in doctor(run, "--fix").output
-    connection.execute("DROP TABLE rollbacks")
-    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) - 1}")
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    for module in ("store.database", "store.inspection"):
+        name = f"ralo_server.{module}.MIGRATIONS"
+        monkeypatch.setattr(name, (*MIGRATIONS, "CREATE TABLE new (a)"))
     result = doctor(run)
     assert result.exit_code == 1
     assert "1 schema version older" in result.output

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ralo_core import wire
+from ralo_server.store.workers import FORGET_SECONDS
 
 BATCH = "trainer.batch_trees=2"
 
@@ -53,7 +54,7 @@ def test_an_expired_problem_goes_to_somebody_else_and_the_late_tree_is_refused(s
     late = run.upload(old)
     assert late.status_code == 409
     assert late.json["type"] == "urn:ralo:conflict"
-    assert run.upload(new).json["duplicate"] is False
+    assert run.upload(new, worker="w2").json["duplicate"] is False
     assert run.store.trees.queued() == 1
 
 
@@ -239,11 +240,38 @@ def test_a_run_that_is_over_answers_410_and_goes_on_with_a_higher_limit(server, 
     assert len(run.batch().trees) == 1, "the tree that was left is still there"
 
 
+def test_a_worker_that_was_lost_long_ago_is_forgotten_and_may_come_back(server):
+    run = server(BATCH)
+    run.learner()
+    run.fill(1)
+    for name in ("gone", "there"):
+        body = {"worker_id": name, "role": "sampler", "plugins": installed(run)}
+        run.http.simulate_post("/worker/register", json=body)
+    totals = ("tokens", "rollouts", "problems", "trees")
+    before = run.http.simulate_get("/stats").json
+    assert before["tokens"]["decoded"] > 0
+    since = time.time() - FORGET_SECONDS - run.services.server.lease_seconds
+    for silent, known in ((since + 60, ["gone", "there"]), (since - 1, ["there"])):
+        with run.store.database.write() as connection:
+            connection.execute("UPDATE workers SET seen = ? WHERE id = 'gone'", (silent,))
+        run.services._expiry._next = 0.0  # a second later
+        stats = run.http.simulate_get("/stats").json
+        assert [worker["id"] for worker in stats["workers"]] == known
+    assert [stats[name] for name in totals] == [before[name] for name in totals]
+    beat = {"worker_id": "gone", "version": 0, "working_seconds": 1.0, "waiting_seconds": 0.5,
+            "tokens": 7}  # fmt: skip
+    assert run.http.simulate_post("/worker/heartbeat", json=beat).status_code == 404
+    body = {"worker_id": "gone", "role": "sampler", "plugins": installed(run)}
+    assert run.http.simulate_post("/worker/register", json=body).status_code == 200
+    assert run.http.simulate_post("/worker/heartbeat", json=beat).status_code == 200
+
+
 def test_a_silent_worker_is_reported_lost(server):
     run = server(BATCH)
     body = {"worker_id": "w1", "role": "sampler", "plugins": installed(run)}
     run.http.simulate_post("/worker/register", json=body)
+    silent = time.time() - run.services.server.lease_seconds - 1
     with run.store.database.write() as connection:
-        connection.execute("UPDATE workers SET seen = 1.0")
+        connection.execute("UPDATE workers SET seen = ?", (silent,))
     (worker,) = run.http.simulate_get("/stats").json["workers"]
     assert worker["alive"] is False

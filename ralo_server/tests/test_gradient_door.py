@@ -1,12 +1,16 @@
 """The door: gradients that must not be used are refused by name, and counted."""
 
 import json
+import math
+import warnings
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given
 from upload_runs import another_batch, files, stats
 
-from ralo_server.gradient_checks import Inspection, check_norm
+from ralo_server.gradient_checks import Inspection, check_norm, sum_of_squares
 
 
 def with_nan(values):
@@ -31,8 +35,8 @@ def as_float64(values):
         (lambda v: v, {"codec": "bf16"}, "declaration", "the run uses codec 'none'"),
         (lambda v: v, {"size": 1 << 40}, "declaration", "size must lie in [1, "),
         (lambda v: v, {"chunk_bytes": -1}, "declaration", "chunk_bytes must be at least 1"),
-        (lambda v: v, {"chunk_sha256": []}, "declaration", "are 1 chunks, got 0 sha256"),
-        (lambda v: v, {"chunk_sha256": ["F" * 64]}, "declaration", "no sha256 in hexadecimal"),
+        (lambda v: v, {"chunk_digests": []}, "declaration", "are 1 chunks, got 0 digests"),
+        (lambda v: v, {"chunk_digests": ["F" * 64]}, "declaration", "no blake3"),
     ],
 )
 def test_a_gradient_that_must_not_be_used_is_refused_by_name_and_counted(
@@ -47,11 +51,27 @@ def test_a_gradient_that_must_not_be_used_is_refused_by_name_and_counted(
     assert stats(run)["refused"] == 1
     assert stats(run)["refused_by_reason"][reason] == 1
     assert files(run) == []
-    if reason != "declaration":
-        again = run.send_gradient(batch.id, spoil(random_gradient(0)), "bad", **changes)
-        assert (again.status_code, again.json) == (422, answer.json)
-        assert stats(run)["refused"] == 1, "the same refusal counts once"
+    again = run.send_gradient(batch.id, spoil(random_gradient(0)), "bad", **changes)
+    assert (again.status_code, again.json) == (422, answer.json)
+    assert stats(run)["refused"] == 1, "the same refusal counts once"
+    run.send_gradient(batch.id, spoil(random_gradient(0)), "worse", **changes)
+    assert stats(run)["refused"] == 2, "another upload is another refusal"
     assert run.send_gradient(batch.id, random_gradient(0), "fine").status_code == 200
+
+
+def test_a_declaration_with_digests_of_another_kind_is_no_declaration(leased):
+    run, batch, body = leased()
+    answer = run.declare(batch.id, body, "u", digest="sha256")
+    assert (answer.status_code, answer.json["type"]) == (422, "urn:ralo:invalid")
+    assert "GradientUpload.digest: must be one of 'blake3'" in answer.json["detail"]
+
+
+def encoded(run, values):
+    return {
+        f"{name}{suffix}": array
+        for name, value in values.items()
+        for suffix, array in run.services.codec.encode(name, value).items()
+    }
 
 
 @pytest.mark.parametrize("codec", ["none", "bf16", "int8"])
@@ -60,14 +80,42 @@ def test_every_codec_lets_the_door_see_what_is_not_finite(leased, random_gradien
     run, batch, _ = leased(f"codec.use='{codec}'")
     values = random_gradient(0)
     values["a.weight"][7] = bad
-    tensors = {
-        f"{name}{suffix}": array
-        for name, value in values.items()
-        for suffix, array in run.services.codec.encode(name, value).items()
-    }
-    answer = run.send_gradient(batch.id, tensors, "u", codec=codec)
+    answer = run.send_gradient(batch.id, encoded(run, values), "u", codec=codec)
     assert "tensor 'a.weight' has" in answer.json["detail"]
     assert stats(run)["refused_by_reason"]["not_finite"] == 1
+
+
+@pytest.mark.parametrize("codec", ["none", "bf16", "int8"])
+def test_finite_values_whose_squares_overflow_float32_are_accepted(leased, random_gradient, codec):
+    run, batch, _ = leased(f"codec.use='{codec}'")
+    values = {name: value * np.float32(1e30) for name, value in random_gradient(0).items()}
+    answer = run.send_gradient(batch.id, encoded(run, values), "u", codec=codec)
+    assert answer.status_code == 200, answer.json
+    (found,) = run.store.uploads.accepted_norms(1)
+    exact = math.sqrt(math.fsum(float(x) ** 2 for value in values.values() for x in value))
+    assert found == pytest.approx(exact, rel=1e-2)
+
+
+@given(
+    size=st.integers(0, 20_000),
+    scale=st.sampled_from([1e-15, 1.0, 1e15, 1e19, 1e30, 3e37]),
+    seed=st.integers(0, 9),
+)
+def test_the_sum_of_squares_is_that_of_exact_arithmetic(size, scale, seed):
+    values = (np.random.default_rng(seed).normal(size=size) * scale).astype(np.float32)
+    exact = math.fsum(float(value) ** 2 for value in values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert sum_of_squares(values) == pytest.approx(exact, rel=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 4095, 4096, 8999])
+def test_the_sum_of_squares_is_not_finite_where_a_value_is_not(bad, place):
+    values = np.full(9000, 1e30, np.float32)
+    assert np.isfinite(sum_of_squares(values))
+    values[place] = bad
+    assert not np.isfinite(sum_of_squares(values))
 
 
 def test_an_outlier_is_refused_with_norm_median_and_tensor(leased, random_gradient):

@@ -177,7 +177,7 @@ def test_after_the_end_nothing_is_declared_any_more(leased):
 )
 def test_the_chunk_size_is_within_bounds_and_agreed_on_at_once(size, wish, limit, agreed):
     facts = {"upload_id": "u", "batch_id": "b", "worker_id": "w", "base_version": 0,
-             "weight": 1.0, "codec": "none", "chunk_sha256": []}  # fmt: skip
+             "weight": 1.0, "codec": "none", "chunk_digests": []}  # fmt: skip
     upload = structure({**facts, "size": size, "chunk_bytes": wish}, GradientUpload)
     assert agreed_chunk_bytes(upload, limit) == agreed
     assert agreed_chunk_bytes(attrs.evolve(upload, chunk_bytes=agreed), limit) == agreed
@@ -206,7 +206,7 @@ def test_two_never_write_the_same_bytes(tmp_path):
 
 
 def test_extents_tile_the_body():
-    facts = dict.fromkeys(("upload_id", "batch_id", "state", "sha256", "reason", "detail"), "")
+    facts = dict.fromkeys(("upload_id", "batch_id", "state", "identity", "reason", "detail"), "")
     upload = Upload(path=Path("x"), size=250, chunk_bytes=100, base_version=0, **facts)
     assert [upload.extent(index) for index in range(4)] == [
         (0, 100), (100, 100), (200, 50), (300, 0)

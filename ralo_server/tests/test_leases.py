@@ -2,7 +2,10 @@
 
 import time
 
+import falcon.testing
 import pytest
+
+from ralo_core import wire
 
 SETTINGS = ("trainer.batch_trees=2", "evaluation.problems=2")
 
@@ -106,7 +109,7 @@ def test_a_lease_that_expired_can_be_neither_renewed_nor_released(run, grant):
 
 
 def report(run, job, worker="w1", correct=(True, False)):
-    body = {"job_id": job["job_id"], "lease_id": job["lease_id"], "correct": list(correct)}
+    body = {**lease_of(job), "correct": list(correct)}
     return post(run, "/eval/job/report", worker, **body)
 
 
@@ -122,6 +125,48 @@ def test_the_report_under_the_lease_that_holds_is_the_result(run):
         assert report(run, late).json == {"accepted": True, "duplicate": True}
     (result,) = run.http.simulate_get("/eval/results").json["evaluations"]
     assert result["accuracy"] == 1.0
+
+
+def test_work_is_handed_in_by_its_owner_and_by_nobody_else(run, random_gradient):
+    run.fill(2)
+    batch, (problem,), job = run.batch(), run.lease(), claim(run)
+    body = wire.pack({"codec": "none"}, random_gradient(0))
+    tree = wire.pack_tree(run.make_tree(problem["problem"]["id"], problem["lease_id"]))
+    chunk = {"params": {"upload_id": "u", "index": 0}, "body": body}
+    finish = {"json": {"upload_id": "u"}}
+    calls = [
+        ("/upload", {"body": tree, "headers": {"Idempotency-Key": problem["lease_id"]}}),
+        ("/gradient/declare", {"json": run.declaration(batch.id, body, "u", len(body))}),
+        ("/gradient/upload_chunk", chunk),
+        ("/gradient/upload_finalize", finish),
+        ("/eval/job/report", {"json": {**lease_of(job), "correct": [True, False]}}),
+    ]
+    for path, arguments in calls:
+        before = changes(run)
+        headers = {**arguments.pop("headers", {}), "X-Ralo-Worker": "w2"}
+        foreign = run.http.simulate_post(path, headers=headers, **arguments)
+        assert (foreign.status_code, foreign.json["title"]) == (403, "not your lease"), path
+        assert changes(run) == before
+        mine = run.http.simulate_post(path, headers={**headers, "X-Ralo-Worker": "w1"}, **arguments)
+        assert mine.status_code == 200, mine.text
+    assert [gradient.facts.upload_id for gradient in run.store.gradients.pending()] == ["u"]
+
+
+def test_who_does_not_say_its_name_hands_nothing_in(run, random_gradient):
+    run.fill(2)
+    body = wire.pack({"codec": "none"}, random_gradient(0))
+    declaration = run.declaration(run.batch().id, body, "u", len(body))
+    nameless = falcon.testing.TestClient(run.http.app)
+    assert nameless.simulate_post("/gradient/declare", json=declaration).status_code == 400
+
+
+def lease_of(job):
+    return {"job_id": job["job_id"], "lease_id": job["lease_id"]}
+
+
+def changes(run):
+    """Return how many rows were changed through any connection of this process so far."""
+    return run.store.database._connection().total_changes
 
 
 def test_a_report_on_a_job_that_never_was_is_refused(run):

@@ -77,6 +77,17 @@ def test_rows_of_the_first_schema_are_given_what_is_new(tmp_path):
     assert state == "waiting", "a grant without a lease id can no longer be reported on"
 
 
+def test_what_was_being_received_with_digests_of_the_old_kind_is_abandoned(tmp_path):
+    database_of(tmp_path / "old.db", 5)
+    with sqlite3.connect(tmp_path / "old.db") as old:
+        old.execute(
+            """INSERT INTO gradients (upload_id, batch_id, blob, base_version, weight, metrics,
+                 state) VALUES ('v', 'b', 'v.safetensors', 1, 2.0, '{}', 'receiving')"""
+        )
+    states = dict(Database(tmp_path / "old.db").rows("SELECT upload_id, state FROM gradients"))
+    assert states == {"u": "pending", "v": "abandoned"}
+
+
 def test_processes_that_open_an_old_file_at_once_migrate_it_once(tmp_path):
     database_of(tmp_path / "old.db", 1)
     with ThreadPoolExecutor(8) as pool:

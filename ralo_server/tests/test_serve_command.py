@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import requests
 
+from ralo_core import PROMPT, TreeBuilder
 from ralo_core.access import ADMIN, ROLES, SAMPLER, VIEWER, read_tokens
 from ralo_core.client import Backoff, Client
 from ralo_core.errors import RaloError, ServerError
@@ -116,7 +118,11 @@ def test_where_others_can_connect_requests_need_a_token_and_tls_protects_it(
             sampler.transport.request("GET", f"/weights/parts/{file.sha256}").content
         )
         assert target.stat().st_size == file.size
-    assert len(sampler.problems(1)) == 1
+    leased, _ = sampler.problems(2)
+    builder = TreeBuilder(leased.problem.id, [1], lease_id=leased.lease_id)
+    segment = builder.add_segment(PROMPT, np.zeros(200_000), np.zeros(200_000), 0)
+    builder.add_leaf(segment, "eos")  # a body of many TLS records
+    assert sampler.upload_tree(builder.build())["accepted"]
     server.stop()
     again = serve(run_dir, "--resume", str(run_dir))
     assert "token of a" not in again.printed(), "they are printed once"

@@ -1,8 +1,9 @@
 """The store against a model of it in plain Python: random interleavings of all that can happen.
 
-The rules are what web processes and learner do: lease, renew, upload, commit, release, also late,
-twice, or with the process killed before the transaction's end. Answers are compared in
-`store_calls`, and after every rule the tables must be what `store_model` says.
+The rules are what web processes, learner and ``ralo rollback`` do: lease, renew, upload, commit,
+release, go back, also late, twice, or with the process killed before the transaction's end.
+Answers are compared in `store_calls`, and after every rule the tables must be what `store_model`
+says.
 """
 
 import shutil
@@ -29,6 +30,7 @@ from ralo_server.preparation import prepare
 from ralo_server.rundir import RunDirectory
 
 WORKERS, KEYS = st.sampled_from(["w1", "w2"]), st.sampled_from([None, "k1", "k2"])
+BEHIND = st.sampled_from([0, 0, 1, 2])
 AMOUNTS, OUTCOMES = st.integers(1, 4), st.sampled_from(["returned", "failed", "empty"])
 
 
@@ -89,10 +91,16 @@ class StoreMachine(RuleBasedStateMachine):
             self.model.now += 2 * LEASE_SECONDS
             self.run.expire()
 
-    @rule(data=st.data())
+    @rule(data=st.data(), behind=BEHIND)
     @some("leases")
-    def upload_tree(self, data):
-        self.run.upload_tree(data.draw(recent(self.model.leases)))
+    def upload_tree(self, data, behind):
+        self.run.upload_tree(data.draw(recent(self.model.leases)), behind)
+
+    @rule(worker=WORKERS, data=st.data())
+    def upload_tree_too_late(self, worker, data):
+        leases = self.run.lease_problems(worker, 2, None)
+        if leases:
+            self.run.upload_tree_too_late(data.draw(st.sampled_from(leases)))
 
     @rule(worker=WORKERS, partial=st.booleans(), key=KEYS)
     def lease_batch(self, worker, partial, key):
@@ -127,10 +135,10 @@ class StoreMachine(RuleBasedStateMachine):
         if upload_id:
             self.run.commit_gradient(upload_id)
 
-    @rule(data=st.data(), name=st.sampled_from(["g1", "g2"]))
+    @rule(data=st.data(), name=st.sampled_from(["g1", "g2"]), behind=BEHIND)
     @some("batches")
-    def declare(self, data, name):
-        self.run.declare(data.draw(recent(self.model.batches)).id, name)
+    def declare(self, data, name, behind):
+        self.run.declare(data.draw(recent(self.model.batches)).id, name, behind)
 
     @rule(data=st.data())
     @some("uploads")
@@ -161,6 +169,23 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(leave_out=st.booleans(), evaluate=st.booleans())
     def take_a_step(self, leave_out, evaluate):
         self.run.take_a_step(leave_out, evaluate)
+
+    @rule(data=st.data(), evaluate=st.booleans())
+    @some("version")
+    def roll_back(self, data, evaluate):
+        self.run.roll_back(data.draw(st.integers(0, self.model.version - 1)), evaluate)
+
+    @rule(worker=WORKERS, behind=BEHIND, steps_back=st.integers(1, 2))
+    def work_behind_a_rollback(self, worker, behind, steps_back):
+        """Trees wait, and a gradient too, some of them by versions that are then abandoned."""
+        self.work_for_a_step(worker, False, "gradient")
+        self.sample(worker, 4)
+        batch_id = self.run.lease_batch(worker, True, None)
+        upload_id = batch_id and self.run.declare(batch_id, "g1", behind)
+        if upload_id:
+            self.run.commit_gradient(upload_id)
+        if self.model.version:
+            self.run.roll_back(max(0, self.model.version - steps_back), False)
 
     @rule()
     def delete_trained(self):

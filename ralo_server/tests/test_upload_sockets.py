@@ -21,6 +21,7 @@ from ralo_core.client import Backoff, Client
 
 SHAPE = (1024, 1024 + 256)
 CHUNK = 1 << 20
+WORKER = b"X-Ralo-Worker: w1\r\n"
 FAST = Backoff(first=0.05, cap=0.2, deadline=60.0)
 
 
@@ -65,11 +66,14 @@ def upload(client, batch, upload_id, tensors):
     )  # fmt: skip
 
 
+def post(web, path, document):
+    return requests.post(
+        f"{web.url}/gradient/{path}", json=document, headers={"X-Ralo-Worker": "w1"}, timeout=10
+    )
+
+
 def declare(run, web, batch, body, upload_id="u"):
-    answer = requests.post(
-        f"{web.url}/gradient/declare", json=run.declaration(batch.id, body, upload_id, CHUNK),
-        headers={"X-Ralo-Worker": "w1"}, timeout=10,
-    )  # fmt: skip
+    answer = post(web, "declare", run.declaration(batch.id, body, upload_id, CHUNK))
     assert answer.status_code == 200, answer.text
     return answer.json()["missing"]
 
@@ -77,7 +81,8 @@ def declare(run, web, batch, body, upload_id="u"):
 def send(web, index, body, upload_id="u"):
     return requests.post(
         f"{web.url}/gradient/upload_chunk", params={"upload_id": upload_id, "index": index},
-        data=body[index * CHUNK : (index + 1) * CHUNK], timeout=30,
+        data=body[index * CHUNK : (index + 1) * CHUNK], headers={"X-Ralo-Worker": "w1"},
+        timeout=30,
     )  # fmt: skip
 
 
@@ -86,9 +91,9 @@ def begin_chunk(web, index, body, amount, upload_id="u"):
     chunk = body[index * CHUNK : (index + 1) * CHUNK]
     head = (
         f"POST /gradient/upload_chunk?upload_id={upload_id}&index={index} HTTP/1.1\r\n"
-        f"Host: x\r\nContent-Length: {len(chunk)}\r\n\r\n"
+        f"Host: x\r\nContent-Length: {len(chunk)}\r\n"
     )
-    return web.connect(head.encode() + chunk[:amount])
+    return web.connect(head.encode() + WORKER + b"\r\n" + chunk[:amount])
 
 
 def cut(connection):
@@ -121,7 +126,7 @@ def test_a_client_uploads_in_parallel_chunks_of_the_agreed_size(serve):
     ((_, found),) = committed(run)
     np.testing.assert_array_equal(found, values["w"])
     assert run.store.uploads.accepted_norms(1) == [
-        pytest.approx(float(np.linalg.norm(values["w"].astype("f8"))), rel=1e-9)
+        pytest.approx(float(np.linalg.norm(values["w"].astype("f8"))), rel=1e-6)
     ]
 
 
@@ -140,6 +145,29 @@ def test_an_upload_goes_on_after_a_cut_in_the_middle_of_a_chunk(serve):
     assert upload(client_of(web), batch, "u", values)["duplicate"] is False
     ((_, found),) = committed(run)
     np.testing.assert_array_equal(found, values["w"])
+
+
+@pytest.mark.parametrize("chunk_bytes", [1000, CHUNK])
+def test_the_next_request_on_a_connection_begins_where_the_body_ends(serve, chunk_bytes):
+    """Headers, body and the next request may arrive together, in one piece or cut anywhere."""
+    run, web = serve()
+    batch, values = leased_batch(run), gradient(9)
+    body = body_of(values)
+    declaration = run.declaration(batch.id, body, "u", chunk_bytes)
+    assert post(web, "declare", declaration).json()["declared"]
+    for index, cut_at in ((0, 10), (1, 900)):
+        chunk = body[index * chunk_bytes : (index + 1) * chunk_bytes]
+        head = f"POST /gradient/upload_chunk?upload_id=u&index={index} HTTP/1.1\r\nHost: x\r\n"
+        sent = head.encode() + WORKER + b"Content-Length: %d\r\n\r\n" % len(chunk) + chunk
+        connection = web.connect(sent[:cut_at])
+        connection.sendall(sent[cut_at:] + b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n")
+        answers = b"".join(iter(lambda: connection.recv(65536), b""))  # noqa: B023
+        assert answers.count(b"HTTP/1.1 200") == 2, answers
+    assert post(web, "declare", declaration).json()["missing"][0] == 2
+    assert (
+        run.store.uploads.find("u").path.read_bytes()[: 2 * chunk_bytes]
+        == (body[: 2 * chunk_bytes])
+    )
 
 
 def test_a_chunk_is_written_by_one_request_at_a_time(serve):

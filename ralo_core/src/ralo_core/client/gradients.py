@@ -5,7 +5,6 @@ bytes without a second copy of them. What the server has already is not sent aga
 side was restarted in between.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,6 +14,7 @@ import attrs
 from ralo_core import wire
 from ralo_core.client.transport import Transport
 from ralo_core.data import GradientUpload
+from ralo_core.digests import digest_of
 from ralo_core.errors import ServerError
 from ralo_core.structuring import unstructure
 
@@ -62,9 +62,9 @@ class GradientSender:
     def _declaration(self, chunk_bytes: int) -> GradientUpload:
         parts = self._parts(chunk_bytes)
         with ThreadPoolExecutor(THREADS) as pool:
-            digests = tuple(pool.map(_sha256, parts))
+            digests = tuple(pool.map(digest_of, parts))
         return GradientUpload(
-            size=len(self.body), chunk_bytes=chunk_bytes, chunk_sha256=digests, **self.facts
+            size=len(self.body), chunk_bytes=chunk_bytes, chunk_digests=digests, **self.facts
         )
 
     def _parts(self, chunk_bytes: int) -> list[wire.Body]:
@@ -105,10 +105,3 @@ class GradientSender:
             "POST", path, json=body, timeout=_CHECK_SECONDS
         ).json()
         return answer
-
-
-def _sha256(part: wire.Body) -> str:
-    digest = hashlib.sha256()
-    for buffer in part:
-        digest.update(buffer)
-    return digest.hexdigest()

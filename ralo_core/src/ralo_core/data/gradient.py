@@ -5,11 +5,12 @@ gradient by it. The tensors themselves are a safetensors body, sent in chunks, a
 here.
 """
 
-import hashlib
 from collections.abc import Mapping
 
 import attrs
 
+from ralo_core.config.checks import one_of
+from ralo_core.digests import ALGORITHM, digest_of
 from ralo_core.identifiers import identifier
 
 
@@ -20,9 +21,9 @@ class GradientUpload:
     `upload_id` is the idempotency key. `base_version` is the weight version the gradient was
     taken at. `weight` is the loss normaliser (usually the trained token count): the learner's
     token-weighted mean is ``sum(weight * gradient) / sum(weight)``. The body has `size` bytes
-    and travels in chunks of `chunk_bytes` (the last one may be shorter) whose sha256, in
-    hexadecimal, are `chunk_sha256`; `codec` says how its tensors are encoded; `metrics` are the
-    loss's scalars over the batch.
+    and travels in chunks of `chunk_bytes` (the last one may be shorter) whose digests by the
+    algorithm `digest`, in hexadecimal, are `chunk_digests`; `codec` says how its tensors are
+    encoded; `metrics` are the loss's scalars over the batch.
     """
 
     upload_id: str = attrs.field(validator=identifier)
@@ -33,10 +34,11 @@ class GradientUpload:
     codec: str
     size: int
     chunk_bytes: int
-    chunk_sha256: tuple[str, ...]
+    digest: str = attrs.field(default=ALGORITHM, validator=one_of(ALGORITHM))
+    chunk_digests: tuple[str, ...]
     metrics: Mapping[str, float] = attrs.field(factory=dict)
 
     @property
-    def sha256(self) -> str:
-        """The identity of the body: the sha256 over the digests of its chunks, in order."""
-        return hashlib.sha256("".join(self.chunk_sha256).encode()).hexdigest()
+    def identity(self) -> str:
+        """What tells this body from another one: the digest over those of its chunks, in order."""
+        return digest_of(digest.encode() for digest in self.chunk_digests)

@@ -81,7 +81,7 @@ class Leases:
         Raises `NotTheOwner`, and extends none, if another worker holds one of them.
         """
         with self.database.write() as connection:
-            self._check_owner(connection, worker_id, lease_ids)
+            self.check_owner(worker_id, lease_ids)
             alive = [lease for lease in lease_ids if self._extend(connection, lease, worker_id)]
         return alive, [lease for lease in lease_ids if lease not in alive]
 
@@ -92,7 +92,7 @@ class Leases:
         """
         end = {"returned": give_back, "failed": _fail, "empty": _close_empty}[outcome]
         with self.database.write() as connection:
-            self._check_owner(connection, worker_id, lease_ids)
+            self.check_owner(worker_id, lease_ids)
             return sum(end(connection, lease, reason) for lease in lease_ids)
 
     def release_one(self, lease: str) -> None:
@@ -100,17 +100,16 @@ class Leases:
         with self.database.write() as connection:
             give_back(connection, lease)
 
-    def _check_owner(
-        self, connection: sqlite3.Connection, worker_id: str, lease_ids: Sequence[str]
-    ) -> None:
+    def check_owner(self, worker_id: str, lease_ids: Sequence[str]) -> None:
+        """Raise `NotTheOwner` if another worker holds one of these leases."""
         for lease in lease_ids:
             for table, key in _KEYS.items():
-                row = connection.execute(
+                owner = self.database.value(
                     f"SELECT worker_id FROM {table} WHERE state = 'leased' AND {key} = ?",  # noqa: S608
-                    (lease,),
-                ).fetchone()
-                if row is not None and row["worker_id"] != worker_id:
-                    msg = f"lease {lease} belongs to {row['worker_id']}, not to {worker_id}"
+                    lease,
+                )
+                if owner not in (None, worker_id):
+                    msg = f"lease {lease} belongs to {owner}, not to {worker_id}"
                     raise NotTheOwner(msg)
 
     def _extend(self, connection: sqlite3.Connection, lease: str, worker_id: str) -> bool:

@@ -86,4 +86,12 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE readers (
         worker_id TEXT PRIMARY KEY, version INTEGER NOT NULL, expires REAL NOT NULL);
     """,
+    """
+    ALTER TABLE gradients RENAME COLUMN sha256 TO identity;
+    ALTER TABLE gradient_chunks RENAME COLUMN sha256 TO digest;
+    UPDATE gradients SET state = 'abandoned' WHERE state = 'receiving';
+    """,
+    """
+    CREATE TABLE refused_declarations (upload_id TEXT PRIMARY KEY) WITHOUT ROWID;
+    """,
 )

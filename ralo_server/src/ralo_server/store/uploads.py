@@ -46,7 +46,7 @@ class Upload:
     state: str
     size: int
     chunk_bytes: int
-    sha256: str
+    identity: str
     base_version: int
     reason: str
     detail: str
@@ -90,9 +90,11 @@ class Uploads:
                 return _still(known, upload)
             if not self.batch_leased(upload.batch_id):
                 return LOST
-            if self._in_state(PENDING) >= limits.pending:
+            receiving = self._in_state(RECEIVING)
+            # What is being received will wait for a step, too.
+            if receiving + self._in_state(PENDING) >= limits.pending:
                 return FULL
-            if self._in_state(RECEIVING) >= limits.receiving:
+            if receiving >= limits.receiving:
                 return BUSY
             # Inside the transaction, so that a sweep cannot come between row and file.
             path = self.folder / f"{upload.upload_id}.safetensors"
@@ -108,14 +110,14 @@ class Uploads:
         return [int(row["number"]) for row in rows]
 
     def chunk(self, upload_id: str, index: int) -> tuple[str, bool] | None:
-        """Return the declared sha256 of a chunk, and whether it has been received; None once the
+        """Return the declared digest of a chunk, and whether it has been received; None once the
         upload has ended."""
         rows = self.database.rows(
-            "SELECT sha256, received FROM gradient_chunks WHERE upload_id = ? AND number = ?",
+            "SELECT digest, received FROM gradient_chunks WHERE upload_id = ? AND number = ?",
             upload_id,
             index,
         )
-        return (rows[0]["sha256"], bool(rows[0]["received"])) if rows else None
+        return (rows[0]["digest"], bool(rows[0]["received"])) if rows else None
 
     def receive(self, upload_id: str, index: int) -> bool:
         """Record a chunk that is on the disk, whole; False if the upload has ended meanwhile."""
@@ -162,10 +164,13 @@ class Uploads:
         self.sweep()
         return bool(refused)
 
-    def count_refused_declaration(self) -> None:
-        """Count a declaration that no row was made for."""
+    def count_refused_declaration(self, upload_id: str) -> None:
+        """Count a declaration that no row was made for; sent again, it counts no more."""
         with self.database.write() as connection:
-            count(connection, "gradients_refused_declaration")
+            new = connection.execute(
+                "INSERT OR IGNORE INTO refused_declarations VALUES (?)", (upload_id,)
+            ).rowcount
+            count(connection, "gradients_refused_declaration", new)
 
     def accepted_norms(self, window: int) -> list[float]:
         """Return the norms of the last `window` accepted gradients."""
@@ -207,8 +212,8 @@ class Uploads:
 
 def _still(known: Upload, upload: GradientUpload) -> str:
     """Return what a second declaration of a known upload comes to."""
-    same = (known.batch_id, known.size, known.chunk_bytes, known.sha256)
-    if same != (upload.batch_id, upload.size, upload.chunk_bytes, upload.sha256):
+    same = (known.batch_id, known.size, known.chunk_bytes, known.identity)
+    if same != (upload.batch_id, upload.size, upload.chunk_bytes, upload.identity):
         return OTHER
     return LOST if known.state in (ABANDONED, DISCARDED) else DECLARED
 
@@ -216,7 +221,7 @@ def _still(known: Upload, upload: GradientUpload) -> str:
 def _insert(connection: sqlite3.Connection, upload: GradientUpload, blob: str) -> None:
     connection.execute(
         """INSERT INTO gradients (upload_id, batch_id, blob, base_version, weight, metrics, state,
-             size, chunk_bytes, sha256) VALUES (?, ?, ?, ?, ?, ?, 'receiving', ?, ?, ?)""",
+             size, chunk_bytes, identity) VALUES (?, ?, ?, ?, ?, ?, 'receiving', ?, ?, ?)""",
         (
             upload.upload_id,
             upload.batch_id,
@@ -226,10 +231,10 @@ def _insert(connection: sqlite3.Connection, upload: GradientUpload, blob: str) -
             json.dumps(dict(upload.metrics)),
             upload.size,
             upload.chunk_bytes,
-            upload.sha256,
+            upload.identity,
         ),
     )
     connection.executemany(
-        "INSERT INTO gradient_chunks (upload_id, number, sha256) VALUES (?, ?, ?)",
-        [(upload.upload_id, number, digest) for number, digest in enumerate(upload.chunk_sha256)],
+        "INSERT INTO gradient_chunks (upload_id, number, digest) VALUES (?, ?, ?)",
+        [(upload.upload_id, number, digest) for number, digest in enumerate(upload.chunk_digests)],
     )

@@ -1,7 +1,8 @@
 """The workers that announced themselves, and when each was last heard.
 
 Neighbours: registration and heartbeat of the web side. A worker is alive while it was heard
-within a lease's time.
+within a lease's time, then lost, and forgotten in the end: every start of a worker makes a new
+one. What workers did is counted where it is handed in, so no total depends on these rows.
 """
 
 import json
@@ -12,6 +13,9 @@ import attrs
 
 from ralo_server.store.database import Database
 from ralo_server.store.leases import Leases
+
+FORGET_SECONDS = 3600.0
+"""Long enough for whoever looks at the run to see that a worker was lost."""
 
 
 @attrs.frozen
@@ -62,6 +66,14 @@ class Workers:
                 "UPDATE workers SET state = 'lost' WHERE state = 'alive' AND seen < ?", silent
             )
         return [(row["id"], row["role"]) for row in rows]
+
+    def forget(self) -> None:
+        """Remove workers that have been lost for long; one that comes back registers again."""
+        old = (self.leases.clock() - self.leases.seconds - FORGET_SECONDS,)
+        if not self.database.value("SELECT 1 FROM workers WHERE state = 'lost' AND seen < ?", *old):
+            return
+        with self.database.write() as connection:
+            connection.execute("DELETE FROM workers WHERE state = 'lost' AND seen < ?", old)
 
     def all(self) -> list[dict[str, Any]]:
         """Return every worker as ``/stats`` shows it."""

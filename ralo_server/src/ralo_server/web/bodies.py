@@ -15,6 +15,7 @@ import falcon
 from ralo_core.identifiers import RULE, is_identifier
 from ralo_core.structuring import structure
 from ralo_server.web.problems_json import invalid
+from ralo_server.web.socket_body import is_from_socket, received_blocks
 
 T = TypeVar("T")
 _BLOCK = 1 << 20
@@ -37,16 +38,25 @@ def checked_length(request: falcon.Request, limit: int) -> int:
     return int(length)
 
 
-def read_blocks(request: falcon.Request, length: int) -> Iterator[bytes]:
-    """Yield the body in blocks; raises 400 if it ends before `length` bytes."""
+def read_blocks(request: falcon.Request, length: int) -> Iterator[bytes | memoryview]:
+    """Yield the body in blocks, each of which is valid until the next; raises 400 if it ends
+    before `length` bytes."""
     left = length
-    while left:
-        block = request.stream.read(min(left, _BLOCK))
-        if not block:
-            raise falcon.HTTPBadRequest(
-                title="body ended early", description=f"{left} of {length} bytes are missing"
-            )
+    for block in _blocks(request.stream, length):
         left -= len(block)
+        yield block
+    if left:
+        raise falcon.HTTPBadRequest(
+            title="body ended early", description=f"{left} of {length} bytes are missing"
+        )
+
+
+def _blocks(stream: Any, length: int) -> Iterator[bytes | memoryview]:
+    if is_from_socket(stream):
+        yield from received_blocks(stream)
+        return
+    while length and (block := stream.read(min(length, _BLOCK))):
+        length -= len(block)
         yield block
 
 
@@ -59,7 +69,7 @@ def drain(request: falcon.Request, length: int) -> None:
 
 def read_body(request: falcon.Request, limit: int) -> bytes:
     """Return the whole body."""
-    return b"".join(read_blocks(request, checked_length(request, limit)))
+    return b"".join(map(bytes, read_blocks(request, checked_length(request, limit))))
 
 
 def read_json(request: falcon.Request, kind: type[T]) -> T:

@@ -59,6 +59,7 @@ class Services:
         for worker_id, role in self.store.workers.lost():
             log.warning("%s %s has not been heard for a lease's time", role, worker_id)
             self.notify("ralo_worker_lost", worker_id=worker_id, role=role)
+        self.store.workers.forget()
 
     def lacks_disk(self, wanted: int = 0) -> bool:
         """Say whether less than ``server.min_free_mb`` would be free with `wanted` bytes more."""

@@ -6,6 +6,7 @@ import falcon
 from ralo_server.store.evaluations import DUPLICATE, LOST
 from ralo_server.store.statistics import evaluations
 from ralo_server.web.bodies import read_json, request_key
+from ralo_server.web.ownership import check_owner
 from ralo_server.web.problems_json import invalid, lease_lost, run_over
 from ralo_server.web.requests import Claim, EvalReport
 from ralo_server.web.services import Services
@@ -45,6 +46,7 @@ class EvalReports:
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Store which problems were solved."""
         body = read_json(request, EvalReport)
+        check_owner(self.services, request, body.lease_id)
         jobs = self.services.store.evaluations
         expected = len(jobs.held_out())
         if len(body.correct) != expected:

@@ -35,6 +35,7 @@ from ralo_server.web.bodies import (
     read_blocks,
     read_json,
 )
+from ralo_server.web.ownership import check_owner
 from ralo_server.web.requests import Finalize
 from ralo_server.web.services import Services
 
@@ -50,6 +51,7 @@ class GradientDeclare:
         if self.services.finished:
             raise problems.run_over()
         upload = read_json(request, GradientUpload)
+        check_owner(self.services, request, upload.batch_id)
         self.services.take_back_lost_leases()
         agreed = self._agreed_chunk_bytes(upload)
         declared = agreed == upload.chunk_bytes
@@ -84,7 +86,7 @@ class GradientDeclare:
         codec, newest = self.services.config.chosen("codec"), store.versions.newest_number()
         fault = check_declaration(upload, codec, newest, parameter_shapes(store.directory))
         if fault:
-            store.uploads.count_refused_declaration()
+            store.uploads.count_refused_declaration(upload.upload_id)
             raise problems.invalid(fault)
         if self.services.lacks_disk(upload.size):
             raise problems.disk_full()
@@ -100,7 +102,7 @@ class GradientDeclare:
                 title="another upload", description=f"{upload.upload_id} stands for other bytes"
             )
         if outcome == states.FULL:
-            raise problems.queue_full(f"{limits.pending} gradients wait for a step")
+            raise problems.queue_full(f"{limits.pending} gradients are received or wait for a step")
         if outcome == states.BUSY:
             raise problems.busy(f"{limits.receiving} gradients are being received")
 
@@ -120,6 +122,7 @@ class GradientChunk:
         length = checked_length(request, self.services.server.max_body_mb * MIB)
         try:
             upload = _find(self.services, upload_id)
+            check_owner(self.services, request, upload.batch_id)
             if not _is_committed(upload):
                 self._receive(request, upload, index, length)
         except falcon.HTTPError:
@@ -142,10 +145,10 @@ class GradientChunk:
             declared, received = chunk
             if received:
                 return
-            sha256 = write_through(descriptor, offset, read_blocks(request, length))
-            if sha256 != declared:
+            digest = write_through(descriptor, offset, read_blocks(request, length))
+            if digest != declared:
                 raise falcon.HTTPBadRequest(
-                    title="other bytes", description=f"chunk {index} has not the declared sha256"
+                    title="other bytes", description=f"chunk {index} has not the declared digest"
                 )
             if not uploads.receive(upload.upload_id, index):
                 raise Removed
@@ -160,6 +163,7 @@ class GradientFinalize:
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Check a received gradient and queue it for the learner."""
         upload = _find(self.services, read_json(request, Finalize).upload_id)
+        check_owner(self.services, request, upload.batch_id)
         outcome = states.DUPLICATE
         if not _is_committed(upload):
             # Alone: a second finalize would only read the same bytes once more.

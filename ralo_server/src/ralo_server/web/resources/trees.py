@@ -14,6 +14,7 @@ from ralo_server.web.bodies import (
     wait_of,
     worker_of,
 )
+from ralo_server.web.ownership import check_owner
 from ralo_server.web.problems_json import abandoned, disk_full, invalid, lease_lost, run_over
 from ralo_server.web.services import Services
 
@@ -30,6 +31,7 @@ class TreeUpload:
         body = read_body(request, self.services.server.max_body_mb * MIB)
         if self.services.lacks_disk(len(body)):
             raise disk_full()
+        check_owner(self.services, request, lease_id)
         tree = wire.unpack_tree(body)
         if tree.lease_id != lease_id:
             raise invalid(f"the tree's lease_id {tree.lease_id!r} is not the Idempotency-Key")
