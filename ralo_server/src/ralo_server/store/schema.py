@@ -74,4 +74,12 @@ MIGRATIONS: tuple[str, ...] = (
         version INTEGER PRIMARY KEY, target INTEGER NOT NULL, step INTEGER NOT NULL,
         metrics TEXT NOT NULL, tracked INTEGER NOT NULL DEFAULT 0);
     """,
+    """
+    ALTER TABLE versions ADD COLUMN replay TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE steps ADD COLUMN learning_rate REAL;
+    ALTER TABLE steps ADD COLUMN clip REAL;
+    ALTER TABLE gradients ADD COLUMN step INTEGER;
+    ALTER TABLE gradients ADD COLUMN share REAL;
+    CREATE INDEX gradients_by_step ON gradients (step);
+    """,
 )

@@ -14,6 +14,7 @@ from ralo_server.store.evaluations import Evaluations
 from ralo_server.store.gradients import Gradients
 from ralo_server.store.leases import Leases
 from ralo_server.store.problems import Problems
+from ralo_server.store.redo import RedoLog
 from ralo_server.store.rollbacks import Rollbacks
 from ralo_server.store.run_state import RunState
 from ralo_server.store.steps import Steps
@@ -49,6 +50,7 @@ class Store:
         self.versions = Versions(self.database, directory.weights)
         self.evaluations = Evaluations(self.database, self.leases)
         self.steps = Steps(self.database, self.versions, self.evaluations, directory.gradients)
+        self.redo = RedoLog(self.database, directory.gradients)
         self.workers = Workers(self.database, self.leases)
         self.rollbacks = Rollbacks(
             database=self.database,
