@@ -231,7 +231,7 @@ def test_it_is_refused_while_an_orchestrator_runs(trained):
         (
             lambda run: (run.directory.gradients / "g2-3.safetensors").unlink(),
             3,
-            "gradient g2-3.safetensors of step 3 is gone or cut off; others that are kept: 0, 1, 2, 4",
+            "g2-3.safetensors of step 3 is gone or cut off; others that are kept: 0, 1, 2, 4",
         ),
         (
             lambda run: run.store.database._connection().execute(
