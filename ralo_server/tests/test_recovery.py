@@ -219,6 +219,26 @@ def test_what_lies_in_the_working_copy_is_not_trusted(interrupted, random_gradie
     assert change**0.5 == pytest.approx(0.1, rel=1e-4), "lr times the norm that it was clipped to"
 
 
+def test_a_log_that_grows_large_beside_the_state_makes_a_checkpoint_due(server, random_gradient):
+    run = server(
+        "trainer.batch_trees=1", "learner.gradients_per_step=12", "learner.keep_last_versions=1",
+        "server.queued_trees=16", "server.pending_gradients=16", "evaluation.problems=0",
+        "learner.checkpoint_every=100",
+    )  # fmt: skip
+    learner, logged = run.learner(), []
+    for step in (1, 2, 3, 4):
+        for number in range(12):
+            send(run, random_gradient(number), f"g{step}-{number}", step - 1)
+        learner._step(learner._due("running"))
+        learner._settle()
+        state = learner.files.folders.working / "state"
+        size = sum(path.stat().st_size for path in run.directory.gradients.iterdir())
+        logged.append((size, state.exists() and learner.files.folders.working_size()))
+    assert run.store.versions.newest_origin().checkpoint
+    assert all(not bound or size <= 4 * bound for size, bound in logged)
+    assert max(size for size, _ in logged) > 0
+
+
 @pytest.mark.parametrize(("gradients", "kept"), [(1, False), (2, True)])
 def test_only_several_gradients_are_combined_into_a_file(server, random_gradient, gradients, kept):
     run = server("trainer.batch_trees=1", f"learner.gradients_per_step={gradients}")

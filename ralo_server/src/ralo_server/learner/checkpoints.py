@@ -21,6 +21,10 @@ from ralo_server.store.versions import Origin
 
 log = logging.getLogger(__name__)
 
+_LOG_SHARE = 4
+"""The redo log may take so many times the bytes of a checkpoint: where a step has many gradients,
+keeping them would cost more than writing the state more often."""
+
 
 @attrs.define
 class Checkpoints:
@@ -34,14 +38,19 @@ class Checkpoints:
 
     def make_if_due(self, master: Master) -> None:
         """Begin a checkpoint of `master`, the state of the newest version, if it is time."""
-        origin, number = self.store.versions.newest_origin(), self.store.versions.newest_number()
         begun = len(self._under_way[1].replay) if self._under_way else 0
-        every = self.settings.keep_every
-        # A version that is kept for good must not keep the gradients before it for good.
-        if len(origin.replay) - begun >= self.settings.checkpoint_every or (
-            origin.replay and every and number % every == 0
+        steps = self.store.versions.newest_origin().replay[begun:]
+        if steps and (
+            len(steps) >= self.settings.checkpoint_every
+            or self._is_kept_for_good()
+            or self.store.redo.size(steps) > _LOG_SHARE * self.folders.working_size()
         ):
             self.make(master)
+
+    def _is_kept_for_good(self) -> bool:
+        """Such a version must not keep the gradients before it for good, too."""
+        every = self.settings.keep_every
+        return bool(every) and self.store.versions.newest_number() % every == 0
 
     def make(self, master: Master) -> None:
         """Begin a checkpoint of `master`, unless the newest version is at one already."""

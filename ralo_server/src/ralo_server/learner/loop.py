@@ -222,6 +222,6 @@ class Learner:
 
     def _close(self) -> None:
         self._settle()
-        self.retention.clear_folders()
+        self.retention.at_end()
         for tracker in self.trackers.values():
             tracker.close()

@@ -1,7 +1,8 @@
 """The folder ``optimizer/``: checkpoints, the working copy, and a spare folder.
 
 A checkpoint is never changed. The working copy is stepped in place: no row names it, it is not
-synced, and a start makes it anew. It becomes a checkpoint by being set aside, synced and renamed.
+synced, and after a start it is written over, whole. It becomes a checkpoint by being set aside,
+synced and renamed.
 
 Neighbours: `step_files` begins working copies, `checkpoints` completes them, `retention` says
 which checkpoints are needed. It knows nothing of what is in the files.
@@ -31,21 +32,22 @@ class OptimizerFolders:
         return self.working / "combined.safetensors"
 
     def begin(self) -> Path:
-        """Return the folder of a new working copy: a spare one with the files in it, or empty.
+        """Return the folder of a new working copy: one with files to be written over, or empty.
 
         New files of this size cost more than a step on them: the system has to find and clear
-        every page.
+        every page. So a killed learner's working copy is taken, or the spare folder.
         """
         folder, spare = self.working / "state", self._spare
-        if folder.exists():
-            shutil.rmtree(folder)
         self.working.mkdir(parents=True, exist_ok=True)
-        if spare is None:
-            folder.mkdir()
-        else:
+        if spare is not None and not folder.exists():
             spare.rename(folder)
             self._spare = None
+        folder.mkdir(exist_ok=True)
         return folder
+
+    def working_size(self) -> int:
+        """Return the bytes of the working copy."""
+        return sum(file.stat().st_size for file in (self.working / "state").iterdir())
 
     def set_aside(self, name: str) -> Path:
         """Take the working copy away to become checkpoint `name`, and return its folder."""
@@ -72,12 +74,13 @@ class OptimizerFolders:
             else:
                 shutil.rmtree(folder)
 
-    def clear(self, needed: Collection[str]) -> None:
-        """Remove everything but the checkpoints that are `needed`."""
+    def clear(self, needed: Collection[str], working: bool) -> None:
+        """Remove everything but the checkpoints that are `needed`, and the working copy or not."""
         self._spare = self._set_aside = None
-        for folder in (*self._unneeded(needed), self.working):
-            if folder.exists():
-                shutil.rmtree(folder)
+        for folder in self._unneeded(needed):
+            shutil.rmtree(folder)
+        if working and self.working.exists():
+            shutil.rmtree(self.working)
 
     def _unneeded(self, needed: Collection[str]) -> list[Path]:
         stay = {*needed, self.working.name}

@@ -35,7 +35,7 @@ class Retention:
     def at_start(self) -> None:
         """Remove what a killed process left behind."""
         self._remove_used_up()
-        self.clear_folders()
+        self.folders.clear(known_optimizers(self.store.database), working=False)
         versions = self.store.versions
         known = {versions.directory(number).name for number in versions.published()}
         for folder in self.store.directory.weights.glob("v*"):
@@ -44,9 +44,9 @@ class Retention:
         for file in self.store.directory.weights.glob(f"*{UNFINISHED}"):
             file.unlink()
 
-    def clear_folders(self) -> None:
+    def at_end(self) -> None:
         """Remove the working copy and the spare folder, too."""
-        self.folders.clear(known_optimizers(self.store.database))
+        self.folders.clear(known_optimizers(self.store.database), working=True)
 
     def _remove_used_up(self) -> None:
         """Remove gradients that nobody will read again and trees whose step is committed."""

@@ -60,6 +60,10 @@ class RedoLog:
                     return f"gradient {row['blob']} of step {step} is gone or cut off"
         return ""
 
+    def size(self, steps: Sequence[int]) -> int:
+        """Return the bytes of the gradients of `steps`."""
+        return sum(row["size"] for step in steps for row in self._rows(step))
+
     def damage(self, steps: Sequence[int]) -> str:
         """Return which gradient of `steps` has other bytes than were declared, ``""`` if none
         has; every file is read."""
