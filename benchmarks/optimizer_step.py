@@ -1,23 +1,29 @@
-"""The learner's optimizer step on files against torch's fused AdamW on the same tensors in RAM.
+"""The learner's optimizer step against torch's fused AdamW in RAM on the same tensors.
 
-Both have one gradient of float32, one thread of torch, and read the gradient, clip its global
-norm and step. The learner also writes its new state beside the old, casts, writes and hashes the
-new weights, and brings all of it to the disk; the parts are printed one by one. The disk alone is
-measured with the same bytes per step, because at these sizes the disk is what a step waits for.
-`RssAnon` of the learner is sampled every 5 ms, from before the model is opened.
+All have one gradient of float32 and the same number of torch's threads. The learner reads it, clips
+its global norm, steps its state, which is in files, casts, writes and hashes the new weights and
+brings them to the disk; every few steps its state becomes a checkpoint, synced while the next steps
+are taken. It is set against (a) the bare fused AdamW step, everything in RAM, and (b) what anybody
+has to do around it: read the gradient, clip, step in RAM, cast to bf16, save a safetensors file and
+sync it, without a hash and with no state that outlives the process.
 
-    python benchmarks/optimizer_step.py [BILLIONS ...]
+A step in place is the median of those that are neither first in the process nor after a
+checkpoint; the average is that of a whole cycle, its checkpoint included. `RssAnon` of the learner
+is sampled every 5 ms. Bytes written are those that became dirty in the page cache, as the kernel
+counts them for the process: the disk sees as many at most, for a page that is written to again
+before the system takes it to the disk is one.
 
-Without arguments: 0.2, 0.5 and 1.5 billion parameters, as far as memory (16 bytes per parameter
-for the contestant in RAM) and disk (30) allow. Where only RAM is short, its time is taken from
-the size before, by the parameter.
+    python benchmarks/optimizer_step.py [--every STEPS] [--threads N] [BILLIONS ...]
+
+Without sizes: 0.2, 0.5 and 1.5 billion parameters, as far as memory (22 bytes per parameter for
+the contestants in RAM) and disk (54) allow. Where only RAM is short, their time is taken from the
+size before, by the parameter.
 """
 
+import argparse
 import os
 import statistics
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,12 +32,12 @@ import torch
 from contestants.measuring import run_contestant, shapes_of, write_random
 
 SIZES = (0.2, 0.5, 1.5)
-STEPS = 5
-FRESH = 2
-"""Steps before the first that overwrites a spare folder."""
-MEMORY_BYTES, DISK_BYTES = 17, 34
-"""Per parameter, with some room: what AdamW in RAM and what the learner needs."""
-PROBE_BYTES = 1 << 30
+STEPS, CYCLES = 5, 4
+SETTLED = 3
+"""The first cycle in which every file is written over, none is new."""
+MEMORY_BYTES, DISK_BYTES = 22, 54
+"""Per parameter, with some room: what the contestants in RAM and what the learner need."""
+PARTS = ("read", "clip", "step", "publish")
 
 
 def median(rows: Sequence[dict[str, float]], name: str) -> float:
@@ -39,74 +45,67 @@ def median(rows: Sequence[dict[str, float]], name: str) -> float:
     return statistics.median(row[name] for row in rows)
 
 
-def disk_speed(folder: Path) -> float:
-    """Return the bytes per second of a plain write of 1 GiB with fsync."""
-    block, path = os.urandom(1 << 20), folder / "probe"
-    started = time.perf_counter()
-    with path.open("wb") as file:
-        for _ in range(PROBE_BYTES >> 20):
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
-    seconds = time.perf_counter() - started
-    path.unlink()
-    return PROBE_BYTES / seconds
-
-
-def measure(billions: float, folder: Path, in_ram: bool) -> tuple[dict[str, Any], Any, float]:
-    """Return the reports of the learner and of AdamW in RAM (None if it has no room), and the
-    speed of the disk."""
+def measure(
+    billions: float, folder: Path, every: int, threads: int, in_ram: bool
+) -> tuple[dict[str, Any], Any]:
+    """Return the reports of the learner and of AdamW in RAM (None if it has no room)."""
     shapes = shapes_of(round(billions * 1e9))
     (folder / "model").mkdir()
     (folder / "model" / "config.json").write_text("{}")
     write_random(folder / "model" / "model.safetensors", shapes, torch.bfloat16, 0.02)
     write_random(folder / "gradient.safetensors", shapes, torch.float32, 1e-3)
     os.sync()
-    speed = disk_speed(folder)
-    ram = run_contestant("adamw_in_ram", folder / "gradient.safetensors", STEPS) if in_ram else None
-    return run_contestant("learner_step", folder, "none", STEPS, 1), ram, speed
+    gradient = folder / "gradient.safetensors"
+    ram = run_contestant("adamw_in_ram", gradient, STEPS, threads) if in_ram else None
+    os.sync()
+    return run_contestant("learner_step", folder, "none", CYCLES, every, 1, threads), ram
 
 
-def show(
-    billions: float, learner: dict[str, Any], per_parameter: dict[str, float], speed: float
-) -> None:
-    """Print the ratios of one size; `per_parameter` has the seconds of AdamW in RAM."""
-    count = billions * 1e9
-    step, same = (
-        seconds * count for seconds in (per_parameter["step"], sum(per_parameter.values()))
-    )
-    rows = learner["steps"][FRESH:]
-    combine, walk, total = (median(rows, name) for name in ("combine", "walk", "total"))
-    parts = {
-        "read, combine, norm": combine,
-        "step, cast, hash, write": walk,
-        "both, without the disk": combine + walk,
-        "bring to the disk": total - combine - walk,
-        "whole step": total,
-        "whole step, new files": statistics.mean(row["total"] for row in learner["steps"][:FRESH]),
-    }
-    print(f"\n{billions} B parameters: AdamW in RAM {step:.2f} s, with read and clip {same:.2f} s")
-    for name, seconds in parts.items():
-        ratios = f"{seconds / step:6.2f} x AdamW {seconds / same:6.2f} x with read and clip"
-        print(f"  {name:24} {seconds:7.2f} s {ratios}")
-    alone = median(rows, "wchar") / speed
+def show(billions: float, learner: dict[str, Any], per_parameter: dict[str, float]) -> None:
+    """Print the ratios of one size; `per_parameter` has the seconds of the parts in RAM."""
+    count, cycle = billions * 1e9, learner["cycles"][SETTLED]
+    every, in_place = len(cycle["steps"]), cycle["steps"][1:]
+    bare = per_parameter["step"] * count
+    anybody = sum(per_parameter[part] for part in PARTS) * count
+    spent = ", ".join(f"{part} {per_parameter[part] * count:.2f}" for part in PARTS)
     print(
-        f"  the disk alone, {median(rows, 'wchar') / count:.1f} bytes per parameter at "
-        f"{speed / 1e6:.0f} MB/s: {alone:.2f} s; the whole step takes {total / alone:.2f} x that"
+        f"\n{billions} B parameters: (a) AdamW in RAM {bare:.2f} s, (b) {anybody:.2f} s ({spent})"
+    )
+    norm, walk, total = (median(in_place, name) for name in ("norm", "walk", "total"))
+    rows = {
+        "gradient: read, norm": norm,
+        "step, cast, hash, write, sync": walk,
+        "step in place": total,
+        "first step after a checkpoint": cycle["steps"][0]["total"],
+        f"average of {every}, with checkpoint": cycle["seconds"] / every,
+        f"average of the first {every}, new files": learner["cycles"][0]["seconds"] / every,
+    }
+    for name, seconds in rows.items():
+        ratios = f"{seconds / bare:6.2f} x (a) {seconds / anybody:6.2f} x (b)"
+        print(f"  {name:38} {seconds:7.2f} s {ratios}")
+    written = cycle["write_bytes"] / count / every
+    print(
+        f"  written per parameter and step: {written:.1f} bytes, "
+        f"{median(in_place, 'write_bytes') / count:.1f} in a step in place; "
+        f"(b) {per_parameter['write_bytes']:.1f}"
     )
     print(
         f"  anonymous memory at most {learner['most'] / 2**20:.0f} MiB, "
-        f"{learner['before'] / 2**20:.0f} before the model was opened; on disk "
-        f"{learner['kept'] / count:.1f} bytes of state per parameter and kept version, and a spare"
+        f"{learner['before'] / 2**20:.0f} before the model was opened; "
+        f"{learner['kept'] / count:.1f} bytes of checkpoints per parameter at the end"
     )
 
 
 def main() -> None:
     """Measure and print every size."""
-    sizes = [float(argument) for argument in sys.argv[1:]] or SIZES
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--every", type=int, default=8, help="steps between checkpoints, 2 or more")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch")
+    parser.add_argument("sizes", nargs="*", type=float, default=SIZES, metavar="BILLIONS")
+    options = parser.parse_args()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     known: dict[str, float] = {}
-    for billions in sizes:
+    for billions in options.sizes:
         with tempfile.TemporaryDirectory(dir=".") as name:
             folder, count = Path(name), billions * 1e9
             room = os.statvfs(folder)
@@ -117,11 +116,11 @@ def main() -> None:
             if not fits and not known:
                 print(f"\n{billions} B parameters: no room for AdamW in RAM; begin smaller")
                 continue
-            learner, ram, speed = measure(billions, folder, fits)
+            learner, ram = measure(billions, folder, options.every, options.threads, fits)
             if ram is not None:
                 rows = ram["steps"][1:]
-                known = {part: median(rows, part) / count for part in ("read", "clip", "step")}
-            show(billions, learner, known, speed)
+                known = {part: median(rows, part) / count for part in (*PARTS, "write_bytes")}
+            show(billions, learner, known)
 
 
 if __name__ == "__main__":

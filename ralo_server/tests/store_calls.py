@@ -12,11 +12,18 @@ from ralo_core import PROMPT, TreeBuilder, wire
 from ralo_core.data import GradientUpload, WeightVersion
 from ralo_server.store.facts import total
 from ralo_server.store.leases import NotTheOwner
+from ralo_server.store.redo import Redo
 from ralo_server.store.uploads import Limits
 
 PROBLEMS, CAPACITY, BATCH, STEP_GRADIENTS, LEASE_SECONDS = 12, 6, 2, 2, 10.0
 LIMITS = Limits(receiving=2, pending=3)
 TOKENS, LEAVES = 4, 2
+
+
+def redo(step, applied):
+    """Return what a step did that applied these gradients."""
+    terms = [(gradient.path, gradient.facts.weight) for gradient in applied]
+    return Redo(step=step, terms=terms, learning_rate=0.01, clip=1.0)
 
 
 class CheckedStore(MortalStore):
@@ -215,7 +222,7 @@ class CheckedStore(MortalStore):
         )
         alive, _ = self.survives(
             lambda: store.steps.commit(
-                step, version(model.version + 1), f"step-{step:06d}", applied, left, others,
+                redo(step, applied), version(model.version + 1), applied, left, others,
                 {"tokens": 5, "rollouts": 2}, evaluate,
             )
         )  # fmt: skip

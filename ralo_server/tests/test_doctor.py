@@ -11,24 +11,27 @@ from click.testing import CliRunner
 from ralo_core import wire
 from ralo_core.cli.main import main
 from ralo_server.runlock import lock
+from ralo_server.store.mending import forget_version
 from ralo_server.store.schema import MIGRATIONS
 from ralo_server.tokens import make_tokens
 
 SETTINGS = ("trainer.batch_trees=2", "learner.keep_last_versions=9", "evaluation.problems=2",
-            "server.queued_trees=16")  # fmt: skip
+            "server.queued_trees=16", "learner.checkpoint_every=2")  # fmt: skip
 
 
 @pytest.fixture
 def run(server, random_gradient):
-    """Two steps, a pending gradient, a leased batch, a queued tree."""
+    """Three steps, the second with a checkpoint, a pending gradient, a leased batch, a queued
+    tree; the learner was killed."""
     made = server(*SETTINGS)
     learner = made.learner()
-    for seed in (1, 2):
+    for seed in (1, 2, 3):
         made.fill(2)
         made.send_gradient(made.batch().id, random_gradient(seed), f"g{seed}")
         learner._step(learner._due("running"))
+        learner._settle()
     made.fill(5)
-    made.send_gradient(made.batch().id, random_gradient(3), "pending")
+    made.send_gradient(made.batch().id, random_gradient(4), "pending")
     made.leased_batch = made.batch()
     return made
 
@@ -75,13 +78,12 @@ def damage_leased_tree(run):
 
 
 def damage_gradient(run):
-    (path,) = run.directory.gradients.iterdir()
+    path = run.directory.gradients / "pending.safetensors"
     path.write_bytes(path.read_bytes()[:-4])
 
 
 def damage_gradient_gone(run):
-    (path,) = run.directory.gradients.iterdir()
-    path.unlink()
+    (run.directory.gradients / "pending.safetensors").unlink()
 
 
 def damage_old_version(run):
@@ -98,15 +100,16 @@ def stray_half_written(run):
 
 
 def stray_applied_gradient(run):
-    (run.directory.gradients / "g1.safetensors").write_bytes(b"x")
+    forget_version(run.store.database, 1)
+    shutil.rmtree(run.store.versions.directory(1))
 
 
 def stray_version(run):
-    shutil.copytree(run.store.versions.directory(2), run.directory.weights / "v000003.part")
+    shutil.copytree(run.store.versions.directory(3), run.directory.weights / "v000004.part")
 
 
 def stray_optimizer(run):
-    shutil.copytree(run.directory.optimizer / "step-000002", run.directory.optimizer / "step-9")
+    shutil.copytree(run.directory.optimizer / "v000002", run.directory.optimizer / "v9")
 
 
 def open_tokens(run):
@@ -123,8 +126,8 @@ MENDABLE = [
     (stray_tree, "samples/unknown.safetensors belongs to nothing"),
     (stray_half_written, "samples/unknown.safetensors.0.part belongs to nothing"),
     (stray_applied_gradient, "gradients/g1.safetensors belongs to nothing"),
-    (stray_version, "weights/v000003.part belongs to nothing"),
-    (stray_optimizer, "optimizer/step-9 belongs to nothing"),
+    (stray_version, "weights/v000004.part belongs to nothing"),
+    (stray_optimizer, "optimizer/v9 belongs to nothing"),
     (open_tokens, "others can read tokens.json"),
 ]
 
@@ -148,9 +151,9 @@ def test_a_damage_is_found_and_only_with_fix_mended(run, damage, message):
 @pytest.mark.parametrize(
     ("damage", "queued", "leased", "waiting", "trained"),
     [
-        (damage_queued_tree, 0, 2, 1, 6),
-        (damage_leased_tree, 2, 0, 1, 6),
-        (damage_gradient_gone, 3, 2, 0, 4),
+        (damage_queued_tree, 0, 2, 1, 8),
+        (damage_leased_tree, 2, 0, 1, 8),
+        (damage_gradient_gone, 3, 2, 0, 6),
     ],
 )
 def test_what_a_lost_blob_was_made_from_is_worked_on_again(
@@ -185,7 +188,7 @@ def test_one_damage_behind_another_is_mended_too(run):
 
 
 def damage_newest(run):
-    (run.store.versions.directory(2) / "config.json").unlink()
+    (run.store.versions.directory(3) / "config.json").unlink()
 
 
 def damage_first(run):
@@ -193,32 +196,43 @@ def damage_first(run):
 
 
 def damage_manifest(run):
-    (run.store.versions.directory(2) / "manifest.json").write_text("{}")
+    (run.store.versions.directory(3) / "manifest.json").write_text("{}")
 
 
 def damage_optimizer(run):
-    path = run.directory.optimizer / "step-000002" / "state.safetensors"
+    path = run.directory.optimizer / "v000002" / "state.safetensors"
     path.write_bytes(path.read_bytes()[:100])
 
 
 def damage_optimizer_gone(run):
-    shutil.rmtree(run.directory.optimizer / "step-000002")
+    shutil.rmtree(run.directory.optimizer / "v000002")
+
+
+def damage_logged_gradient(run):
+    path = run.directory.gradients / "g3.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def damage_logged_gradient_gone(run):
+    (run.directory.gradients / "g3.safetensors").unlink()
 
 
 def fill_the_disk(run):
     """Make what the next step writes larger than any disk: a file of holes."""
-    with (run.directory.optimizer / "step-000002" / "more").open("wb") as file:
+    with (run.directory.optimizer / "v000002" / "more").open("wb") as file:
         file.truncate(1 << 43)
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (damage_newest, "version 2: config.json is gone; go back to a kept version"),
+        (damage_newest, "version 3: config.json is gone; go back to a kept version"),
         (damage_first, "version 0: its folder is gone; put the folder back"),
-        (damage_manifest, "version 2: manifest.json is another"),
-        (damage_optimizer, "optimizer state step-000002, from which a start goes on"),
+        (damage_manifest, "version 3: manifest.json is another"),
+        (damage_optimizer, "optimizer state v000002, from which a start goes on"),
         (damage_optimizer_gone, "it is gone; go back to a kept version"),
+        (damage_logged_gradient, "gradient g3.safetensors, with which a start takes"),
+        (damage_logged_gradient_gone, "the file is gone; put it back from a copy, or go back"),
         (fill_the_disk, "bytes left, the next step writes about 8,796"),
     ],
 )
@@ -258,9 +272,9 @@ def test_a_database_of_another_schema_is_named_and_an_older_one_brought_up(run, 
     connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     assert "written by a newer ralo-server" in doctor(run, "--fix").output
     connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-    for module in ("store.database", "store.inspection"):
-        name = f"ralo_server.{module}.MIGRATIONS"
-        monkeypatch.setattr(name, (*MIGRATIONS, "CREATE TABLE new (a)"))
+    for module in ("database", "inspection"):
+        newer = (*MIGRATIONS, "CREATE TABLE later (a)")
+        monkeypatch.setattr(f"ralo_server.store.{module}.MIGRATIONS", newer)
     result = doctor(run)
     assert result.exit_code == 1
     assert "1 schema version older" in result.output
@@ -303,11 +317,11 @@ def test_a_killed_orchestrator_and_an_upload_under_way_are_no_fault(run):
     assert (run.directory.gradients / "u.safetensors").exists()
 
 
-def test_a_version_without_its_optimizer_state_is_worth_a_note(run):
-    shutil.rmtree(run.directory.optimizer / "step-000001")
+def test_a_version_whose_state_cannot_be_restored_is_worth_a_note(run):
+    (run.directory.gradients / "g1.safetensors").unlink()
     result = doctor(run)
     assert result.exit_code == 0
-    assert "version 1 cannot be gone back to" in result.output
+    assert "version 1 cannot be gone back to: gradient g1.safetensors of step 1" in result.output
 
 
 def test_a_damaged_old_version_is_not_evaluated_any_more(run):
@@ -318,4 +332,4 @@ def test_a_damaged_old_version_is_not_evaluated_any_more(run):
     waiting = run.store.database.rows("SELECT version FROM evaluations WHERE state = 'waiting'")
     assert [row["version"] for row in waiting] == [0]
     assert not run.store.versions.directory(1).exists(), "pruned, so it belonged to nothing"
-    assert json.loads((run.directory.weights / "v000002" / "manifest.json").read_text())
+    assert json.loads((run.directory.weights / "v000003" / "manifest.json").read_text())

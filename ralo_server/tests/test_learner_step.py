@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file
 from upload_runs import states
 
+from ralo_server.store.versions import Origin
+
 torch.set_num_threads(1)
 
 SETTINGS = ("trainer.batch_trees=2", "learner.gradients_per_step=2", "optimizer.adamw.lr=0.01")
@@ -199,9 +201,10 @@ def test_gradients_that_combine_to_infinity_make_no_step(server, random_gradient
     learner.aggregation.combine = lambda values, weights: values[0] * np.float32("inf")
     with np.errstate(invalid="ignore"):
         take_step(run, learner, random_gradient(2), "g2")
+    learner._finish()
     assert "combine to a norm of" in caplog.text
     assert states(run) == {"g1": "applied", "g2": "left_out"}
-    assert [path.name for path in run.directory.optimizer.iterdir()] == ["step-000001"]
+    assert [path.name for path in run.directory.optimizer.iterdir()] == ["v000001"]
     assert run.store.versions.newest_number() == 1
 
 
@@ -212,7 +215,7 @@ def optimizers(run):
 def test_versions_are_kept_for_good_with_their_optimizer_state(server, random_gradient):
     run = server(
         "trainer.batch_trees=1", "learner.keep_last_versions=2", "learner.keep_every=3",
-        "evaluation.problems=0",
+        "evaluation.problems=0", "learner.checkpoint_every=1",
     )  # fmt: skip
     learner = run.learner()
     for step in range(1, 9):
@@ -220,29 +223,64 @@ def test_versions_are_kept_for_good_with_their_optimizer_state(server, random_gr
     learner._close()
     kept = sorted(path.name for path in run.directory.weights.glob("v*"))
     assert kept == ["v000000", "v000003", "v000006", "v000007", "v000008"]
-    assert optimizers(run) == ["step-000003", "step-000006", "step-000007", "step-000008"]
+    assert optimizers(run) == ["v000003", "v000006", "v000007", "v000008"]
     rows = run.store.database.rows("SELECT number, optimizer FROM versions WHERE number IN (0, 6)")
-    assert [tuple(row) for row in rows] == [(0, ""), (6, "step-000006")]
+    assert [tuple(row) for row in rows] == [(0, ""), (6, "v000006")]
+
+
+def logs(run):
+    return sorted(path.stem for path in run.directory.gradients.iterdir())
+
+
+def test_only_the_gradients_that_kept_versions_need_are_kept(server, random_gradient):
+    """A version that is kept for good has its own checkpoint: it must not keep all before it."""
+    run = server(
+        "trainer.batch_trees=1", "learner.keep_last_versions=2", "learner.keep_every=5",
+        "evaluation.problems=0", "learner.checkpoint_every=3",
+    )  # fmt: skip
+    learner, seen = run.learner(), {}
+    for step in range(1, 10):
+        take_step(run, learner, random_gradient(step), f"g{step}")
+        learner._settle()
+        seen[step] = (optimizers(run), logs(run))
+    learner._close()
+    origins = {kept.version.number: kept.origin for kept in run.store.versions.kept()}
+    assert origins == {
+        0: Origin(), 5: Origin(checkpoint="v000005"),
+        8: Origin(checkpoint="v000008"), 9: Origin(checkpoint="v000008", replay=(9,)),
+    }  # fmt: skip
+    assert seen[2] == (["working"], ["g1", "g2"])
+    assert seen[3][1] == ["g1", "g2"], "version 2 begins at the model still"
+    assert seen[4] == (["v000003", "working"], ["g4"])
+    assert seen[5][1] == ["g4"]
+    assert seen[7][1] == ["g6", "g7"]
+    assert optimizers(run) == ["v000005", "v000008"]
+    assert logs(run) == ["g9"]
 
 
 def test_a_folder_that_two_versions_need_stays_until_both_are_pruned(server, random_gradient):
-    run = server("trainer.batch_trees=1", "learner.keep_last_versions=2", "evaluation.problems=0")
+    run = server(
+        "trainer.batch_trees=1", "learner.keep_last_versions=2", "evaluation.problems=0",
+        "learner.checkpoint_every=1",
+    )  # fmt: skip
     learner = run.learner()
     take_step(run, learner, random_gradient(1), "g1")
+    learner._settle()
     with run.store.database.write() as connection:
-        connection.execute("UPDATE versions SET optimizer = 'step-000001' WHERE number = 0")
+        connection.execute("UPDATE versions SET optimizer = 'v000001' WHERE number = 0")
     for step in range(2, 6):
         take_step(run, learner, random_gradient(step), f"g{step}")
     learner._close()
-    assert optimizers(run) == ["step-000001", "step-000004", "step-000005"]
+    assert optimizers(run) == ["v000001", "v000004", "v000005"]
 
 
 def test_a_gradient_file_that_outlived_its_step_is_removed_at_the_next_start(
     server, random_gradient
 ):
-    run = server("trainer.batch_trees=1")
+    run = server("trainer.batch_trees=1", "learner.keep_last_versions=1")
     learner = run.learner()
     take_step(run, learner, random_gradient(1), "g1")
+    learner._finish()
     run.fill(1)
     run.send_gradient(run.batch().id, random_gradient(2), "g2")
     (run.directory.gradients / "g1.safetensors").write_bytes(b"left behind")
@@ -251,13 +289,15 @@ def test_a_gradient_file_that_outlived_its_step_is_removed_at_the_next_start(
 
 
 def test_old_versions_are_pruned_but_not_the_first_nor_those_to_evaluate(server, random_gradient):
-    settings = ("learner.keep_last_versions=2", "evaluation.every_steps=3")
+    settings = ("learner.keep_last_versions=2", "evaluation.every_steps=3",
+                "learner.checkpoint_every=1")  # fmt: skip
     run = server("trainer.batch_trees=1", *settings)
     learner = run.learner()
     for step in range(1, 8):
         run.fill(1)
         run.send_gradient(run.batch().id, random_gradient(step), f"g{step}")
         learner._step(learner._due("running"))
+    learner._settle()
     kept = sorted(path.name for path in run.directory.weights.glob("v*"))
     assert kept == ["v000000", "v000003", "v000006", "v000007"]
     assert not list(run.directory.gradients.iterdir())

@@ -18,6 +18,7 @@ from ralo_server.policies.adamw import AdamW
 from ralo_server.policies.lion import Lion
 from ralo_server.policies.settings import AdamWSettings, LionSettings, SgdSettings
 from ralo_server.policies.sgd import Sgd
+from ralo_server.store.redo import Redo
 
 torch.set_num_threads(1)
 
@@ -53,32 +54,45 @@ def sliced(model, policy, slice_values):
     return Master(open_model(model), policy, slice_values)
 
 
-def advance(master, folder, step, gradient):
-    """Take a step of `master` into `folder` and return the master after it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with master.draft(folder) as draft:
-        for name, value in gradient.items():
-            draft.write_weights(name, 0, value)
-        for _ in master.advance(draft, step, norm_of(gradient)):
+def advance(master, folder, step, gradient, policy):
+    """Take a step of `master`; into `folder`, unless it steps in place."""
+
+    def begin():
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    norm = norm_of(gradient)
+    redo = Redo(
+        step=step, terms=(), learning_rate=policy.learning_rate(step),
+        clip=min(1.0, policy.max_grad_norm / norm) if policy.max_grad_norm else 1.0,
+    )  # fmt: skip
+    with master.step(lambda name, *ends: gradient[name].view(-1)[slice(*ends)], redo, begin) as new:
+        for _ in new:
             pass
-        return master.after(draft)
 
 
 def weights_of(master):
     return torch.cat([values.float() for values in master.weights()])
 
 
-def steps(master, root, count, first=1):
+def steps(master, root, count, policy, first=1, every=1):
+    """Take `count` steps; every so many the files are left, and the next step makes new ones."""
     for step in range(first, first + count):
-        master = advance(master, root / f"step-{step}", step, tensors(step))
+        advance(master, root / f"step-{step}", step, tensors(step), policy)
+        if step % every == 0:
+            master.leave_files()
     return master
 
 
+@pytest.mark.parametrize("every", [1, 3, 9])
 @pytest.mark.parametrize("slice_values", [4, 7, 1000])
 @pytest.mark.parametrize("name", POLICIES)
-def test_sliced_steps_are_those_of_torch_on_whole_tensors(model, tmp_path, name, slice_values):
+def test_sliced_steps_are_those_of_torch_on_whole_tensors(
+    model, tmp_path, name, slice_values, every
+):
     policy = POLICIES[name]()
-    master = steps(sliced(model, policy, slice_values), tmp_path, 6)
+    master = steps(sliced(model, policy, slice_values), tmp_path, 6, policy, every=every)
+    assert len(list(tmp_path.glob("step-*"))) == -(-6 // every)
     parameters = {name: torch.nn.Parameter(value) for name, value in tensors(0).items()}
     optimizer = policy.build(parameters.items())
     for step in range(1, 7):
@@ -93,45 +107,49 @@ def test_sliced_steps_are_those_of_torch_on_whole_tensors(model, tmp_path, name,
     torch.testing.assert_close(weights_of(master), whole, rtol=2e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("every", [1, 3])
 @pytest.mark.parametrize("name", POLICIES)
-def test_going_on_from_the_files_is_going_on(model, tmp_path, name):
+def test_going_on_from_the_files_is_going_on(model, tmp_path, name, every):
     policy = POLICIES[name]()
-    straight = steps(sliced(model, policy, 7), tmp_path / "straight", 5)
-    steps(sliced(model, policy, 7), tmp_path / "first", 3)
-    restored = Master(open_state(tmp_path / "first" / "step-3"), policy, 7)
-    resumed = steps(restored, tmp_path / "second", 2, first=4)
+    straight = steps(sliced(model, policy, 7), tmp_path / "straight", 5, policy, every=9)
+    steps(sliced(model, policy, 7), tmp_path / "first", 3, policy, every=every)
+    last = max((tmp_path / "first").iterdir())
+    resumed = steps(Master(open_state(last), policy, 7), tmp_path / "second", 2, policy, first=4)
     assert torch.equal(weights_of(straight), weights_of(resumed))
 
 
 def test_files_of_a_step_are_plain_safetensors_and_the_old_ones_stay(model, tmp_path):
-    master = steps(sliced(model, POLICIES["adamw"](), 7), tmp_path, 1)
+    policy = POLICIES["adamw"]()
+    master = steps(sliced(model, policy, 7), tmp_path, 1, policy)
     before = {path: path.read_bytes() for path in (tmp_path / "step-1").iterdir()}
-    advance(master, tmp_path / "step-2", 2, tensors(2))
+    advance(master, tmp_path / "step-2", 2, tensors(2), policy)
+    advance(master, tmp_path / "step-2", 3, tensors(3), policy)
     assert before == {path: path.read_bytes() for path in (tmp_path / "step-1").iterdir()}
     stored = load_file(tmp_path / "step-2" / "master.safetensors")
     assert {name: tuple(stored[name].shape) for name in SHAPES} == SHAPES
     assert stored["ids"].tolist() == list(range(6))
     assert stored["flags"].tolist() == [True, False]
     state = load_file(tmp_path / "step-2" / "state.safetensors")
-    assert state["a/step"] == 2
+    assert state["a/step"] == 3
     assert state["d/exp_avg"].shape == SHAPES["d"]
 
 
 def test_a_spare_folder_is_overwritten_unless_its_files_have_another_name(model, tmp_path):
-    master = steps(sliced(model, POLICIES["adamw"](), 7), tmp_path, 2)
+    policy = POLICIES["adamw"]()
+    master = steps(sliced(model, policy, 7), tmp_path, 2, policy)
     kept = tmp_path / "kept"
     os.link(tmp_path / "step-1" / "master.safetensors", kept)
     content = kept.read_bytes()
     inode = (tmp_path / "step-1" / "state.safetensors").stat().st_ino
-    reused = advance(master, tmp_path / "step-1", 3, tensors(3))
+    advance(master, tmp_path / "step-1", 3, tensors(3), policy)
     assert kept.read_bytes() == content
     assert (tmp_path / "step-1" / "state.safetensors").stat().st_ino == inode
-    straight = advance(master, tmp_path / "step-3", 3, tensors(3))
-    assert torch.equal(weights_of(reused), weights_of(straight))
+    straight = steps(sliced(model, policy, 7), tmp_path / "new", 3, policy)
+    assert torch.equal(weights_of(master), weights_of(straight))
 
 
 def test_another_optimizer_is_refused_with_what_to_do(model, tmp_path):
-    steps(sliced(model, POLICIES["adamw"](), 7), tmp_path, 1)
+    steps(sliced(model, POLICIES["adamw"](), 7), tmp_path, 1, POLICIES["adamw"]())
     with pytest.raises(RaloError, match=r"keeps exp_avg, exp_avg_sq, step, .* asks for exp_avg;"):
         Master.restore(tmp_path / "step-1", POLICIES["lion"]())
 
@@ -141,7 +159,7 @@ def test_half_precision_models_are_trained_in_fp32(model, tmp_path):
         {name: value.to(torch.bfloat16) for name, value in tensors(0).items()},
         model / "model.safetensors",
     )
-    master = steps(sliced(model, POLICIES["adamw"](), 7), tmp_path, 1)
+    master = steps(sliced(model, POLICIES["adamw"](), 7), tmp_path, 1, POLICIES["adamw"]())
     assert {value.dtype for value in master.weights()} == {torch.float32}
     assert (weights_of(master) != weights_of(master).bfloat16().float()).any()
 
@@ -180,8 +198,9 @@ class ReplacingPolicy:
         return 0.1
 
 
-def test_state_that_is_replaced_or_a_python_number_is_kept(model, tmp_path):
-    master = steps(sliced(model, ReplacingPolicy(), 4), tmp_path, 4)
+@pytest.mark.parametrize("every", [1, 9])
+def test_state_that_is_replaced_or_a_python_number_is_kept(model, tmp_path, every):
+    master = steps(sliced(model, ReplacingPolicy(), 4), tmp_path, 4, ReplacingPolicy(), every=every)
     reference = {name: value.clone() for name, value in tensors(0).items()}
     momenta = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
     for step in range(1, 5):
@@ -257,6 +276,7 @@ import torch
 from ralo_server.learner.master import Master
 from ralo_server.policies.adamw import AdamW
 from ralo_server.policies.settings import AdamWSettings
+from ralo_server.store.redo import Redo
 torch.set_num_threads(1)
 
 def anonymous():
@@ -267,23 +287,25 @@ root = Path(sys.argv[1])
 policy = AdamW(AdamWSettings(lr=0.01), None)
 most = 0
 master = Master.of_model(root / "model", policy)
-for step in (1, 2):
-    (root / str(step)).mkdir()
-    with master.draft(root / str(step)) as draft:
-        for _ in master.advance(draft, step, 1.0):
+redo = Redo(step=1, terms=(), learning_rate=0.01, clip=1.0)
+gradient = torch.ones(1 << 20)
+(root / "1").mkdir()
+for step in (1, 2, 3):
+    ones = lambda _, start, stop: gradient[: stop - start]
+    with master.step(ones, redo, lambda: root / "1") as new:
+        for _ in new:
             most = max(most, anonymous())
-        master = master.after(draft)
 print(most)
 """
 
 
 def peak_of_a_step(model, root, values):
-    """Return the anonymous memory of two steps on a model of so many values, in bytes."""
+    """Return the anonymous memory of three steps, two of them in place, on a model of so many
+    values, in bytes."""
     save_file({"w": torch.zeros(values, dtype=torch.bfloat16)}, model / "model.safetensors")
     command = [sys.executable, "-c", MEMORY, str(root)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    for step in ("1", "2"):
-        shutil.rmtree(root / step)
+    shutil.rmtree(root / "1")
     return int(done.stdout)
 
 

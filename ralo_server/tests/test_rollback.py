@@ -15,15 +15,16 @@ from ralo_core.errors import RaloError
 from ralo_server.gradient_checks import REASONS
 from ralo_server.rollback import roll_back
 from ralo_server.runlock import lock
-from ralo_server.store.versions import abandoned
+from ralo_server.store.versions import Origin, abandoned
 
 SETTINGS = ("trainer.batch_trees=1", "optimizer.adamw.lr=0.01", "learner.keep_last_versions=9",
             "server.queued_trees=16", "evaluation.problems=2")  # fmt: skip
+EVERY_STEP = "learner.checkpoint_every=1"
 
 
 @pytest.fixture
 def trained(server, random_gradient):
-    """Return a function that gives a run of so many steps, every optimizer state kept."""
+    """Return a function that gives a run of so many steps, every version kept."""
 
     def make(steps, *settings):
         run = server(*SETTINGS, *settings)
@@ -35,7 +36,7 @@ def trained(server, random_gradient):
 
 
 def train(run, random_gradient, seeds):
-    """Take one step per seed, on the newest version; return the learner."""
+    """Take one step per seed, on the newest version, and stop."""
     learner = run.learner()
     for seed in seeds:
         run.fill(1)
@@ -45,7 +46,7 @@ def train(run, random_gradient, seeds):
         )
         assert sent.status_code == 200, sent.text
         learner._step(learner._due("running"))
-    return learner
+    learner._close()
 
 
 def weights(run, version):
@@ -56,12 +57,13 @@ def equal(left, right):
     return left.keys() == right.keys() and all(torch.equal(left[n], right[n]) for n in left)
 
 
-def test_training_goes_on_as_if_the_steps_between_had_never_been(trained):
+@pytest.mark.parametrize("every", [1, 2, 3, 8])
+def test_training_goes_on_as_if_the_steps_between_had_never_been(trained, every):
     """Weights and Adam's moments are those of then: the same gradients give the same bits."""
     straight, back = trained(4, "run.name=a"), None
     expected = weights(straight, 4)
     shutil.rmtree(straight.directory.root)
-    back = trained(2, "run.name=b")
+    back = trained(2, "run.name=b", f"learner.checkpoint_every={every}")
     back.train([77, 78])
     assert not equal(weights(back, 4), expected)
     version, _ = roll_back(back.store, 2)
@@ -93,12 +95,27 @@ def test_a_version_that_came_from_a_rollback_can_be_gone_back_to(trained):
 
 def test_the_optimizer_state_stays_while_any_version_names_it(trained):
     """The learner writes over folders that no version names: none may be linked into another."""
-    run = trained(2)
+    run = trained(2, EVERY_STEP)
     version, _ = roll_back(run.store, 1)
-    kept = {entry.version.number: entry.optimizer for entry in run.store.versions.kept()}
-    assert kept[version.number] == kept[1] == "step-000001"
-    for file in (run.directory.optimizer / "step-000001").iterdir():
+    kept = {entry.version.number: entry.origin for entry in run.store.versions.kept()}
+    assert kept[version.number] == kept[1] == Origin(checkpoint="v000001")
+    for file in (run.directory.optimizer / "v000001").iterdir():
         assert file.stat().st_nlink == 1
+
+
+def test_the_log_of_a_version_stays_while_it_can_be_gone_back_to(trained):
+    """Two versions are one state after a rollback; a checkpoint of the later one is its own."""
+    run = trained(3, "learner.keep_last_versions=2")
+    version, _ = roll_back(run.store, 2)
+    origins = {entry.version.number: entry.origin for entry in run.store.versions.kept()}
+    assert origins[version.number] == Origin(replay=(1, 2))
+    learner = run.learner()
+    learner._finish()
+    assert run.store.versions.newest_origin() == Origin(checkpoint="v000004")
+    assert {path.stem for path in run.directory.gradients.iterdir()} == {"g0-1", "g1-2", "g2-3"}
+    assert [path.name for path in run.directory.optimizer.iterdir()] == ["v000004"]
+    run.train([7])
+    assert [path.stem for path in run.directory.gradients.iterdir()] == ["g4-7"]
 
 
 def tree_at(run, versions):
@@ -115,7 +132,7 @@ def tree_at(run, versions):
 def test_what_abandoned_versions_made_is_discarded_and_the_work_done_again(
     trained, random_gradient
 ):
-    run = trained(3)
+    run = trained(3, EVERY_STEP)
     for upload, base in (("kept", 1), ("gone", 3)):
         tree_at(run, [0])
         run.send_gradient(run.batch().id, random_gradient(5), upload, base_version=base)
@@ -199,21 +216,26 @@ def test_it_is_refused_while_an_orchestrator_runs(trained):
 @pytest.mark.parametrize(
     ("damage", "version", "message"),
     [
-        (lambda run: None, 7, "version 7 is not kept; kept are 0, 1, 2"),
-        (lambda run: None, 2, "version 2 is the newest one"),
+        (lambda run: None, 7, "version 7 is not kept; kept are 0, 1, 2, 3, 4"),
+        (lambda run: None, 4, "version 4 is the newest one"),
         (
             lambda run: (run.store.versions.directory(1) / "model.safetensors").write_bytes(b"x"),
             1,
             "version 1 is not whole: model.safetensors has 1 bytes",
         ),
         (
-            lambda run: shutil.rmtree(run.directory.optimizer / "step-000001"),
+            lambda run: shutil.rmtree(run.directory.optimizer / "v000001"),
             1,
-            "its optimizer state step-000001 is gone; others that are kept: 0, 2",
+            "its optimizer state v000001 is gone; others that are kept: 0, 2, 3, 4",
+        ),
+        (
+            lambda run: (run.directory.gradients / "g2-3.safetensors").unlink(),
+            3,
+            "g2-3.safetensors of step 3 is gone or cut off; others that are kept: 0, 1, 2, 4",
         ),
         (
             lambda run: run.store.database._connection().execute(
-                "UPDATE versions SET optimizer = ''"
+                "UPDATE versions SET optimizer = '', replay = '[]'"
             ),
             1,
             "its optimizer state was not kept",
@@ -221,12 +243,14 @@ def test_it_is_refused_while_an_orchestrator_runs(trained):
     ],
 )
 def test_a_version_that_is_not_there_whole_is_refused(trained, damage, version, message):
-    run = trained(2)
+    run = trained(2, EVERY_STEP)
+    run.store.config.data["learner"]["checkpoint_every"] = 8
+    run.train([3, 4])
     damage(run)
     result = rollback(run, version)
     assert result.exit_code == 1
     assert message in result.output
-    assert run.store.versions.newest_number() == 2
+    assert run.store.versions.newest_number() == 4
 
 
 def test_broken_off_before_the_commit_it_has_changed_nothing(trained, monkeypatch):

@@ -2,7 +2,8 @@
 
 One seam counts the operations (files opened for writing, allocated, written to, synced, renamed,
 linked and removed, folders made, transactions, slices stepped); a forked process kills itself
-before the k-th, for every k.
+before the k-th, for every k. A checkpoint is waited for, so that its operations, which another
+thread makes, have their place among the others.
 """
 
 import itertools
@@ -76,6 +77,7 @@ def learner_of(root):
 def take_steps(learner, most=100):
     while most and (due := learner._due("running")):
         learner._step(due)
+        learner._settle()
         most -= 1
 
 
@@ -107,11 +109,12 @@ def contents(root):
 
 
 def finish(root):
-    """Restart, work off what is pending, stop; return the folders and what the store says."""
+    """Restart, work off what is pending, stop with a checkpoint; return the folders and what the
+    store says."""
     learner = learner_of(root)
     learner._open()
     take_steps(learner)
-    learner._close()
+    learner._finish()
     rows = learner.store.database.rows
     gradients = [tuple(row) for row in rows("SELECT upload_id, state FROM gradients")]
     steps = [row[0] for row in rows("SELECT step FROM steps ORDER BY step")]
@@ -140,49 +143,77 @@ def deltas(monkeypatch):
 
 
 @pytest.fixture
-def template(server, random_gradient):
-    """A run with four gradients, one per step; only the newest version is kept."""
-    run = server("trainer.batch_trees=1", "learner.keep_last_versions=1", "optimizer.adamw.lr=0.01")
-    run.learner()
-    for number in range(4):
-        run.fill(1)
-        run.send_gradient(run.batch().id, random_gradient(number), f"g{number}")
-    return run.directory.root
+def make_template(server, random_gradient):
+    """Return a function that makes a run of which only the newest version is kept, with so many
+    gradients that wait for their step."""
+
+    def make(gradients, *settings):
+        run = server(
+            "trainer.batch_trees=1", "learner.keep_last_versions=1", "optimizer.adamw.lr=0.01",
+            "server.queued_trees=16", *settings,
+        )  # fmt: skip
+        run.learner()
+        for number in range(gradients):
+            run.fill(1)
+            run.send_gradient(run.batch().id, random_gradient(number), f"g{number}")
+        return run.directory.root
+
+    return make
 
 
-def a_step_that_reuses_a_folder(root, killer):
-    learner = learner_of(root)
-    learner._open()
-    take_steps(learner, 2)
-    killer.armed = True
-    take_steps(learner, 1)
-    killer.armed = False
+@pytest.fixture
+def template(make_template):
+    """A run with four gradients, one per step."""
+    return make_template(4)
 
 
-def the_first_step(root, killer):
-    learner = learner_of(root)
-    learner._open()
-    killer.armed = True
-    take_steps(learner, 1)
-    killer.armed = False
+def step_after(before):
+    """Return an act in which the step is killed that comes after `before` others."""
+
+    def act(root, killer):
+        learner = learner_of(root)
+        learner._open()
+        take_steps(learner, before)
+        killer.armed = True
+        take_steps(learner, 1)
+        killer.armed = False
+
+    return act
 
 
-@pytest.mark.parametrize("act", [the_first_step, a_step_that_reuses_a_folder])
-def test_a_step_killed_at_any_operation_is_taken_exactly_once(template, tmp_path, act):
-    operations = kill_everywhere(template, tmp_path, act)
-    assert operations > 30
+STEPS = {
+    "first": (8, 1, step_after(0)),
+    "in place": (8, 1, step_after(2)),
+    "in place, of two gradients": (8, 2, step_after(1)),
+    "in place, with a checkpoint": (2, 1, step_after(1)),
+    "after a checkpoint": (2, 1, step_after(2)),
+    "after a checkpoint, in the folder of another": (1, 1, step_after(2)),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_killed_at_any_operation_is_taken_exactly_once(make_template, tmp_path, name):
+    every, gradients, act = STEPS[name]
+    template = make_template(
+        4 * gradients,
+        f"learner.checkpoint_every={every}", f"learner.gradients_per_step={gradients}",
+    )  # fmt: skip
+    assert kill_everywhere(template, tmp_path, act) > 25
     assert [name for name in finish(template)[0] if name.endswith("from-000003.delta")]
 
 
-def test_a_start_killed_at_any_operation_after_a_killed_step(template, tmp_path):
-    """The step dies between its last rename and its transaction: all its files are strays."""
-    broken = tmp_path / "broken"
+@pytest.mark.parametrize("every", [2, 8])
+def test_a_start_killed_at_any_operation_after_a_killed_step(make_template, tmp_path, every):
+    """The step dies between its last rename and its transaction: all its files are strays. The
+    start takes the steps since the checkpoint again."""
+    template, broken = make_template(5, f"learner.checkpoint_every={every}"), tmp_path / "broken"
     for number in itertools.count(1):
         shutil.rmtree(broken, ignore_errors=True)
         shutil.copytree(template, broken)
-        assert dies(broken, number, a_step_that_reuses_a_folder)
-        if (broken / "optimizer" / "step-000003").exists():
+        assert dies(broken, number, step_after(3))
+        if (broken / "weights" / "v000004").exists():
             break
+    assert (broken / "optimizer" / "v000002").exists() == (every == 2)
 
     def start(root, killer):
         learner = learner_of(root)
@@ -190,7 +221,27 @@ def test_a_start_killed_at_any_operation_after_a_killed_step(template, tmp_path)
         learner._open()
         killer.armed = False
 
-    assert kill_everywhere(broken, tmp_path, start) > 5
+    assert kill_everywhere(broken, tmp_path, start) > 15
+
+
+def test_a_start_that_makes_a_checkpoint_killed_at_any_operation(make_template, tmp_path):
+    """The checkpoint was due when the learner died, so the start makes it."""
+    template, broken = make_template(4, "learner.checkpoint_every=3"), tmp_path / "broken"
+    for number in itertools.count(1):
+        shutil.rmtree(broken, ignore_errors=True)
+        shutil.copytree(template, broken)
+        assert dies(broken, number, step_after(2))
+        if (broken / "optimizer" / "v000003").exists():
+            break
+
+    def start(root, killer):
+        learner = learner_of(root)
+        killer.armed = True
+        learner._open()
+        learner._settle()
+        killer.armed = False
+
+    assert kill_everywhere(broken, tmp_path, start) > 15
 
 
 def test_the_first_publication_killed_at_any_operation(server, tmp_path):

@@ -38,10 +38,8 @@ def replayed_weights(ledger, settings, folder):
     target = directory.weights / "v000000"
     for step, uploads in ledger.steps.items():
         terms = [(_file(ledger, upload, folder), weight) for upload, weight in uploads]
-        optimizer = directory.optimizer / f"step-{step:06d}"
         target = directory.weights / f"v{step:06d}"
-        written = learner.files.write(learner.master, step, terms, optimizer, target, step, None)
-        learner.master = written.master
+        learner.files.write(learner.master, step, terms, target, step)
     return target / _WEIGHTS
 
 

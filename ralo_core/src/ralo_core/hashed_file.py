@@ -1,14 +1,18 @@
-"""Writes a file front to back and hashes it on the way, beside the work that makes its content.
+"""Writes a file front to back, hashes it and brings it to the disk, beside the work that makes it.
 
 Neighbours: the learner writes weights and deltas with it, workers the weights that they make of a
 delta. It knows nothing of what it writes.
 """
 
 import hashlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
+
+_SYNC_BYTES = 1 << 26
 
 
 def write_hashed(
@@ -18,26 +22,72 @@ def write_hashed(
 ) -> str:
     """Write `blocks` to `path` and return the sha256 of the file in hexadecimal.
 
-    A block is written by a second thread while the next is made, and shown to `seen` there: it
-    must stay as it is until the one after the next is asked for, so two buffers in turn are
-    enough.
+    A block is written by a thread while the next is made, and hashed and shown to `seen` by
+    another: it must stay as it is until the one after the next is asked for, so two buffers in turn
+    are enough. The disk is at work from the first blocks on; that all of it is there, the caller
+    has to make sure.
     """
     digest = hashlib.sha256()
-    with path.open("wb", buffering=0) as file, ThreadPoolExecutor(1) as thread:
 
-        def put(block: memoryview) -> None:
-            left = block
-            while left:
-                left = left[file.write(left) :]
-            digest.update(block)
-            if seen is not None:
-                seen(block)
+    def look(block: memoryview) -> None:
+        digest.update(block)
+        if seen is not None:
+            seen(block)
 
-        under_way: deque[Future[None]] = deque()
+    with path.open("wb", buffering=0) as file, _Threads() as threads:
+        under_way: deque[tuple[Future[None], Future[None]]] = deque()
         for block in blocks:
-            under_way.append(thread.submit(put, block))
+            under_way.append(
+                (
+                    threads.writes.submit(_put, file, block),
+                    threads.hashes.submit(look, block),
+                )
+            )
+            threads.sync_now_and_then(file)
             if len(under_way) > 1:
-                under_way.popleft().result()
+                _wait_for(under_way.popleft())
         for last in under_way:
-            last.result()
+            _wait_for(last)
+        threads.wait_for_sync()
     return digest.hexdigest()
+
+
+class _Threads:
+    """One thread each for writing, hashing and syncing."""
+
+    def __init__(self) -> None:
+        self.writes, self.hashes, self.syncs = (ThreadPoolExecutor(1) for _ in range(3))
+        self._syncing: Future[None] | None = None
+        self._synced = 0
+
+    def sync_now_and_then(self, file: BinaryIO) -> None:
+        """Let the disk begin, unless it is at it: what is written until now goes there."""
+        written = file.tell()
+        if written - self._synced < _SYNC_BYTES or (self._syncing and not self._syncing.done()):
+            return
+        self.wait_for_sync()
+        self._synced = written
+        self._syncing = self.syncs.submit(os.fsync, file.fileno())
+
+    def wait_for_sync(self) -> None:
+        """Wait until the disk is done, and raise what it had to complain of: it does so once."""
+        if self._syncing:
+            self._syncing.result()
+
+    def __enter__(self) -> "_Threads":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pool in (self.writes, self.hashes, self.syncs):
+            pool.shutdown()
+
+
+def _put(file: BinaryIO, block: memoryview) -> None:
+    left = block
+    while left:
+        left = left[file.write(left) :]
+
+
+def _wait_for(futures: Iterable[Future[None]]) -> None:
+    for future in futures:
+        future.result()

@@ -2,8 +2,9 @@
 
 Neighbours: ``ralo rollback`` calls it with the run's lock held; `store.rollbacks` commits. The
 files of the new version are hard links, for nobody changes a file of a version once it has its
-name. The optimizer folder is shared: it stays as long as any kept version names it, and the
-learner may write over one that none names, so no link may lead into it. Killed before the commit
+name. Checkpoint and logged gradients are shared: they stay as long as any kept version is
+restored from them, and the learner may write over a folder that none needs, so no link may lead
+into it. The next start restores the state. Killed before the commit
 it leaves a folder that nothing points at, killed after it blobs: both go at the next start or
 with ``ralo doctor --fix``.
 """
@@ -43,7 +44,7 @@ def roll_back(store: Store, target: int) -> tuple[WeightVersion, Discarded]:
     evaluate = bool(
         store.config.section(EvaluationSettings).problems and store.evaluations.held_out()
     )
-    discarded = store.rollbacks.commit(version, target, old.optimizer, evaluate)
+    discarded = store.rollbacks.commit(version, target, old.origin, evaluate)
     for blob in (*discarded.gradients, *discarded.trees):
         blob.unlink(missing_ok=True)
     return version, discarded
@@ -64,10 +65,12 @@ def _find(store: Store, target: int) -> KeptVersion:
 
 
 def lacks_state(store: Store, kept: KeptVersion) -> str:
-    """Return why the optimizer state of a version is not there, ``""`` if it is."""
-    if kept.optimizer:
-        there = (store.directory.optimizer / kept.optimizer).is_dir()
-        return "" if there else f"its optimizer state {kept.optimizer} is gone"
+    """Return why the optimizer state of a version cannot be restored, ``""`` if it can."""
+    checkpoint, replay = kept.origin.checkpoint, kept.origin.replay
+    if checkpoint and not (store.directory.optimizer / checkpoint).is_dir():
+        return f"its optimizer state {checkpoint} is gone"
+    if checkpoint or replay:
+        return store.redo.lost(replay)
     # Without a folder the learner begins anew, with the model that version 0 was made of.
     first = store.versions.get(0)
     same = first is not None and first.sha256 == kept.version.sha256

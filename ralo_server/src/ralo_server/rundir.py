@@ -71,8 +71,13 @@ class RunDirectory:
 
     @property
     def optimizer(self) -> Path:
-        """Master weights and optimizer state, one folder per committed step."""
+        """Checkpoints: master weights and optimizer state, one folder per version that has one."""
         return self.root / "optimizer"
+
+    @property
+    def working(self) -> Path:
+        """What the learner steps in place, beside the checkpoints; made anew at every start."""
+        return self.optimizer / "working"
 
     @property
     def logs(self) -> Path:

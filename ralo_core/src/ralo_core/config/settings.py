@@ -139,6 +139,9 @@ class LearnerSettings:
         3, "newest weight versions kept on disk, with their optimizer state", at_least(1)
     )
     keep_every: int = setting(0, "keep every n-th version for good, too; 0: none", at_least(0))
+    checkpoint_every: int = setting(
+        8, "steps between checkpoints of the optimizer state; gradients since are kept", positive
+    )
     dtype: str = setting(
         "bfloat16", "dtype of published weights", one_of("bfloat16", "float16", "float32")
     )

@@ -17,7 +17,7 @@ from ralo_server.doctor.state import (
 )
 from ralo_server.doctor.strays import strays
 from ralo_server.doctor.versions import (
-    committed_optimizer_is_whole,
+    newest_state_is_whole,
     versions_are_whole,
     versions_can_be_gone_back_to,
 )
@@ -32,7 +32,7 @@ CHECKS: Sequence[Callable[[Patient], Iterator[Finding]]] = (
     gradients_are_whole,
     versions_are_whole,
     versions_can_be_gone_back_to,
-    committed_optimizer_is_whole,
+    newest_state_is_whole,
     strays,
 )
 

@@ -12,7 +12,7 @@ from ralo_server.doctor.finding import Finding, Patient
 from ralo_server.run_listing import size_on_disk
 from ralo_server.rundir import RunDirectory
 from ralo_server.runlock import ended_by_force
-from ralo_server.store.inspection import committed_optimizer, ill_health, schema_lag
+from ralo_server.store.inspection import ill_health, schema_lag
 
 
 def foundations(directory: RunDirectory) -> Iterator[Finding]:
@@ -66,7 +66,7 @@ def next_step_has_room(patient: Patient) -> Iterator[Finding]:
     """The disk has room for one more optimizer state and version."""
     directory, store = patient.directory, patient.store
     folders = [store.versions.directory(store.versions.newest_number())]
-    if name := committed_optimizer(store.database):
+    if name := store.versions.newest_origin().checkpoint:
         folders.append(directory.optimizer / name)
     needed = sum(size_on_disk(folder) for folder in folders)
     free = shutil.disk_usage(directory.root).free

@@ -2,7 +2,8 @@
 
 Neighbours: `store.inspection` and `Versions` say what is known. While an orchestrator works,
 such a file may be on its way to its row, so nothing is said of it. ``ralo serve`` removes those
-of the queues at its start; the learner does so with weights and optimizer state.
+of the queues at its start; the learner does so with weights and optimizer state, and with the
+working copy that a killed learner leaves: nobody misses that one, and nobody needs it.
 """
 
 import shutil
@@ -23,7 +24,7 @@ def strays(patient: Patient) -> Iterator[Finding]:
     versions = {store.versions.directory(n).name for n in store.versions.published()}
     yield from _findings(directory.root, _unqueued(store))
     yield from _findings(directory.root, _unknown(directory.weights, "v*", versions))
-    known = known_optimizers(store.database)
+    known = {*known_optimizers(store.database), directory.working.name}
     yield from _findings(directory.root, _unknown(directory.optimizer, "*", known))
 
 

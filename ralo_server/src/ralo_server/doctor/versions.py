@@ -11,9 +11,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ralo_server.doctor.finding import Finding, Patient
+from ralo_server.gradient_checks import inspect, parameter_shapes
 from ralo_server.rollback import lacks_state
 from ralo_server.store import Store
-from ralo_server.store.inspection import committed_optimizer
 from ralo_server.store.mending import forget_version
 from ralo_server.version_files import damage
 
@@ -37,7 +37,7 @@ def versions_are_whole(patient: Patient) -> Iterator[Finding]:
 
 
 def versions_can_be_gone_back_to(patient: Patient) -> Iterator[Finding]:
-    """Every version that is kept has its optimizer state."""
+    """The optimizer state of every version that is kept can be restored."""
     for kept in patient.store.versions.kept():
         fault = lacks_state(patient.store, kept)
         if fault:
@@ -45,11 +45,24 @@ def versions_can_be_gone_back_to(patient: Patient) -> Iterator[Finding]:
             yield Finding(what, fault=False)
 
 
-def committed_optimizer_is_whole(patient: Patient) -> Iterator[Finding]:
-    """The optimizer state of the committed step can be opened."""
-    name = committed_optimizer(patient.store.database)
-    if not name:
-        return
+def newest_state_is_whole(patient: Patient) -> Iterator[Finding]:
+    """The checkpoint that a start goes on from can be opened, and the steps after it be taken
+    again."""
+    origin = patient.store.versions.newest_origin()
+    if origin.checkpoint:
+        yield from _checkpoint_is_whole(patient, origin.checkpoint)
+    for path in patient.store.redo.paths(origin.replay):
+        fault = "the file is gone"
+        if path.is_file():
+            fault = inspect(path, parameter_shapes(patient.directory), patient.codec).detail
+        if fault:
+            yield Finding(
+                f"gradient {path.name}, with which a start takes a committed step again: {fault}; "
+                "put it back from a copy, or go back to a kept version with ralo rollback"
+            )
+
+
+def _checkpoint_is_whole(patient: Patient, name: str) -> Iterator[Finding]:
     folder = patient.directory.optimizer / name
     files = sorted(folder.rglob("*.safetensors"))
     faults = [fault for fault in map(_unreadable, files) if fault]

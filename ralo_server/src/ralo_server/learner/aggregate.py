@@ -1,9 +1,10 @@
-"""Combines the gradients of a step, slice by slice, each file read once.
+"""Combines the gradients of a step, slice by slice, where a slice of the result is asked for.
 
-Neighbours: the aggregation policy says how, `gradient_file` decodes, `master` takes the result.
-Files were checked at the door by `gradient_checks`.
+Neighbours: the aggregation policy says how, `gradient_file` decodes, `step_files` takes the norm
+and then the values. Files were checked at the door by `gradient_checks`.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,30 +23,57 @@ _BUDGET = 1 << 24
 """Values of all gradients together that are decoded at a time: 64 MiB as float32."""
 
 
-def combine_gradients(
-    terms: Sequence[tuple[Path, float]],
-    codec: GradientCodec,
-    policy: AggregationPolicy,
-    shapes: Mapping[str, tuple[int, ...]],
-    put: Callable[[str, int, Tensor], None],
-) -> float:
-    """Combine (file, weight above 0) `terms` and return the L2 norm of the result.
+class Aggregate:
+    """The combination of (file, weight above 0) `terms` over parameters of `shapes`.
 
-    The result goes slice by slice to `put`: name of the parameter, start, float32[n]. Raises
-    `WireError` for a file that is not what was checked at the door.
+    Raises `WireError` for a file that is not what was checked at the door.
     """
-    files = [GradientFile(path, shapes, codec) for path, _ in terms]
-    weights = np.asarray([weight for _, weight in terms])
-    size = slice_values(len(files))
-    squares = 0.0
-    for name, shape in shapes.items():
-        count = math.prod(shape)
-        for start in range(0, count, size):
-            values = _stacked(files, name, start, min(start + size, count))
-            combined = torch.from_numpy(policy.combine(values, weights))
-            put(name, start, combined)
-            squares += _sum_of_squares(combined)
-    return math.sqrt(squares)
+
+    def __init__(
+        self,
+        terms: Sequence[tuple[Path, float]],
+        codec: GradientCodec,
+        policy: AggregationPolicy,
+        shapes: Mapping[str, tuple[int, ...]],
+    ) -> None:
+        self._files = [GradientFile(path, shapes, codec) for path, _ in terms]
+        self._weights = np.asarray([weight for _, weight in terms])
+        self._policy, self._shapes = policy, shapes
+        self._size = slice_values(len(terms))
+
+    def norm(self, put: Callable[[str, int, Tensor], None] | None = None) -> float:
+        """Return the L2 norm of the whole; each slice goes to `put`, too: name of the parameter,
+        start, float32[n]."""
+        squares = 0.0
+        for name, shape in self._shapes.items():
+            count = math.prod(shape)
+            for start in range(0, count, self._size):
+                combined = self._combined(name, start, min(start + self._size, count))
+                if put is not None:
+                    put(name, start, combined)
+                squares += _sum_of_squares(combined)
+        return math.sqrt(squares)
+
+    def values(self, name: str, start: int, stop: int) -> Tensor:
+        """Return values ``start:stop`` of parameter `name`, flattened, as float32."""
+        bounds = [*range(start, stop, self._size), stop]
+        parts = [self._combined(name, *ends) for ends in itertools.pairwise(bounds)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _combined(self, name: str, start: int, stop: int) -> Tensor:
+        stacked = self._stacked(name, start, stop)
+        return torch.from_numpy(self._policy.combine(stacked, self._weights))
+
+    def _stacked(self, name: str, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Return float32[K, stop - start]; one gradient is not copied."""
+        first = self._files[0].values(name, start, stop)
+        if len(self._files) == 1:
+            return first[np.newaxis]
+        values = np.empty((len(self._files), stop - start), np.float32)
+        values[0] = first
+        for index, file in enumerate(self._files[1:], 1):
+            values[index] = file.values(name, start, stop)
+        return values
 
 
 def _sum_of_squares(values: Tensor) -> float:
@@ -64,17 +92,3 @@ def slice_values(count: int) -> int:
     so that memory does not grow with their number."""
     wanted = 1 << max(_BUDGET // count, 1).bit_length() - 1
     return max(_SMALLEST, min(_LARGEST, wanted))
-
-
-def _stacked(
-    files: Sequence[GradientFile], name: str, start: int, stop: int
-) -> npt.NDArray[np.float32]:
-    """Return float32[K, stop - start]; one gradient is not copied."""
-    first = files[0].values(name, start, stop)
-    if len(files) == 1:
-        return first[np.newaxis]
-    values = np.empty((len(files), stop - start), np.float32)
-    values[0] = first
-    for index, file in enumerate(files[1:], 1):
-        values[index] = file.values(name, start, stop)
-    return values

@@ -1,11 +1,12 @@
 """The learner's loop: pending gradients -> aggregate -> optimizer step -> new version -> commit.
 
-A step is durable through one transaction. Before it, the new optimizer state and the new
-version are whole folders that nothing points at; after it, the old ones are. A process killed
-anywhere starts again from what the last transaction points at and removes the rest.
+A step is durable through one transaction, which names the new version and the gradients that it
+was made with. The optimizer state is durable through a checkpoint, every few steps, and these
+gradients: a process killed anywhere takes the steps after the checkpoint again (`recovery`).
 
-Neighbours: `Store` tells what is pending and takes the commit, `StepFiles` writes what it points
-at, `Retention` removes what it no longer does, trackers and plugins are told afterwards.
+Neighbours: `Store` tells what is pending and takes the commit, `StepFiles` takes the step,
+`Checkpoints` makes its state durable, `Retention` removes what nothing points at, trackers and
+plugins are told afterwards.
 """
 
 import itertools
@@ -23,9 +24,11 @@ from ralo_core.plugins import PluginHost
 from ralo_core.supervise import StopSignal
 from ralo_server.blobs import write_blob
 from ralo_server.gradient_checks import PARAMETERS
+from ralo_server.learner.checkpoints import Checkpoints
 from ralo_server.learner.clock import Clock
-from ralo_server.learner.master import Master
+from ralo_server.learner.optimizer_folders import OptimizerFolders
 from ralo_server.learner.publishing import Publisher
+from ralo_server.learner.recovery import Recovery
 from ralo_server.learner.retention import Retention
 from ralo_server.learner.step_files import NotFiniteError, StepFiles, WrittenStep
 from ralo_server.learner.step_metrics import gradient_metrics, tree_metrics
@@ -33,7 +36,6 @@ from ralo_server.learner.store_uploads import StoreUploads
 from ralo_server.object_store import ObjectStore
 from ralo_server.store import Store
 from ralo_server.store.gradients import PendingGradient
-from ralo_server.store.inspection import committed_optimizer
 from ralo_server.store.run_state import DRAINING, FINISHED, RUNNING
 
 log = logging.getLogger(__name__)
@@ -60,12 +62,16 @@ class Learner:
             shard_bytes=self.settings.shard_mb << 20,
             deltas=self.settings.deltas,
         )
+        folders = OptimizerFolders(store.directory.optimizer, store.directory.working)
         self.files = StepFiles(
             aggregation=self.aggregation,
             codec=self.config.build("codec", context),
+            optimizer=self.policy,
             publisher=self.publisher,
+            folders=folders,
         )
-        self.retention = Retention(store, self.settings)
+        self.checkpoints = Checkpoints(store, self.settings, folders)
+        self.retention = Retention(store, self.settings, folders)
         self.clock = Clock(store)
         where = self.config.section(WeightsSettings).store
         self.uploads = StoreUploads(store.parts, ObjectStore(where)) if where else None
@@ -82,6 +88,8 @@ class Learner:
             gradients = self._due(state)
             if gradients:
                 self._step(gradients)
+            elif self.checkpoints.ready():
+                self._settle()
             else:
                 time.sleep(_PAUSE_SECONDS)
             self.clock.keep()
@@ -90,19 +98,20 @@ class Learner:
     def _open(self) -> None:
         """Restore the last committed step, or publish the model as version 0."""
         directory, run = self.store.directory, self.store.run
-        committed = committed_optimizer(self.store.database)
-        if committed:
-            self.master = Master.restore(directory.optimizer / committed, self.policy)
-        else:
-            model = Path(self.config.data["run"]["model"])
-            self.master = Master.of_model(model, self.policy)
+        self.retention.at_start()
+        model = Path(self.config.data["run"]["model"])
+        recovery = Recovery(self.store, self.files)
+        self.master = recovery.restore(model)
         shapes = json.dumps(self.master.shapes()).encode()
         write_blob(directory.weights / PARAMETERS, shapes)
-        self.retention.at_start()
         if self.store.versions.newest_number() < 0:
             self._publish_first()
+        restored = recovery.publish_if_different(self.master)
+        if restored is not None:
+            self._tell_published(restored.number)
         if self.uploads:
             self.uploads.start()
+        self.checkpoints.make_if_due(self.master)
         log.info("at step %d, version %d", run.step(), self.store.versions.newest_number())
         self.host.notify("ralo_run_started", run=run.name(), config=self.config.data)
 
@@ -113,7 +122,7 @@ class Learner:
         )
         evaluate = bool(self.config.section(EvaluationSettings).problems)
         self.store.steps.commit_first(version, evaluate)
-        self.host.notify("ralo_weights_published", version=0, directory=str(target))
+        self._tell_published(0)
 
     def _due(self, state: str) -> Sequence[PendingGradient]:
         """Return the gradients of the next step, none if it is not due."""
@@ -133,23 +142,21 @@ class Learner:
         if not applied:
             self._leave_out(gradients, "the aggregation policy gave all of them weight 0")
             return
-        optimizer = self.store.directory.optimizer / f"step-{step:06d}"
         try:
             written = self.files.write(
                 self.master,
                 step,
                 [(gradient.path, weight) for gradient, weight in weighed if weight > 0],
-                optimizer,
                 self.store.versions.directory(version + 1),
                 version + 1,
-                self.retention.take_spare(),
                 self.store.versions.directory(version),
             )
         except NotFiniteError as error:
             self._leave_out(gradients, str(error))
             return
         left_out = [gradient for gradient, weight in weighed if not weight > 0]
-        self._commit(step, optimizer.name, written, applied, left_out, started)
+        self._commit(written, applied, left_out, started)
+        self.checkpoints.make_if_due(self.master)
 
     def _leave_out(self, gradients: Sequence[PendingGradient], reason: str) -> None:
         """Consume gradients that make no step: a step on nothing would be one on NaN."""
@@ -159,14 +166,12 @@ class Learner:
 
     def _commit(
         self,
-        step: int,
-        optimizer: str,
         written: WrittenStep,
         applied: Sequence[PendingGradient],
         left_out: Sequence[PendingGradient],
         started: float,
     ) -> None:
-        steps, number = self.store.steps, written.version.number
+        steps, number, step = self.store.steps, written.version.number, written.redo.step
         earlier = steps.left_out_batches()
         others = [*earlier, *steps.empty_batches()]
         metrics = {
@@ -175,21 +180,25 @@ class Learner:
             **self._consumed(applied, left_out, others, number - 1),
             "gradients_left_out": len(left_out) + len(earlier),
             "grad_norm": written.norm,
-            "learning_rate": self.policy.learning_rate(step),
+            "learning_rate": written.redo.learning_rate,
             "time": time.time(),
             "elapsed_seconds": self.clock.elapsed(),
             "step_seconds": time.monotonic() - started,
         }
         every = self.config.section(EvaluationSettings).every_steps
         evaluate = bool(every) and step % every == 0
-        steps.commit(step, written.version, optimizer, applied, left_out, others, metrics, evaluate)
-        self.master = written.master
-        directory = str(self.store.versions.directory(number))
+        steps.commit(written.redo, written.version, applied, left_out, others, metrics, evaluate)
         self.host.notify("ralo_step_committed", step=step, metrics=metrics)
-        self.host.notify("ralo_weights_published", version=number, directory=directory)
+        self._tell_published(number)
+        if self.checkpoints.ready():
+            self.checkpoints.settle()
         self.retention.after_commit()
         if self.uploads:
             self.uploads.wake()
+
+    def _settle(self) -> None:
+        self.checkpoints.settle()
+        self.retention.after_commit()
 
     def _consumed(
         self,
@@ -207,6 +216,10 @@ class Learner:
             **gradient_metrics(applied, trees, version),
         }
 
+    def _tell_published(self, number: int) -> None:
+        directory = str(self.store.versions.directory(number))
+        self.host.notify("ralo_weights_published", version=number, directory=directory)
+
     def _tell_trackers(self) -> None:
         steps = self.store.steps
         for step, metrics in itertools.chain(steps.untracked(), steps.untracked_evaluations()):
@@ -218,10 +231,12 @@ class Learner:
         log.info("the run is finished after %d steps", step)
         self.store.run.note_error("")
         self.host.notify("ralo_run_finished", run=self.store.run.name(), step=step)
+        self.checkpoints.make(self.master)
         self._close()
 
     def _close(self) -> None:
-        self.retention.drop_spare()
+        self._settle()
+        self.retention.at_end()
         if self.uploads:
             self.uploads.close()
         for tracker in self.trackers.values():

@@ -1,15 +1,16 @@
 """The fp32 master weights and optimizer state a run is at, and the step to the next.
 
-A step reads the files of the last committed one and fills new ones, slice by slice: memory does
-not grow with the model, and nothing that is committed is ever changed.
+The first step reads a checkpoint, which is never changed, and fills the working copy; those after
+it change the working copy in place, through maps. Both go slice by slice: memory does not grow
+with the model.
 
-Neighbours: `state_files` has the files, `aggregate` puts the gradient there, `sliced_optimizer`
-takes the step, `publishing` writes what `advance` yields.
+Neighbours: `state_files` has the files, `aggregate` the gradient, `sliced_optimizer` takes the
+step, `publishing` writes the weights that it yields.
 """
 
-import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -20,9 +21,13 @@ from ralo_core.errors import RaloError
 from ralo_core.protocols import OptimizerPolicy
 from ralo_server.learner.sliced_optimizer import SlicedOptimizer
 from ralo_server.learner.state_files import Draft, StateFiles, open_model, open_state
+from ralo_server.store.redo import Redo
 
 SLICE_VALUES = 1 << 19
 """Values of one slice: weights, gradient and moments of it stay in the processor's cache."""
+
+GradientSlices = Callable[[str, int, int], Tensor]
+"""(parameter, start, stop) -> that slice of the gradient, float32[stop - start]."""
 
 
 @attrs.frozen
@@ -47,7 +52,7 @@ class Master:
     def __init__(
         self, files: StateFiles, policy: OptimizerPolicy, slice_values: int = SLICE_VALUES
     ) -> None:
-        self._files, self._policy, self._slice_values = files, policy, slice_values
+        self._files, self._slice_values, self._in_place = files, slice_values, False
         self._optimizer = SlicedOptimizer(policy, self.shapes())
         self._keys: dict[str, list[str]] = {name: [] for name in files.weights}
         for path in self._optimizer.state_specs:
@@ -63,7 +68,7 @@ class Master:
 
     @classmethod
     def restore(cls, directory: Path, policy: OptimizerPolicy) -> "Master":
-        """Return those of the folder of a committed step."""
+        """Return those of the folder of a checkpoint."""
         return cls(open_state(directory), policy)
 
     @property
@@ -77,38 +82,77 @@ class Master:
 
     def weights(self) -> Iterator[Tensor]:
         """Yield the weights, parameter after parameter, in slices."""
+        for _, values in self.slices():
+            yield values
+
+    def slices(self) -> Iterator[tuple[Slice, Tensor]]:
+        """Yield every slice with the weights of it."""
         for piece in self._slices():
-            yield piece.of(self._files.weights)
+            yield piece, piece.of(self._files.weights)
 
-    def draft(self, directory: Path) -> Draft:
-        """Begin the files of the next step in `directory`."""
-        return Draft(directory, self._files, self._optimizer.state_specs)
+    @contextmanager
+    def step(
+        self, gradient: GradientSlices, redo: Redo, begin: Callable[[], Path]
+    ) -> Iterator[Iterator[Tensor]]:
+        """Take the step of `redo` with `gradient`, before clipping.
 
-    def advance(self, draft: Draft, step: int, norm: float) -> Iterator[Tensor]:
-        """Take optimizer step `step` with the gradient that waits in `draft`, of L2 norm `norm`.
-
-        Yields the new weights slice by slice, float32[n], in the order of `weights`; a slice is
-        overwritten when the next is asked for.
+        The block walks the new weights, to the last: slices, float32[n], in the order of
+        `weights`; a slice may be overwritten when the next is asked for. `begin` gives the folder
+        of a new working copy, where there is none.
         """
-        self._optimizer.set_learning_rate(self._policy.learning_rate(step))
-        factor, scratch = self._clip_factor(norm), _Scratch(self._slice_values)
+        self._optimizer.set_learning_rate(redo.learning_rate)
+        scratch = _Scratch(self._slice_values)
+        if self._in_place:
+            yield self._step_in_place(gradient, redo.clip, scratch)
+            return
+        with Draft(begin(), self._files, self._optimizer.state_specs) as draft:
+            yield self._step_into(draft, gradient, redo.clip, scratch)
+        self._files, self._in_place = draft.files, True
+
+    def leave_files(self) -> None:
+        """Change the files that the state is in no more: the next step begins a working copy."""
+        self._in_place = False
+
+    def _step_into(
+        self, draft: Draft, gradient: GradientSlices, clip: float, scratch: "_Scratch"
+    ) -> Iterator[Tensor]:
         for piece in self._slices():
-            gradient = scratch.copy("gradient", piece.of(draft.files.weights), torch.float32)
-            gradient.mul_(factor)
+            clipped = scratch.product("gradient", _values(gradient, piece), clip)
             weights = scratch.copy("weights", piece.of(self._files.weights), torch.float32)
             before = self._state_before(piece, scratch)
-            after = self._optimizer.step(piece.name, weights, gradient, before)
+            after = self._optimizer.step(piece.name, weights, clipped, before)
             draft.write_weights(piece.name, piece.start, weights)
             for key in self._keys[piece.name]:
                 value = torch.as_tensor(after[key])
                 draft.write_state(piece.name, key, piece.start if value.ndim else 0, value)
             yield weights
 
-    def after(self, draft: Draft) -> "Master":
-        """Return the master of a draft that was filled; the optimizer goes on."""
-        master = copy.copy(self)
-        master._files = draft.files
-        return master
+    def _step_in_place(
+        self, gradient: GradientSlices, clip: float, scratch: "_Scratch"
+    ) -> Iterator[Tensor]:
+        for piece in self._slices():
+            clipped = scratch.product("gradient", _values(gradient, piece), clip)
+            weights, before = piece.of(self._files.weights), self._state_in_place(piece)
+            after = self._optimizer.step(piece.name, weights, clipped, before)
+            for key, old in before.items():
+                self._take_over(piece, key, old, torch.as_tensor(after[key]))
+            yield weights
+
+    def _state_in_place(self, piece: Slice) -> dict[str, Tensor]:
+        """Return the state of a slice: views of it, and copies of scalars, for each slice of a
+        parameter begins with the same."""
+        state = {key: self._files.state[f"{piece.name}/{key}"] for key in self._keys[piece.name]}
+        return {
+            key: piece.of(self._files.state, f"/{key}") if value.ndim else value.clone()
+            for key, value in state.items()
+        }
+
+    def _take_over(self, piece: Slice, key: str, old: Tensor, new: Tensor) -> None:
+        """Put state after a step where the state before it was, unless it is there already."""
+        if new.ndim and new.data_ptr() != old.data_ptr():
+            old.copy_(new)
+        elif not new.ndim and piece.stop == self._files.weights[piece.name].numel():
+            self._files.state[f"{piece.name}/{key}"].copy_(new)
 
     def _state_before(self, piece: Slice, scratch: "_Scratch") -> dict[str, Tensor]:
         """Return the state of a slice as the optimizer may change it; empty in the first step."""
@@ -123,11 +167,6 @@ class Master:
             else:
                 before[key] = old.clone()
         return before
-
-    def _clip_factor(self, norm: float) -> float:
-        bound = self._policy.max_grad_norm
-        # The 1e-6 is that of torch.nn.utils.clip_grad_norm_.
-        return 1.0 if bound is None else min(1.0, bound / (norm + 1e-6))
 
     def _slices(self) -> Iterator[Slice]:
         for name, shape in self.shapes().items():
@@ -146,6 +185,10 @@ class Master:
         )
 
 
+def _values(gradient: GradientSlices, piece: Slice) -> Tensor:
+    return gradient(piece.name, piece.start, piece.stop)
+
+
 class _Scratch:
     """Buffers of one slice each, by name: a step of a slice stays in the processor's cache."""
 
@@ -155,6 +198,13 @@ class _Scratch:
 
     def copy(self, name: str, values: Tensor, dtype: torch.dtype) -> Tensor:
         """Return `values` [n] in buffer `name`, as `dtype`."""
+        return self._buffer(name, len(values), dtype).copy_(values)
+
+    def product(self, name: str, values: Tensor, factor: float) -> Tensor:
+        """Return float32 `values` [n] times `factor` in buffer `name`."""
+        return torch.mul(values, factor, out=self._buffer(name, len(values), torch.float32))
+
+    def _buffer(self, name: str, count: int, dtype: torch.dtype) -> Tensor:
         if name not in self._buffers:
             self._buffers[name] = torch.empty(self._slice_values, dtype=dtype)
-        return self._buffers[name][: len(values)].copy_(values)
+        return self._buffers[name][:count]

@@ -1,9 +1,9 @@
-"""The folder of a step: fp32 master weights and optimizer state, mapped or being written.
+"""The folder of a state: fp32 master weights and optimizer state, mapped or being written.
 
 ``master.safetensors`` holds the trained parameters and the tensors that are not trained,
 ``state.safetensors`` the optimizer's tensors under ``parameter/key``, scalars among them.
 
-Neighbours: `master` reads one folder and fills the next; `sliced_optimizer` says what state there
+Neighbours: `master` fills a folder and then steps in it; `sliced_optimizer` says what state there
 is. Memory for the files is the system's page cache, which it takes back when it needs it.
 """
 
@@ -42,15 +42,14 @@ def open_model(directory: Path) -> StateFiles:
 
 
 def open_state(directory: Path) -> StateFiles:
-    """Return what lies in the folder of a committed step; raises `RaloError` if it is not whole."""
+    """Return what lies in the folder of a checkpoint; raises `RaloError` if it is not whole."""
     return _sorted(open_tensors(directory / _MASTER), open_tensors(directory / _STATE))
 
 
 class Draft:
     """The files of the step after `like`, being written in `directory`; `state` says what state.
 
-    The constants are copied at once. The gradient of the step waits where the new weights will
-    be, so that it costs no space of its own. Raises `RaloError` if the disk has no room.
+    The constants are copied at once. Raises `RaloError` if the disk has no room.
     """
 
     def __init__(self, directory: Path, like: StateFiles, state: Mapping[str, Spec]) -> None:
@@ -61,10 +60,10 @@ class Draft:
         for name, value in like.constants.items():
             self._master.write(name, 0, value)
         self.files = _sorted(self._master.tensors(), self._state.tensors())
-        """Maps of what is being written."""
+        """Maps of what is being written, which may be written to."""
 
     def write_weights(self, name: str, start: int, values: Tensor) -> None:
-        """Write float32[n] of parameter `name`: first the gradient, then the new weights."""
+        """Write float32[n] of parameter `name`."""
         self._master.write(name, start, values)
 
     def write_state(self, name: str, key: str, start: int, values: Tensor) -> None:

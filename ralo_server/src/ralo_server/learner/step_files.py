@@ -1,22 +1,28 @@
-"""Writes the files of an optimizer step: the new optimizer folder and the new version's.
+"""Takes optimizer steps on the working copy and writes the versions that they lead to.
 
-Neighbours: `loop` commits what was written, one transaction for both. Until then nothing points
-at the folders and nothing that was committed has changed.
+Neighbours: `loop` commits what was written, `recovery` takes committed steps again. Nothing that
+was committed is changed: the working copy is named by no row.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
+import torch
 
 from ralo_core.data import WeightVersion
 from ralo_core.errors import RaloError
-from ralo_core.protocols import AggregationPolicy, GradientCodec
-from ralo_server.blobs import new_directory
-from ralo_server.learner.aggregate import combine_gradients
-from ralo_server.learner.master import Master
+from ralo_core.protocols import AggregationPolicy, GradientCodec, OptimizerPolicy
+from ralo_server.learner.aggregate import Aggregate
+from ralo_server.learner.master import GradientSlices, Master
+from ralo_server.learner.optimizer_folders import OptimizerFolders
 from ralo_server.learner.publishing import Publisher
+from ralo_server.learner.tensor_file import NewTensorFile
+from ralo_server.store.redo import Redo
+
+Terms = Sequence[tuple[Path, float]]
+"""(file of a gradient, its weight, above 0)."""
 
 
 class NotFiniteError(RaloError):
@@ -25,55 +31,83 @@ class NotFiniteError(RaloError):
 
 @attrs.frozen(kw_only=True)
 class WrittenStep:
-    """What a step made: the master it leads to, its version, and the norm before clipping."""
+    """What a step made: its version, what it did, and the norm before clipping."""
 
-    master: Master
     version: WeightVersion
+    redo: Redo
     norm: float
 
 
 @attrs.frozen(kw_only=True)
 class StepFiles:
-    """Writes steps with the run's policies."""
+    """Takes steps with the run's policies."""
 
     aggregation: AggregationPolicy
     codec: GradientCodec
+    optimizer: OptimizerPolicy
     publisher: Publisher
+    folders: OptimizerFolders
 
     def write(
         self,
         master: Master,
         step: int,
-        terms: Sequence[tuple[Path, float]],
-        optimizer: Path,
+        terms: Terms,
         target: Path,
         number: int,
-        spare: Path | None,
         parent: Path | None = None,
     ) -> WrittenStep:
-        """Take `step` from `master` with the gradients of `terms` (file, weight above 0) into the
-        folder `optimizer`, and publish version `number` in `target`.
+        """Take `step` of `master` with the gradients of `terms`; publish version `number` in the
+        folder `target`.
 
-        `spare`, an optimizer folder that nobody needs, is overwritten for it; `parent` is the
-        folder of the version before, None for no delta from it. Raises
-        `NotFiniteError` before any weight is changed.
+        `parent` is the folder of the version before, None for no delta from it. Raises
+        `NotFiniteError` before any weight is changed. After another error `master` is
+        neither before nor after the step: it must be restored.
         """
         shapes = master.shapes()
-        with new_directory(optimizer, spare) as folder, master.draft(folder) as draft:
-            norm = combine_gradients(
-                terms, self.codec, self.aggregation, shapes, draft.write_weights
-            )
-            if not math.isfinite(norm):
-                names = ", ".join(path.name for path, _ in terms)
-                msg = f"the gradients of step {step} combine to a norm of {norm}: {names}"
-                raise NotFiniteError(msg)
+        gradient, norm = self._measured(self._aggregate(terms, shapes), terms, shapes)
+        if not math.isfinite(norm):
+            names = ", ".join(path.name for path, _ in terms)
+            msg = f"the gradients of step {step} combine to a norm of {norm}: {names}"
+            raise NotFiniteError(msg)
+        redo = Redo(
+            step=step,
+            terms=terms,
+            learning_rate=self.optimizer.learning_rate(step),
+            clip=_clip_factor(norm, self.optimizer.max_grad_norm),
+        )
+        with master.step(gradient, redo, self.folders.begin) as weights:
             version = self.publisher.write(
-                target,
-                number,
-                shapes,
-                master.advance(draft, step, norm),
-                master.constants,
-                step=step,
-                parent=parent,
+                target, number, shapes, weights, master.constants, step=step, parent=parent
             )
-        return WrittenStep(master=master.after(draft), version=version, norm=norm)
+        return WrittenStep(version=version, redo=redo, norm=norm)
+
+    def replay(self, master: Master, redo: Redo) -> None:
+        """Take a committed step again, without publishing anything."""
+        gradient = self._aggregate(redo.terms, master.shapes()).values
+        with master.step(gradient, redo, self.folders.begin) as weights:
+            for _ in weights:
+                pass
+
+    def _aggregate(self, terms: Terms, shapes: Mapping[str, tuple[int, ...]]) -> Aggregate:
+        return Aggregate(terms, self.codec, self.aggregation, shapes)
+
+    def _measured(
+        self, aggregate: Aggregate, terms: Terms, shapes: Mapping[str, tuple[int, ...]]
+    ) -> tuple[GradientSlices, float]:
+        """Return the combined gradient, as slices of it are asked for, and its norm."""
+        if len(terms) == 1:
+            return aggregate.values, aggregate.norm()
+        # To combine several a second time takes longer than to keep what came out.
+        file = self.folders.combined
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = NewTensorFile(file, {name: (torch.float32, shape) for name, shape in shapes.items()})
+        norm = aggregate.norm(new.write)
+        new.close()
+        tensors = new.tensors()
+        return lambda name, start, stop: tensors[name].view(-1)[start:stop], norm
+
+
+def _clip_factor(norm: float, bound: float | None) -> float:
+    # The 1e-6 is that of torch.nn.utils.clip_grad_norm_.
+    return 1.0 if bound is None else min(1.0, bound / (norm + 1e-6))

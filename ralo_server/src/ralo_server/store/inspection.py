@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 
 from ralo_server.store.database import Database
-from ralo_server.store.facts import get_fact
+from ralo_server.store.redo import logged_blobs
 from ralo_server.store.schema import MIGRATIONS
 
 
@@ -44,21 +44,16 @@ def needed_trees(database: Database) -> list[TreeRow]:
 
 
 def known_blobs(database: Database) -> set[str]:
-    """Return the names of the trees and gradients that may have a file."""
+    """Return the names of the trees and gradients that may have a file; those of the redo log
+    among them."""
     rows = database.rows(
         """SELECT blob FROM trees WHERE state != 'discarded'
            UNION SELECT blob FROM gradients WHERE state IN ('receiving', 'pending')"""
     )
-    return {row["blob"] for row in rows}
+    return {row["blob"] for row in rows} | logged_blobs(database)
 
 
 def known_optimizers(database: Database) -> set[str]:
-    """Return the optimizer folders of the committed step and of every version that is kept."""
-    rows = database.rows("SELECT optimizer FROM versions WHERE state = 'published'")
-    return {get_fact(database, "optimizer", ""), *(row["optimizer"] for row in rows)} - {""}
-
-
-def committed_optimizer(database: Database) -> str:
-    """Return the optimizer folder that a start goes on from, ``""`` before the first step."""
-    name: str = get_fact(database, "optimizer", "")
-    return name
+    """Return the checkpoints that the versions which are kept are restored from."""
+    rows = database.rows("SELECT DISTINCT optimizer FROM versions WHERE state = 'published'")
+    return {row["optimizer"] for row in rows} - {""}

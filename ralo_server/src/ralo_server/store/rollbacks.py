@@ -20,11 +20,11 @@ from ralo_core.data import WeightVersion
 from ralo_server.store.database import Database
 from ralo_server.store.discarding import discard_gradient, discard_tree
 from ralo_server.store.evaluations import Evaluations
-from ralo_server.store.facts import get_fact, put_fact
+from ralo_server.store.facts import get_fact
 from ralo_server.store.gradients import Gradients
 from ralo_server.store.leases import Leases
 from ralo_server.store.trees import Trees
-from ralo_server.store.versions import Versions
+from ralo_server.store.versions import Origin, Versions
 
 
 @attrs.frozen(kw_only=True)
@@ -47,9 +47,9 @@ class Rollbacks:
     gradients: Gradients
 
     def commit(
-        self, version: WeightVersion, target: int, optimizer: str, evaluate: bool
+        self, version: WeightVersion, target: int, origin: Origin, evaluate: bool
     ) -> Discarded:
-        """Publish `version`, whose content and `optimizer` folder are those of `target`.
+        """Publish `version`, whose content and `origin` are those of `target`.
 
         Every lease ends, so that late answers of workers are refused. Pending gradients at
         abandoned versions are discarded and their trees wait for a trainer again; trees with a
@@ -60,8 +60,7 @@ class Rollbacks:
             gradients = self._discard_gradients(connection, target)
             trees = self._discard_trees(connection, target)
             step = int(self.database.value("SELECT MAX(step) FROM steps") or 0)
-            self.versions.add(connection, version, step, optimizer)
-            put_fact(connection, "optimizer", optimizer)
+            self.versions.add(connection, version, step, origin)
             if evaluate:
                 self.evaluations.schedule(connection, version.number)
             metrics = {

@@ -94,4 +94,12 @@ MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE refused_declarations (upload_id TEXT PRIMARY KEY) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE versions ADD COLUMN replay TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE steps ADD COLUMN learning_rate REAL;
+    ALTER TABLE steps ADD COLUMN clip REAL;
+    ALTER TABLE gradients ADD COLUMN step INTEGER;
+    ALTER TABLE gradients ADD COLUMN share REAL;
+    CREATE INDEX gradients_by_step ON gradients (step);
+    """,
 )

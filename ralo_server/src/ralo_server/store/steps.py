@@ -15,8 +15,9 @@ import attrs
 from ralo_core.data import WeightVersion
 from ralo_server.store.database import Database
 from ralo_server.store.evaluations import Evaluations
-from ralo_server.store.facts import count, put_fact
+from ralo_server.store.facts import count
 from ralo_server.store.gradients import PendingGradient
+from ralo_server.store.redo import Redo, log_step, logged_blobs
 from ralo_server.store.versions import Versions
 
 
@@ -52,10 +53,10 @@ class Steps:
     def leave_out(self, gradients: Sequence[PendingGradient]) -> None:
         """Consume gradients without a step; the next step counts their batches."""
         with self.database.write() as connection:
-            _consume(connection, gradients, "left_out")
+            _leave_out(connection, gradients)
 
     def consumed_blobs(self) -> list[str]:
-        """Return the blobs of gradients that no step will need, as far as they are there."""
+        """Return the blobs of gradients that nobody will read again, as far as they are there."""
         there = [path.name for path in self.gradients.glob("*.safetensors")]
         marks = ",".join("?" * len(there))
         rows = self.database.rows(
@@ -63,39 +64,48 @@ class Steps:
                 AND blob IN ({marks})""",  # noqa: S608
             *there,
         )
-        return [row["blob"] for row in rows]
+        logged = logged_blobs(self.database)
+        return [row["blob"] for row in rows if row["blob"] not in logged]
 
     def commit(
         self,
-        step: int,
+        redo: Redo,
         version: WeightVersion,
-        optimizer: str,
         applied: Sequence[PendingGradient],
         left_out: Sequence[PendingGradient],
         other_batches: Sequence[str],
         metrics: Mapping[str, float],
         evaluate: bool,
     ) -> None:
-        """Make the step durable: version, optimizer state and consumed gradients together.
+        """Make a step durable: its version, what it did and the consumed gradients together.
 
-        `other_batches` are those without a gradient in this step that it counts.
+        The terms of `redo` are the gradients `applied`; `other_batches` are those without a
+        gradient in this step that it counts.
         """
         batches = [*(gradient.batch_id for gradient in (*applied, *left_out)), *other_batches]
         with self.database.write() as connection:
-            self.versions.add(connection, version, step, optimizer)
-            put_fact(connection, "optimizer", optimizer)
+            origin = self.versions.newest_origin().after(redo.step)
+            self.versions.add(connection, version, redo.step, origin)
             connection.execute(
-                "INSERT INTO steps (step, metrics) VALUES (?, ?)", (step, json.dumps(metrics))
+                "INSERT INTO steps (step, metrics) VALUES (?, ?)", (redo.step, json.dumps(metrics))
             )
-            _consume(connection, applied, "applied")
-            _consume(connection, left_out, "left_out")
+            log_step(connection, redo)
+            _leave_out(connection, left_out)
             connection.executemany(
-                "UPDATE batches SET step = ? WHERE id = ?", [(step, batch) for batch in batches]
+                "UPDATE batches SET step = ? WHERE id = ?",
+                [(redo.step, batch) for batch in batches],
             )
             count(connection, "tokens_trained", int(metrics["tokens"]))
             count(connection, "rollouts_trained", int(metrics["rollouts"]))
             if evaluate:
                 self.evaluations.schedule(connection, version.number)
+
+    def commit_restored(self, version: WeightVersion) -> None:
+        """Publish the state of the newest version as it was restored, where it came out
+        differently."""
+        with self.database.write() as connection:
+            step = int(self.database.value("SELECT MAX(step) FROM steps"))
+            self.versions.add(connection, version, step, self.versions.newest_origin())
 
     def commit_first(self, version: WeightVersion, evaluate: bool) -> None:
         """Publish the model that a run begins with."""
@@ -135,10 +145,8 @@ class Steps:
                 connection.execute("UPDATE evaluations SET tracked = 1 WHERE id = ?", (row["id"],))
 
 
-def _consume(
-    connection: sqlite3.Connection, gradients: Sequence[PendingGradient], state: str
-) -> None:
+def _leave_out(connection: sqlite3.Connection, gradients: Sequence[PendingGradient]) -> None:
     connection.executemany(
-        "UPDATE gradients SET state = ? WHERE upload_id = ?",
-        [(state, gradient.facts.upload_id) for gradient in gradients],
+        "UPDATE gradients SET state = 'left_out' WHERE upload_id = ?",
+        [(gradient.facts.upload_id,) for gradient in gradients],
     )

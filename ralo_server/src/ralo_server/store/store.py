@@ -16,6 +16,7 @@ from ralo_server.store.leases import Leases
 from ralo_server.store.parts import Parts
 from ralo_server.store.problems import Problems
 from ralo_server.store.readers import Readers
+from ralo_server.store.redo import RedoLog
 from ralo_server.store.rollbacks import Rollbacks
 from ralo_server.store.run_state import RunState
 from ralo_server.store.steps import Steps
@@ -53,6 +54,7 @@ class Store:
         self.readers = Readers(self.database, server.lease_seconds, clock)
         self.evaluations = Evaluations(self.database, self.leases)
         self.steps = Steps(self.database, self.versions, self.evaluations, directory.gradients)
+        self.redo = RedoLog(self.database, directory.gradients)
         self.workers = Workers(self.database, self.leases)
         self.rollbacks = Rollbacks(
             database=self.database,

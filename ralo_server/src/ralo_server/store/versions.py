@@ -19,13 +19,25 @@ from ralo_server.store.parts import add_parts, forget_parts, version_folder
 
 
 @attrs.frozen(kw_only=True)
+class Origin:
+    """Where the optimizer state of a version comes from: the folder of a checkpoint (``""``: the
+    model and a fresh optimizer), and the steps to be taken again after it, in order."""
+
+    checkpoint: str = ""
+    replay: tuple[int, ...] = ()
+
+    def after(self, step: int) -> "Origin":
+        """Return the origin of the version that `step` makes of this one's."""
+        return attrs.evolve(self, replay=(*self.replay, step))
+
+
+@attrs.frozen(kw_only=True)
 class KeptVersion:
-    """A version whose files are there, its step, and the name of its optimizer folder (``""``:
-    none, its state is that of a fresh optimizer)."""
+    """A version whose files are there, its step, and the origin of its optimizer state."""
 
     version: WeightVersion
     step: int
-    optimizer: str
+    origin: Origin
 
 
 @attrs.frozen
@@ -65,31 +77,63 @@ class Versions:
     def kept(self) -> list[KeptVersion]:
         """Return every version that is not pruned, oldest first."""
         rows = self.database.rows(
-            "SELECT body, step, optimizer FROM versions WHERE state = 'published' ORDER BY number"
+            """SELECT body, step, optimizer, replay FROM versions
+               WHERE state = 'published' ORDER BY number"""
         )
         return [
             KeptVersion(
                 version=structure(json.loads(row["body"]), WeightVersion),
                 step=int(row["step"]),
-                optimizer=row["optimizer"],
+                origin=_origin(row),
             )
             for row in rows
         ]
+
+    def newest_origin(self) -> Origin:
+        """Return where the state of the newest version comes from; before the first: the model."""
+        rows = self.database.rows(
+            "SELECT optimizer, replay FROM versions ORDER BY number DESC LIMIT 1"
+        )
+        return _origin(rows[0]) if rows else Origin()
 
     def add(
         self,
         connection: sqlite3.Connection,
         version: WeightVersion,
         step: int,
-        optimizer: str = "",
+        origin: Origin | None = None,
     ) -> None:
         """Publish inside the caller's transaction."""
+        origin = origin or Origin()
         connection.execute(
-            """INSERT INTO versions (number, step, body, state, optimizer)
-               VALUES (?, ?, ?, 'published', ?)""",
-            (version.number, step, json.dumps(unstructure(version)), optimizer),
+            """INSERT INTO versions (number, step, body, state, optimizer, replay)
+               VALUES (?, ?, ?, 'published', ?, ?)""",
+            (
+                version.number,
+                step,
+                json.dumps(unstructure(version)),
+                origin.checkpoint,
+                json.dumps(origin.replay),
+            ),
         )
         add_parts(connection, version)
+
+    def rebase(self, number: int, origin: Origin, checkpoint: str) -> None:
+        """Let version `number` of `origin` begin at `checkpoint`, which holds its state, and the
+        later ones that are restored through it."""
+        length = len(origin.replay)
+        with self.database.write() as connection:
+            for row in connection.execute(
+                """SELECT number, replay FROM versions
+                   WHERE number >= ? AND optimizer = ? AND state = 'published'""",
+                (number, origin.checkpoint),
+            ).fetchall():
+                replay = json.loads(row["replay"])
+                if tuple(replay[:length]) == origin.replay:
+                    connection.execute(
+                        "UPDATE versions SET optimizer = ?, replay = ? WHERE number = ?",
+                        (checkpoint, json.dumps(replay[length:]), row["number"]),
+                    )
 
     def prune(self, keep_last: int, keep_every: int = 0) -> list[int]:
         """Mark all but the first, the last `keep_last`, every `keep_every`-th (0: none), those to
@@ -111,6 +155,10 @@ class Versions:
             )
             forget_parts(connection, numbers)
         return numbers
+
+
+def _origin(row: sqlite3.Row) -> Origin:
+    return Origin(checkpoint=row["optimizer"], replay=tuple(json.loads(row["replay"])))
 
 
 def abandoned(database: Database, numbers: Iterable[int]) -> bool:
