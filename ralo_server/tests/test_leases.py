@@ -6,6 +6,7 @@ import falcon.testing
 import pytest
 
 from ralo_core import wire
+from ralo_server.blobs import write_blob
 
 SETTINGS = ("trainer.batch_trees=2", "evaluation.problems=2")
 
@@ -183,6 +184,23 @@ def test_a_late_gradient_and_a_late_tree_are_refused(run, random_gradient):
     assert run.store.gradients.pending() == []
     stats = run.http.simulate_get("/stats").json
     assert (stats["trees"]["queued"], stats["trees"]["trained"]) == (2, 0)
+
+
+def test_a_tree_whose_lease_ends_while_it_is_written_is_refused(run, monkeypatch):
+    (problem,) = run.lease()
+
+    def slow_disk(path, body):
+        write_blob(path, body)
+        expire(run)
+
+    monkeypatch.setattr("ralo_server.store.trees.write_blob", slow_disk)
+    assert run.upload(problem).status_code == 409
+    monkeypatch.undo()
+    assert list(run.directory.samples.iterdir()) == []
+    (again,) = run.lease()
+    assert again["problem"] == problem["problem"]
+    assert run.upload(again).json == {"accepted": True, "duplicate": False}
+    assert run.store.trees.queued() == 1
 
 
 @pytest.mark.parametrize("path", ["/problem/get?count=2", "/get"])

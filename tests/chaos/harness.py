@@ -24,6 +24,7 @@ SETTINGS = (
 SIZES = {"sampler": 3, "trainer": 3}
 _DRAIN_SECONDS = 90.0
 _STALL_SECONDS = 60.0
+_STRETCH = 8
 
 
 @attrs.frozen(kw_only=True)
@@ -59,6 +60,7 @@ class ChaosRun:
         started = time.monotonic()
         try:
             self._injure()
+            self._kill_after_each_step()
             self._heal()
             stats = self._drain()
             assert self.orchestrator.stop() == 0
@@ -74,6 +76,19 @@ class ChaosRun:
             memory=self.orchestrator.memory,
             failed_workers=self.crew.failed,
         ), stats
+
+    def _kill_after_each_step(self):
+        """Kill the learner behind every step of a stretch: what a commit leaves out, if only at
+        some steps, is missed by whoever starts from it, and the replay has other weights."""
+        step = self.client.health()["version"]
+        for _ in range(_STRETCH):
+            since = time.monotonic()
+            while (reached := self.client.health()["version"]) == step:
+                assert time.monotonic() - since < _STALL_SECONDS, f"no step since step {step}"
+                self.crew.keep_up()
+                time.sleep(0.01)
+            step = reached
+            self.killer.counts["learner"] += self.orchestrator.kill("learner")
 
     def _injure(self):
         step, since = 0, time.monotonic()
