@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -28,6 +29,9 @@ from ralo_server.preparation import prepare
 from ralo_server.rundir import RunDirectory
 from ralo_server.store import Store
 from ralo_server.tokens import make_tokens
+from ralo_worker.cli.sample import sample
+from ralo_worker.cli.train import train
+from ralo_worker.membership import join
 from ralo_worker.weights.parts import PartFetcher
 from ralo_worker.weights.sources import Sources
 
@@ -86,12 +90,16 @@ class Site:
 
 
 def settings(folder):
-    model = folder / "model"
-    model.mkdir()
-    save_file({"w": ones(3)}, model / "model.safetensors")
+    return [f"run.model={model(folder)}", "server.auth=on", "server.min_free_mb=0"]
+
+
+def model(folder):
+    made = folder / "model"
+    made.mkdir()
+    save_file({"w": ones(3)}, made / "model.safetensors")
     for name in ("config.json", "tokenizer.json"):
-        (model / name).write_text("{}")
-    return [f"run.model={model}", "server.auth=on", "server.min_free_mb=0"]
+        (made / name).write_text("{}")
+    return made
 
 
 @pytest.fixture
@@ -192,6 +200,25 @@ def get(site, path, token, headers=None):
     request = requests.Request("GET", site.url, headers={**shown, **(headers or {})}).prepare()
     request.url = f"{site.url}{path}"  # as it stands: requests would mend "/../"
     return session.send(request, timeout=60)
+
+
+@pytest.mark.parametrize("command", [sample, train])
+def test_a_worker_hears_of_relays_by_option_and_variable(command, monkeypatch):
+    server = ("--server", "http://lab")
+    asked = [*server, "--source", "http://a", "--source", "http://b"]
+    assert command.make_context("worker", asked).params["relays"] == ("http://a", "http://b")
+    monkeypatch.setenv("RALO_WEIGHT_SOURCES", "http://c http://d")
+    assert command.make_context("worker", [*server]).params["relays"] == ("http://c", "http://d")
+
+
+def test_the_relays_of_a_worker_come_before_those_of_the_run(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    assignments = [f"run.model={model(tmp_path)}", 'weights.sources=["http://c"]']
+    prepare(directory, resolve([set_layer(assignments)], Registry(PluginHost().load())), "")
+    web = WebProcess(directory)
+    member = join(web.url, "sampler", (), threading.Event(), relays=["http://a", "http://b"])
+    web.close()
+    assert member.relays == ("http://a", "http://b", "http://c")
 
 
 @pytest.mark.parametrize("url", ["lab:59888", "ftp://lab", "https://", "https://lab/ralo", ""])

@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+import socket
+from pathlib import Path
 
 import pytest
 import requests
 from published import publish
-from web_process import WebProcess
+from web_process import WebProcess, wait_for
 
 CONTENT = os.urandom(3 << 20)
 
@@ -79,6 +81,27 @@ def test_if_range_goes_on_with_the_same_and_begins_anew_with_another(web):
     for other in ('"other"', f"W/{etag}", "Sun, 06 Nov 1994 08:49:37 GMT"):
         answer = get(web.part, Range="bytes=5-9", If_Range=other)
         assert (answer.status_code, answer.content) == (200, CONTENT)
+
+
+def test_a_client_that_does_not_read_is_given_up(web):
+    limit = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    assert web.listener.getsockopt(*limit) == 30_000
+    web.listener.setsockopt(*limit, 500)  # what is accepted from now on inherits it
+    large = publish(web.run.store, 1, bytes(32 << 20)).files[0]
+    request = f"GET /weights/parts/{large.sha256} HTTP/1.1\r\nHost: x\r\n\r\n"
+    silent = web.connect(request.encode())
+    path = web.run.store.versions.directory(1) / large.name
+    wait_for(lambda: path in opened(web))
+    wait_for(lambda: path not in opened(web))
+    silent.close()
+
+
+def opened(web):
+    """Return what the worker of gunicorn has open."""
+    children = Path(f"/proc/{web.process.pid}/task/{web.process.pid}/children").read_text()
+    return {
+        link.resolve() for pid in children.split() for link in Path(f"/proc/{pid}/fd").iterdir()
+    }
 
 
 def test_who_has_it_gets_304_and_head_gets_no_body(web):

@@ -120,6 +120,12 @@ def test_a_relay_that_cannot_serve_is_passed_by(servers, tmp_path, fault):
     assert len(relay.requests) <= 4, "each stream finds out once at most"
 
 
+def test_a_relay_that_knows_no_ranges_serves_what_is_small(servers, tmp_path):
+    origin, relay = servers(), servers(always("whole"))
+    assert fetch(origin, tmp_path, [relay], range_bytes=SIZE) == SIZE
+    assert (origin.sent.total(), relay.requests) == (0, [(FILE.sha256, None)])
+
+
 def test_a_relay_that_is_not_there_is_passed_by(servers, tmp_path):
     origin, relay = servers(), servers()
     relay.close()

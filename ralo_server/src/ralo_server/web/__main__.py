@@ -78,6 +78,11 @@ class WebServer(BaseApplication):  # type: ignore[misc]
         limit = struct.pack("ll", _SOCKET_SECONDS, 0)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        # sendfile waits on, whatever the limit of the socket: a client that asks for a file and
+        # does not read it is given up by the kernel.
+        listener.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_SOCKET_SECONDS * 1000)
+        )
         host, port = listener.getsockname()[:2]
         host = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
         scheme = "https" if self.settings.certfile else "http"
