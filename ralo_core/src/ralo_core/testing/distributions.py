@@ -17,6 +17,7 @@ _FEWEST = 5.0
 _SUM_TOLERANCE = 2e-3
 _TOLERANCE = 0.05
 """Of log-probs that different batches computed, in bfloat16 too."""
+_NUCLEUS = 0.5
 _PROMPT = (3, 2)
 
 
@@ -24,8 +25,8 @@ async def check_distributions(engine: InferenceEngine) -> None:
     """Draw under each option, and compare."""
     plain = await _drawn(engine, temperature=1.0)
     cold = await _drawn(engine, temperature=0.5)
-    few = await _drawn(engine, temperature=0.9, top_k=3)
-    narrow = await _drawn(engine, temperature=0.9, top_p=0.5)
+    few = await _drawn(engine, temperature=1.0, top_k=3)
+    narrow = await _drawn(engine, temperature=1.0, top_p=_NUCLEUS)
     greedy = await _drawn(engine, temperature=0.0)
     assert len(greedy) == 1, "temperature 0 must always draw the same token"
     ((best, logprob),) = greedy.items()
@@ -34,8 +35,10 @@ async def check_distributions(engine: InferenceEngine) -> None:
         assert same, "at temperature 0 the log-prob must be that of the untempered distribution"
     assert len(few) <= 3, f"top_k 3 must leave 3 tokens, {len(few)} were drawn"
     _check_temperature(plain, cold)
-    _check_renormalised(plain, few, "top_k", 0.9)
-    _check_renormalised(plain, narrow, "top_p", 0.9)
+    _share_kept(plain, few, "top_k")
+    whole = abs(sum(map(math.exp, few.values())) - 1) < _TOLERANCE
+    assert len(few) < 3 or whole, "what top_k leaves must be renormalised"
+    _check_nucleus(_share_kept(plain, narrow, "top_p"), narrow)
 
 
 async def _drawn(
@@ -82,14 +85,20 @@ def _check_temperature(plain: dict[int, float], cold: dict[int, float]) -> None:
         assert off < 4 * _TOLERANCE, "log-probs must be those of the tempered distribution"
 
 
-def _check_renormalised(
-    plain: dict[int, float], filtered: dict[int, float], option: str, temperature: float
-) -> None:
-    """What a filter leaves keeps its proportions, and its probabilities sum up to 1."""
+def _share_kept(plain: dict[int, float], filtered: dict[int, float], option: str) -> float:
+    """Return the share of all probability that a filter left; it must keep proportions."""
     known = plain.keys() & filtered.keys()
-    shifts = [filtered[token] - plain[token] / temperature for token in known]
-    message = f"log-probs must be those of the distribution that {option} leaves"
-    assert not shifts or max(shifts) - min(shifts) < 4 * _TOLERANCE, message
-    if option == "top_k" and len(filtered) == 3:
-        total = sum(map(math.exp, filtered.values()))
-        assert abs(total - 1) < _TOLERANCE, message
+    shifts = [filtered[token] - plain[token] for token in known]
+    same = not shifts or max(shifts) - min(shifts) < 2 * _TOLERANCE
+    assert same, f"log-probs must be those of the distribution that {option} leaves"
+    return math.exp(-sum(shifts) / len(shifts)) if shifts else 1.0
+
+
+def _check_nucleus(share: float, narrow: dict[int, float]) -> None:
+    """The smallest set of tokens that holds `_NUCLEUS` of the probability."""
+    message = (
+        f"top_p {_NUCLEUS} must leave the smallest set of at least that share, not {share:.3f}"
+    )
+    assert share > _NUCLEUS - _TOLERANCE, message
+    rarest = share * math.exp(min(narrow.values()))
+    assert share - rarest < _NUCLEUS + _TOLERANCE, message

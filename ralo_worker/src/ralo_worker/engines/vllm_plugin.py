@@ -1,6 +1,6 @@
 """What vLLM loads in each of its processes: our weight transfer engine, and whom they belong to.
 
-Neighbours: the entry-point group ``vllm.general_plugins`` names `register`; `vllm` sets `OWNER_ENV`,
+Neighbours: entry-point group ``vllm.general_plugins`` names `register`, `vllm` sets `OWNER_ENV`,
 `vllm_arguments` asks for `BACKEND`. It imports next to nothing, for it is loaded wherever vLLM
 runs beside ralo-worker, and leaves a vLLM that is not ours as it is.
 """

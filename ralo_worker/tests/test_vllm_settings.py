@@ -1,0 +1,61 @@
+"""What can be said of the vllm engine without vLLM: settings, the way in, the missing package."""
+
+import asyncio
+import importlib.util
+from importlib.metadata import entry_points
+
+import pytest
+
+from ralo_core import BuildContext, RaloError
+from ralo_core.errors import ConfigError
+from ralo_core.structuring import structure
+from ralo_worker.engines.event_loop import EventLoopThread
+from ralo_worker.engines.vllm import open_engine
+from ralo_worker.engines.vllm_settings import VllmSettings
+
+
+def test_without_vllm_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RaloError, match=r"pip install 'ralo-worker\[vllm\]'"):
+        open_engine(VllmSettings(), BuildContext(role="sampler"))
+
+
+def test_any_argument_of_vllm_is_taken_except_those_that_would_break_the_contract():
+    free = structure({"engine_args": {"tensor_parallel_size": 2}}, VllmSettings)
+    assert free.engine_args == {"tensor_parallel_size": 2}
+    taken = {"engine_args": {"logprobs_mode": "raw_logprobs", "model": "m"}, "in_flight": "drop"}
+    with pytest.raises(ConfigError) as error:
+        structure(taken, VllmSettings, "engine.vllm")
+    assert "engine.vllm.engine_args: logprobs_mode, model: the engine sets this" in str(error.value)
+    assert "engine.vllm.in_flight: must be one of 'finish', 'continue'" in str(error.value)
+
+
+def test_vllm_finds_the_weight_transfer_engine_by_its_entry_point():
+    (found,) = entry_points(group="vllm.general_plugins", name="ralo")
+    assert found.value == "ralo_worker.engines.vllm_plugin:register"
+    assert callable(found.load())
+
+
+def test_a_coroutine_runs_on_the_thread_and_is_cancelled_with_its_future():
+    thread = EventLoopThread("test")
+    cancelled = []
+
+    async def answer():
+        return asyncio.get_running_loop()
+
+    async def endless():
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    assert thread.submit(answer()).result(10) is thread.submit(answer()).result(10)
+    future = thread.submit(endless())
+    thread.submit(answer()).result(10)
+    future.cancel()
+    thread.submit(answer()).result(10)
+    assert cancelled == [True]
+    assert thread.running
+    thread.stop()
+    assert not thread.running
