@@ -1,4 +1,4 @@
-"""From a committed step to the first token with its weights: where the time goes, by version.
+"""From a committed step to the first token with its weights: where the time goes.
 
 A real run on this machine: ``ralo serve`` and ``ralo train`` in processes of their own, the sampler
 in this one, so that every version's way is seen. It follows the versions, brings each to the node's
@@ -28,8 +28,11 @@ from ralo_core.data import EngineReport, VersionDelay, WeightsReport
 from ralo_worker.membership import join
 from ralo_worker.sampler.runtime import SECTIONS, Sampler
 
-SETTINGS = ("server.port=0", "run.max_minutes=0", "evaluation.problems=0", "sampler.threads=1",
-            "trainer.threads=1")  # fmt: skip
+SETTINGS = (
+    "server.port=0", "run.max_minutes=0", "evaluation.problems=0", "sampler.threads=1",
+    "trainer.threads=1", "server.queued_trees=100000",
+)  # fmt: skip
+"""The queue is never full: an engine that has no requests decodes no first token."""
 PARTS = ("notice", "staging", "activation", "first_token", "total")
 START_SECONDS = 120.0
 

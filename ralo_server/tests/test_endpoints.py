@@ -89,6 +89,7 @@ def test_the_heartbeat_renews_the_leases_that_its_worker_holds(server):
     beat = {"worker_id": "w1", "version": 0, "working_seconds": 1.0, "waiting_seconds": 0.0,
             "tokens": 3, "lease_ids": [mine["lease_id"], other["lease_id"], "gone"]}  # fmt: skip
     answer = run.http.simulate_post("/worker/heartbeat", json=beat).json
+    assert answer.pop("time") == pytest.approx(time.time(), abs=60)
     assert answer == {"state": "running", "over": [other["lease_id"], "gone"]}
     expires = dict(run.store.database.rows("SELECT lease_id, expires FROM problems"))
     assert expires[mine["lease_id"]] > soon
@@ -96,6 +97,32 @@ def test_the_heartbeat_renews_the_leases_that_its_worker_holds(server):
     assert expires[unheard["lease_id"]] == soon, "its answer was lost: nobody works on it"
     unknown = run.http.simulate_post("/worker/heartbeat", json={**beat, "worker_id": "x"})
     assert unknown.status_code == 404
+
+
+def test_what_a_worker_reports_is_shown_and_may_be_left_out(server):
+    run = server(BATCH)
+    register = {"worker_id": "w1", "role": "sampler", "plugins": installed(run)}
+    assert run.http.simulate_post("/worker/register", json=register).status_code == 200
+    beat = {"worker_id": "w1", "version": 0, "working_seconds": 1.0, "waiting_seconds": 0.0,
+            "tokens": 3}  # fmt: skip
+    engine = {"capacity": 8, "running": 5, "waiting": 1, "tokens_per_second": 9.5,
+              "utilisation": 0.6, "cache_hits": 0.5, "decoded_tokens": 3, "prompt_tokens": 2,
+              "cached_tokens": 1}  # fmt: skip
+    weights = {"bytes": 7, "staging_seconds": 0.5, "activations": 1, "pause_seconds": 0.1,
+               "last_pause_seconds": 0.1}  # fmt: skip
+    delay = {"version": 1, "notice": 0.1, "staging": 0.5, "activation": 0.2, "first_token": 0.3}
+    for last in (None, delay):
+        body = {**beat, "engine": engine, "weights": {**weights, "last": last}}
+        assert run.http.simulate_post("/worker/heartbeat", json=body).status_code == 200
+        (shown,) = run.http.simulate_get("/stats").json["workers"]
+        assert shown["engine"] == engine
+        assert shown["weights"] == (weights if last is None else {**weights, "last": delay})
+    assert run.http.simulate_post("/worker/heartbeat", json=beat).status_code == 200
+    (shown,) = run.http.simulate_get("/stats").json["workers"]
+    assert "engine" not in shown
+    wrong = run.http.simulate_post("/worker/heartbeat", json={**beat, "engine": {"capacity": "8"}})
+    assert wrong.status_code == 422
+    assert "Heartbeat.engine" in wrong.json["detail"]
 
 
 def installed(run):

@@ -97,6 +97,28 @@ def test_rollouts_do_not_starve_an_evaluation():
     assert crowded > 5 * many
 
 
+def test_an_evaluation_begins_when_its_places_are_free():
+    """Until then weights may still change; what waits for room is not waited for."""
+
+    async def begin(lanes):
+        async with lanes.evaluating():
+            return lanes.rollouts.inside
+
+    async def scenario():
+        engine = CountedEngine(CAPACITY)
+        lanes = Lanes(engine, 0.5)
+        crowd = Crowd(lanes.rollouts, problems=100)
+        await engine.step()
+        beginning = asyncio.create_task(begin(lanes))
+        steps = await steps_until(beginning, engine)
+        crowd.end()
+        return steps, beginning.result()
+
+    steps, inside = asyncio.run(scenario())
+    assert 0 < inside <= CAPACITY / 2
+    assert steps <= 4 * TOKENS
+
+
 def test_what_one_does_not_ask_for_is_the_others():
     steps, _ = through_lanes(problems=0)
     assert steps <= HELD_OUT * TOKENS / CAPACITY + 1, "alone, it has the whole engine"
@@ -155,13 +177,13 @@ def test_what_is_cancelled_leaves_its_places_to_others():
         engine = CountedEngine(4)
         lanes = Lanes(engine, 0.5)
         tasks = [
-            asyncio.create_task(lanes.rollouts.generate([request(ROLLOUT, 50)] * 8))
+            asyncio.create_task(lanes.rollouts.generate([request(ROLLOUT, 50)] * 12))
             for _ in range(3)
         ]
         await engine.step()
         for task in tasks[:2]:
             task.cancel()
-        await steps_until(tasks[2], engine, limit=110)
+        await steps_until(tasks[2], engine, limit=165)
         return lanes.rollouts.asked, lanes.rollouts.inside
 
     assert asyncio.run(scenario()) == (0, 0)

@@ -63,6 +63,13 @@ def test_the_first_problem_is_begun_alone():
     assert sizing.wanted(Load(sampling=1, finishing=0, asked=64)) == 4
 
 
+def test_what_an_evaluation_has_in_the_engine_is_not_free():
+    sizing = Sizing(256)
+    beside = {others: Load(sampling=1, finishing=0, asked=16, others=others) for others in (0, 272)}
+    assert sizing.wanted(beside[0]) == 15
+    assert sizing.wanted(beside[272]) == 2
+
+
 @pytest.mark.parametrize(
     ("before", "after"), [("single", "groups of 64"), ("groups of 64", "single")]
 )

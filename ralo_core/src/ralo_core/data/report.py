@@ -33,7 +33,9 @@ class VersionDelay:
     """Where the seconds went between the commit of weight version `version` and its first token.
 
     `notice`: until the worker heard of it; `staging`: until its files lay verified on the machine;
-    `activation`: until the engine had taken it; `first_token`: until it had decoded one more.
+    `activation`: until the engine had taken it, between two of its steps and after an evaluation
+    of the version before; `first_token`: until it had decoded one more, which takes an engine that
+    has no requests as long as it has none.
     """
 
     version: int

@@ -74,10 +74,9 @@ class Sizing:
 
     def demand(self, load: Load) -> float:
         """Return the requests that a problem has under way on average, at least 1."""
-        now = load.asked / load.sampling if load.sampling else 0.0
-        if not self._problem_seconds:
-            return max(1.0, now)
-        return max(1.0, now, self._request_seconds / self._problem_seconds)
+        if self._problem_seconds:
+            return max(1.0, self._request_seconds / self._problem_seconds)
+        return max(1.0, load.asked / max(1, load.sampling))
 
     def most(self, demand: float) -> int:
         """Return how many problems may be in sampling if each has `demand` requests."""
