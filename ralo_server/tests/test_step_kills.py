@@ -180,7 +180,6 @@ STEPS = {
     "in place": (8, 1, step_after(2)),
     "in place, of two gradients": (8, 2, step_after(1)),
     "in place, with a checkpoint": (2, 1, step_after(1)),
-    "after a checkpoint": (2, 1, step_after(2)),
     "after a checkpoint, in the folder of another": (1, 1, step_after(2)),
 }
 
