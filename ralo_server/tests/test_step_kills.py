@@ -21,6 +21,8 @@ from ralo_server.learner import publishing, sliced_optimizer
 from ralo_server.learner.loop import Learner
 from ralo_server.rundir import RunDirectory
 from ralo_server.store import Store
+from ralo_server.store.steps import Steps
+from ralo_server.store.versions import Versions
 
 torch.set_num_threads(1)
 
@@ -181,12 +183,29 @@ def step_after(before):
     return act
 
 
+def transaction_of_step(step, part, name):
+    """Return an act that is killed where `step` is about to call method `name` of `part`, a class
+    of the store."""
+
+    def act(root, killer):
+        learner = learner_of(root)
+        learner._open()
+        take_steps(learner, step - 1)
+
+        def die(*_):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(part, name, die)  # in a process of its own
+        take_steps(learner, 1)
+
+    return act
+
+
 STEPS = {
     "first": (8, 1, step_after(0)),
     "in place": (8, 1, step_after(2)),
     "in place, of two gradients": (8, 2, step_after(1)),
     "in place, with a checkpoint": (2, 1, step_after(1)),
-    "after a checkpoint": (2, 1, step_after(2)),
     "after a checkpoint, in the folder of another": (1, 1, step_after(2)),
 }
 
@@ -206,13 +225,9 @@ def test_a_step_killed_at_any_operation_is_taken_exactly_once(make_template, tmp
 def test_a_start_killed_at_any_operation_after_a_killed_step(make_template, tmp_path, every):
     """The step dies between its last rename and its transaction: all its files are strays. The
     start takes the steps since the checkpoint again."""
-    template, broken = make_template(5, f"learner.checkpoint_every={every}"), tmp_path / "broken"
-    for number in itertools.count(1):
-        shutil.rmtree(broken, ignore_errors=True)
-        shutil.copytree(template, broken)
-        assert dies(broken, number, step_after(3))
-        if (broken / "weights" / "v000004").exists():
-            break
+    broken = make_template(5, f"learner.checkpoint_every={every}")
+    assert dies(broken, 1, transaction_of_step(4, Steps, "commit"))
+    assert (broken / "weights" / "v000004").exists()
     assert (broken / "optimizer" / "v000002").exists() == (every == 2)
 
     def start(root, killer):
@@ -226,13 +241,9 @@ def test_a_start_killed_at_any_operation_after_a_killed_step(make_template, tmp_
 
 def test_a_start_that_makes_a_checkpoint_killed_at_any_operation(make_template, tmp_path):
     """The checkpoint was due when the learner died, so the start makes it."""
-    template, broken = make_template(4, "learner.checkpoint_every=3"), tmp_path / "broken"
-    for number in itertools.count(1):
-        shutil.rmtree(broken, ignore_errors=True)
-        shutil.copytree(template, broken)
-        assert dies(broken, number, step_after(2))
-        if (broken / "optimizer" / "v000003").exists():
-            break
+    broken = make_template(4, "learner.checkpoint_every=3")
+    assert dies(broken, 1, transaction_of_step(3, Versions, "rebase"))
+    assert (broken / "optimizer" / "v000003").exists()
 
     def start(root, killer):
         learner = learner_of(root)
