@@ -21,7 +21,7 @@ from ralo_server.version_files import damage
 def model(request, tmp_path):
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=4000, hidden_size=128, intermediate_size=256, num_hidden_layers=2,
+        vocab_size=5000, hidden_size=128, intermediate_size=256, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=request.param,
     )  # fmt: skip
     model = Qwen2ForCausalLM(config).to(torch.bfloat16)

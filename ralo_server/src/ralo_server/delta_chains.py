@@ -13,7 +13,7 @@ def chain_from(versions: Versions, start: int, version: WeightVersion) -> tuple[
     are applied; none if one is missing or they have as many bytes as the version."""
     links: list[DeltaLink] = []
     reached: WeightVersion | None = version
-    while reached is not None and reached.number > start and reached.deltas:
+    while reached is not None and reached.deltas:
         delta = reached.deltas[0]
         links.append(DeltaLink(version=reached.number, delta=delta))
         if delta.base == start:

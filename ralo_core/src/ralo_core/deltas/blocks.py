@@ -3,7 +3,7 @@
 Where few values changed, a block has the gaps between them (`gaps`) and either their new values
 or the steps to them (`ulps`); where most did, the steps of all. Numbers lie in byte planes, all
 lowest bytes first: the higher planes of steps are zeros, which zstd makes nothing of. XOR with
-zstd is not among the encodings: on weights it is larger than steps in every case.
+zstd is not among the encodings: on weights it takes twice the bytes (benchmarks/weight_deltas.py).
 
 Neighbours: `files` puts blocks into a file. A block knows neither its tensor nor its place.
 """
@@ -108,8 +108,8 @@ class BlockCodec:
     def apply(self, block: Block, values: Bits) -> None:
         """Turn `values`, the old ones, into the new ones in place.
 
-        Raises `WireError` for a block that cannot have been made from as many values of this
-        width; what it raises for otherwise is damage that zstd notices.
+        Raises `WireError` for a block that is damaged or of other values than so many of this
+        width.
         """
         if block.count != values.size:
             msg = f"a block of {block.count} values of a delta meets {values.size}"
