@@ -9,16 +9,18 @@ processes read and wrote comes from /proc/PID/io: `write_bytes` and `read_bytes`
 and came from the disk, `rchar` and `wchar` what passed through read and write calls, sockets left
 out. The learner's one read is not part of an upload.
 
-Server and client share this machine's cores here, which they do not in a run, and the two sha256
-of every byte are most of what they compute: where the disk is faster than that, cores are the
-limit. So the CPU seconds are printed, and a second reference that verifies as the upload does:
-sha256 of the source, `cp`, fsync, sha256 of the copy.
+Server and client share this machine's cores here, which they do not in a run. Where the disk is
+faster than both of them together, cores are the limit. So their CPU seconds per GiB are printed,
+in user and system mode, beside those of `cp`, and what the digest (once on each side) and the
+door's check take of them when nothing else runs; from these follows the best ratio that so many
+cores allow, if nobody ever waits. A second reference verifies as the upload does: digest of the
+source, `cp`, fsync, digest of the copy.
 
     python benchmarks/upload_throughput.py [MIB] [ROUNDS] [FOLDER_ON_THE_DISK]
 """
 
-import hashlib
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -37,6 +39,7 @@ from safetensors.numpy import save_file
 from ralo_core import PROMPT, TreeBuilder, WeightVersion, wire
 from ralo_core.client import Client
 from ralo_core.config import resolve, set_layer
+from ralo_core.digests import digest_of
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.blobs import write_blob
@@ -52,14 +55,39 @@ SETTINGS = ("trainer.batch_trees=1", "server.port=0", "evaluation.problems=0")
 COUNTERS = ("write_bytes", "read_bytes", "wchar", "rchar")
 
 
+@attrs.frozen
+class Cpu:
+    """CPU seconds in user and in system mode."""
+
+    user: float
+    system: float
+
+    def __sub__(self, other: "Cpu") -> "Cpu":
+        return Cpu(self.user - other.user, self.system - other.system)
+
+    @property
+    def total(self) -> float:
+        """Both together."""
+        return self.user + self.system
+
+
 @attrs.frozen(kw_only=True)
 class Upload:
     """One upload: its seconds, and what the server processes read and wrote meanwhile."""
 
     seconds: float
     counters: Counter[str]
-    server_cpu: float
-    client_cpu: float
+    server: Cpu
+    client: Cpu
+
+
+@attrs.frozen(kw_only=True)
+class Copy:
+    """One `cp` with fsync: its seconds, and those of the digests that would verify it."""
+
+    seconds: float
+    verifying: float
+    cpu: Cpu
 
 
 def make_run(root: Path, shape: tuple[int, int]) -> tuple[RunDirectory, Store]:
@@ -96,12 +124,19 @@ def counters(master: int) -> Counter[str]:
     return total
 
 
-def server_seconds(master: int) -> float:
-    """Return the CPU seconds that the server processes have used."""
+def server_cpu(master: int) -> Cpu:
+    """Return what the server processes have used."""
     fields = [
         Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split() for pid in processes(master)
     ]
-    return sum(int(row[11]) + int(row[12]) for row in fields) / os.sysconf("SC_CLK_TCK")
+    ticks = os.sysconf("SC_CLK_TCK")
+    return Cpu(sum(int(row[11]) for row in fields) / ticks, sum(int(r[12]) for r in fields) / ticks)
+
+
+def own_cpu(who: int = resource.RUSAGE_SELF) -> Cpu:
+    """Return what this process, or its ended children, have used."""
+    usage = resource.getrusage(who)
+    return Cpu(usage.ru_utime, usage.ru_stime)
 
 
 def lease_batch(client: Client) -> str:
@@ -123,7 +158,7 @@ def time_upload(
     """Return time and traffic of one upload; its file is removed afterwards."""
     batch, upload_id = lease_batch(client), uuid.uuid4().hex
     os.sync()
-    before, server, client_cpu = counters(master), server_seconds(master), time.process_time()
+    before, server, own = counters(master), server_cpu(master), own_cpu()
     started = time.perf_counter()
     client.upload_gradient(
         {"w": values}, upload_id=upload_id, batch_id=batch, base_version=0, weight=1.0,
@@ -133,8 +168,8 @@ def time_upload(
     done = Upload(
         seconds=seconds,
         counters=counters(master) - before,
-        server_cpu=server_seconds(master) - server,
-        client_cpu=time.process_time() - client_cpu,
+        server=server_cpu(master) - server,
+        client=own_cpu() - own,
     )
     forget(store, upload_id)
     return done
@@ -149,33 +184,43 @@ def forget(store: Store, upload_id: str) -> None:
         connection.execute("UPDATE gradients SET state = 'applied'")
 
 
-def time_cp(source: Path, target: Path) -> tuple[float, float]:
-    """Return the seconds of `cp` and fsync, and those of the two sha256 that would verify it; the
-    copy is removed afterwards."""
+def time_cp(source: Path, target: Path) -> Copy:
+    """Return what `cp` and fsync take; the copy is removed afterwards."""
     os.sync()
-    started = time.perf_counter()
+    before, started = own_cpu(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(["cp", str(source), str(target)], check=True)
     with target.open("rb") as file:
         os.fsync(file.fileno())
     copied = time.perf_counter()
     for path in (source, target):
         with path.open("rb") as file:
-            hashlib.file_digest(file, "sha256")
-    verified = time.perf_counter()
+            digest_of(iter(lambda: file.read(MIB), b""))  # noqa: B023
+    done = Copy(
+        seconds=copied - started,
+        verifying=time.perf_counter() - copied,
+        cpu=own_cpu(resource.RUSAGE_CHILDREN) - before,
+    )
     target.unlink()
-    return copied - started, verified - copied
+    return done
 
 
-def time_door(directory: RunDirectory, values: npt.NDArray[np.float32], codec: object) -> float:
-    """Return the seconds of the check of all values, from a file in the page cache."""
+def door_cpu(directory: RunDirectory, values: npt.NDArray[np.float32], codec: object) -> Cpu:
+    """Return what the check of all values takes, from a file in the page cache."""
     path = directory.root / "door.safetensors"
     save_file({"w": values.ravel()}, path)
-    started = time.perf_counter()
+    before = own_cpu()
     found = inspect(path, {"w": values.shape}, codec)  # type: ignore[arg-type]
-    seconds = time.perf_counter() - started
+    used = own_cpu() - before
     assert not found.reason, found.detail
     path.unlink()
-    return seconds
+    return used
+
+
+def digest_cpu(values: npt.NDArray[np.float32]) -> Cpu:
+    """Return what one digest of all values takes."""
+    before = own_cpu()
+    digest_of(wire.view({}, {"w": values}))
+    return own_cpu() - before
 
 
 def compare(root: Path, mib: int, rounds: int) -> None:
@@ -197,41 +242,63 @@ def compare(root: Path, mib: int, rounds: int) -> None:
             client.health()
             time_upload(client, store, values, web.pid)  # the first one warms both sides up
             uploads: list[Upload] = []
-            copies: list[tuple[float, float]] = []
+            copies: list[Copy] = []
             for number in range(rounds):
                 if number % 2:
                     copies.append(time_cp(source, root / "copy"))
                 uploads.append(time_upload(client, store, values, web.pid))
                 if not number % 2:
                     copies.append(time_cp(source, root / "copy"))
-                upload, (copy, _) = uploads[-1].seconds, copies[-1]
+                upload, copy = uploads[-1].seconds, copies[-1].seconds
                 print(f"upload {upload:.2f} s  cp {copy:.2f} s  {copy / upload:.2f} x")
         finally:
             web.terminate()
             web.wait(30)
     codec = store.config.registry.build("gradient_codec", "none", None, None)  # type: ignore[arg-type]
-    report(mib, uploads, copies, time_door(directory, values, codec))
+    report_speed(mib, uploads, copies)
+    report_cpu(mib, uploads, copies, digest_cpu(values), door_cpu(directory, values, codec))
 
 
-def report(mib: int, uploads: list[Upload], copies: list[tuple[float, float]], door: float) -> None:
+def report_speed(mib: int, uploads: list[Upload], copies: list[Copy]) -> None:
     """Print medians, their ratios and the traffic per gradient byte."""
     upload = statistics.median(one.seconds for one in uploads)
-    copy = statistics.median(copy for copy, _ in copies)
-    verified = statistics.median(copy + verify for copy, verify in copies)
-    server = statistics.median(one.server_cpu for one in uploads)
-    client = statistics.median(one.client_cpu for one in uploads)
+    copy = statistics.median(one.seconds for one in copies)
+    verified = statistics.median(one.seconds + one.verifying for one in copies)
     print(f"gradient of {mib} MiB, median of {len(copies)}")
     print(f"upload           {mib / upload:8.0f} MiB/s")
     print(f"cp + fsync       {mib / copy:8.0f} MiB/s")
     print(f"upload / cp      {copy / upload:8.2f}   (promise: 0.8)")
     print(f"upload / verified cp {verified / upload:4.2f}")
-    print(
-        f"CPU per GiB      server {server * 1024 / mib:.2f} s, client {client * 1024 / mib:.2f} s"
-    )
-    print(f"door check alone {mib / door:8.0f} MiB/s, {door / upload:.0%} of the upload")
     for name in COUNTERS:
         middle = statistics.median(one.counters[name] for one in uploads)
         print(f"{name:<16} {middle / (mib * MIB):8.3f}   per gradient byte")
+
+
+def report_cpu(mib: int, uploads: list[Upload], copies: list[Copy], digest: Cpu, door: Cpu) -> None:
+    """Print CPU seconds per GiB by part, and what ratio the cores allow."""
+    client = middle_of([one.client for one in uploads])
+    server = middle_of([one.server for one in uploads])
+    parts = {
+        "client": client,
+        "server": server,
+        "cp": middle_of([one.cpu for one in copies]),
+        "digest alone": digest,
+        "door alone": door,
+    }
+    print("CPU s per GiB       user   system")
+    for name, cpu in parts.items():
+        print(f"  {name:<13} {cpu.user * 1024 / mib:8.2f} {cpu.system * 1024 / mib:8.2f}")
+    cores = len(os.sched_getaffinity(0))
+    copy = statistics.median(one.seconds for one in copies)
+    best = copy / ((client.total + server.total) / cores)
+    print(f"best ratio on {cores} cores {best:5.2f}   (if they never waited)")
+
+
+def middle_of(used: list[Cpu]) -> Cpu:
+    """Return the medians of both modes."""
+    return Cpu(
+        statistics.median(one.user for one in used), statistics.median(one.system for one in used)
+    )
 
 
 def main() -> None:
