@@ -106,7 +106,8 @@ class WeightsCache:
         except BaseException:
             shutil.rmtree(partial)
             raise
-        _sync(partial)
+        for path in [*partial.iterdir(), partial]:
+            _sync(path)
         partial.rename(target)
         _sync(self._folder)
         self._note_room()
@@ -129,8 +130,8 @@ class WeightsCache:
             yield
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
