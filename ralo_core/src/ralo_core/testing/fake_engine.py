@@ -21,6 +21,7 @@ import numpy.typing as npt
 from ralo_core.components import BuildContext
 from ralo_core.data import Completion, EngineStats, GenerationRequest
 from ralo_core.errors import RaloError
+from ralo_core.request_checks import check_requests
 
 _SPREAD = 2.0
 """Standard deviation of the logits: some tokens are likely, none is certain."""
@@ -53,8 +54,10 @@ class FakeEngine:
 
     async def generate(self, requests: Sequence[GenerationRequest]) -> list[Completion]:
         """Return one completion per request, in order; raises `RaloError` for an odd request."""
-        for request in requests:
-            self._check(request)
+        if self._closed:
+            msg = "the inference engine is closed"
+            raise RaloError(msg)
+        check_requests(requests, max_length=self.max_length, vocabulary=self._vocabulary)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._complete(request)) for request in requests]
         return [task.result() for task in tasks]
@@ -121,16 +124,6 @@ class FakeEngine:
         else:
             token = int(self._random.choice(self._vocabulary, p=np.exp(logprobs)))
         return token, float(logprobs[token])
-
-    def _check(self, request: GenerationRequest) -> None:
-        prompt, most = request.prompt, request.max_tokens
-        inside = prompt and min(prompt) >= 0 and max(prompt) < self._vocabulary
-        fits = 1 <= most <= self.max_length - len(prompt)
-        sound = request.temperature >= 0 and request.top_p > 0 and request.top_k >= 0
-        if self._closed or not (inside and fits and sound):
-            why = "the engine is closed" if self._closed else f"{request}"
-            msg = f"generation request refused: {why}"
-            raise RaloError(msg)
 
 
 def filtered_logprobs(

@@ -15,6 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from ralo_core import BuildContext, Completion, EngineStats, GenerationRequest, RaloError
+from ralo_core.request_checks import check_requests
 from ralo_worker.engines.decode_thread import DecodeThread
 from ralo_worker.engines.decoding import Decoder
 from ralo_worker.engines.model_facts import (
@@ -23,7 +24,6 @@ from ralo_worker.engines.model_facts import (
     model_directory,
     version_number,
 )
-from ralo_worker.engines.requests import check_requests
 from ralo_worker.engines.settings import TransformersSettings
 from ralo_worker.engines.weights import load_weights
 

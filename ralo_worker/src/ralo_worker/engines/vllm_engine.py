@@ -24,6 +24,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from ralo_core import BuildContext, Completion, EngineStats, GenerationRequest, RaloError
+from ralo_core.request_checks import check_requests
 from ralo_worker.engines.checkpoint import misshapen, refuse_faults, shapes
 from ralo_worker.engines.event_loop import EventLoopThread
 from ralo_worker.engines.model_facts import (
@@ -32,7 +33,6 @@ from ralo_worker.engines.model_facts import (
     version_number,
     vocabulary,
 )
-from ralo_worker.engines.requests import check_requests
 from ralo_worker.engines.vllm_arguments import check_temperature, engine_arguments, sampling_params
 from ralo_worker.engines.vllm_settings import VllmSettings
 from ralo_worker.engines.vllm_stats import Counters
@@ -198,7 +198,7 @@ class VllmEngine:
             await self._llm.start_weight_update()
             await self._llm.update_weights(request)
             await self._llm.finish_weight_update(weight_version=str(version))
-        except Exception as error:
+        except Exception as error:  # whatever type a process of vLLM raised and sent
             reason = f"the weights in {directory} were not activated, the engine is closed: {error}"
             await self._shut_down(reason)
             raise RaloError(reason) from error

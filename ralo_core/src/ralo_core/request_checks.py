@@ -1,11 +1,12 @@
 """The requests that an engine refuses before it starts on any.
 
-Neighbours: both engines call `check_requests` first. It knows the model's limits as numbers.
+Neighbours: every engine calls `check_requests` first. It knows the model's limits as numbers.
 """
 
 from collections.abc import Sequence
 
-from ralo_core import GenerationRequest, RaloError
+from ralo_core.data import GenerationRequest
+from ralo_core.errors import RaloError
 
 
 def check_requests(
