@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from ralo_core.builtin.codecs import Bfloat16Codec, Float32Codec, from_bfloat16, to_bfloat16
 from ralo_core.protocols import GradientFacts
-from ralo_server.learner.aggregate import combine_gradients, slice_values
+from ralo_server.learner.aggregate import Aggregate, slice_values
 from ralo_server.policies.aggregation import StalenessMean, TokenMean, TrimmedMean
 from ralo_server.policies.settings import StalenessMeanSettings, TrimmedMeanSettings
 
@@ -118,7 +118,14 @@ def test_files_are_combined_as_whole_tensors_would_be(tmp_path, count, codec, po
         into[name].view(-1)[start : start + len(values)] = values
 
     terms = list(zip(paths, weights, strict=True))
-    norm = combine_gradients(terms, codec, policy, SHAPES, put)
+    aggregate = Aggregate(terms, codec, policy, SHAPES)
+    norm = aggregate.norm(put)
+    for name, values in into.items():
+        length = values.numel()
+        assert torch.equal(aggregate.values(name, 0, length), values.view(-1))
+        assert torch.equal(
+            aggregate.values(name, length // 3, length), values.view(-1)[length // 3 :]
+        )
     squares = 0.0
     for name in SHAPES:
         stacked = np.stack([decoded[n % len(decoded)][name] for n in range(count)])
