@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from ralo_server.learner import hashed_file
-from ralo_server.learner.hashed_file import write_hashed
+from ralo_core import hashed_file
+from ralo_core.hashed_file import write_hashed
 
 
 def in_two_buffers(blocks):
