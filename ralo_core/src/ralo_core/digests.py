@@ -23,3 +23,8 @@ def digest_of(buffers: Iterable[bytes | memoryview]) -> str:
     for buffer in buffers:
         running.update(buffer)
     return running.hexdigest()
+
+
+def identity_of(digests: Iterable[str]) -> str:
+    """Return the digest over the hexadecimal digests of a body's chunks, in order."""
+    return digest_of(digest.encode() for digest in digests)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import attrs
 
 from ralo_core.config.checks import one_of
-from ralo_core.digests import ALGORITHM, digest_of
+from ralo_core.digests import ALGORITHM, identity_of
 from ralo_core.identifiers import identifier
 
 
@@ -41,4 +41,4 @@ class GradientUpload:
     @property
     def identity(self) -> str:
         """What tells this body from another one: the digest over those of its chunks, in order."""
-        return digest_of(digest.encode() for digest in self.chunk_digests)
+        return identity_of(self.chunk_digests)

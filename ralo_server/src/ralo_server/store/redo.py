@@ -5,7 +5,6 @@ when it restores a state. The values are the files of the gradients that the ste
 stay as long as a kept version is restored through them, and `learner.retention` removes them then.
 """
 
-import hashlib
 import sqlite3
 from collections.abc import Sequence
 from functools import partial
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import attrs
 
+from ralo_core.digests import digest_of, identity_of
 from ralo_core.errors import RaloError
 from ralo_server.store.database import Database
 
@@ -68,9 +68,9 @@ class RedoLog:
         """Return which gradient of `steps` has other bytes than were declared, ``""`` if none
         has; every file is read."""
         for row in (row for step in steps for row in self._rows(step)):
-            if _identity(self.folder / row["blob"], row["chunk_bytes"]) != row["sha256"]:
+            if _identity(self.folder / row["blob"], row["chunk_bytes"]) != row["identity"]:
                 return (
-                    f"gradient {row['blob']} of a committed step has another sha256 than declared"
+                    f"gradient {row['blob']} of a committed step has another digest than declared"
                 )
         return ""
 
@@ -83,20 +83,17 @@ class RedoLog:
 
     def _rows(self, step: int) -> list[sqlite3.Row]:
         return self.database.rows(
-            """SELECT blob, size, chunk_bytes, sha256, share FROM gradients
+            """SELECT blob, size, chunk_bytes, identity, share FROM gradients
                WHERE step = ? AND state = 'applied' ORDER BY number""",
             step,
         )
 
 
 def _identity(path: Path, chunk_bytes: int) -> str:
-    """Return `GradientUpload.sha256` of a file."""
+    """Return `GradientUpload.identity` of a file."""
     with path.open("rb") as file:
-        digests = [
-            hashlib.sha256(chunk).hexdigest()
-            for chunk in iter(partial(file.read, chunk_bytes), b"")
-        ]
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
+        chunks = iter(partial(file.read, chunk_bytes), b"")
+        return identity_of(digest_of([chunk]) for chunk in chunks)
 
 
 def log_step(connection: sqlite3.Connection, redo: Redo) -> None:
