@@ -28,13 +28,14 @@ def test_the_file_is_the_blocks_and_the_digest_is_that_of_the_file(
     assert digest == hashlib.sha256(b"".join(blocks)).hexdigest()
 
 
-def test_a_disk_that_fails_while_it_is_written_to_is_an_error(tmp_path, monkeypatch):
+@pytest.mark.parametrize("blocks", [1, 50])
+def test_a_disk_that_fails_while_it_is_written_to_is_an_error(tmp_path, monkeypatch, blocks):
     """The system tells of a failed write once: who asks again later hears nothing of it."""
 
     def broken(_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(hashed_file, "_SYNC_BYTES", 1)
+    monkeypatch.setattr(hashed_file, "_SYNC_BYTES", 0)
     monkeypatch.setattr(os, "fsync", broken)
     with pytest.raises(OSError, match="Input/output"):
-        write_hashed(tmp_path / "file", map(memoryview, [b"x" * 100] * 50))
+        write_hashed(tmp_path / "file", map(memoryview, [b"x" * 100] * blocks))

@@ -1,6 +1,7 @@
 """A learner that dies between checkpoints: its state comes back bit for bit, or it says so."""
 
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from upload_runs import states
 from ralo_core.errors import RaloError
 from ralo_core.plugins import PluginHost
 from ralo_server.learner.loop import Learner
+from ralo_server.store.versions import Origin
 
 torch.set_num_threads(1)
 
@@ -217,6 +219,24 @@ def test_what_lies_in_the_working_copy_is_not_trusted(interrupted, random_gradie
         for name, value in weights_of(run, 4).items()
     )
     assert change**0.5 == pytest.approx(0.1, rel=1e-4), "lr times the norm that it was clipped to"
+
+
+def test_steps_are_taken_and_committed_while_a_checkpoint_is_on_its_way(server, random_gradient):
+    run = server("trainer.batch_trees=1", "learner.checkpoint_every=2", "optimizer.adamw.lr=0.01")
+    learner, disk = run.learner(), threading.Event()
+    learner.checkpoints._thread.submit(disk.wait)  # the disk is busy, the checkpoint waits
+    for step in (1, 2, 3):
+        send(run, random_gradient(step), f"g{step}", step - 1)
+        learner._step(learner._due("running"))
+    assert run.store.versions.newest_origin() == Origin(replay=(1, 2, 3))
+    disk.set()
+    learner._settle()
+    origins = [entry.origin for entry in run.store.versions.kept()][1:]
+    assert origins == [
+        Origin(replay=(1,)), Origin(checkpoint="v000002"), Origin(checkpoint="v000002", replay=(3,))
+    ]  # fmt: skip
+    restarted(run)
+    assert run.store.versions.newest_number() == 3, "what the checkpoint leads to is version 3"
 
 
 def test_a_log_that_grows_large_beside_the_state_makes_a_checkpoint_due(server, random_gradient):
