@@ -14,6 +14,7 @@ from ralo_server.store.facts import total
 from ralo_server.store.leases import NotTheOwner
 from ralo_server.store.redo import Redo
 from ralo_server.store.uploads import Limits
+from ralo_server.store.versions import Origin
 
 PROBLEMS, CAPACITY, BATCH, STEP_GRADIENTS, LEASE_SECONDS = 12, 6, 2, 2, 10.0
 LIMITS = Limits(receiving=2, pending=3)
@@ -253,8 +254,9 @@ class CheckedStore(MortalStore):
 
     def roll_back(self, target, evaluate):
         number = self.model.version + 1
+        origin = Origin(checkpoint="step-x")
         alive, discarded = self.survives(
-            lambda: self.store.rollbacks.commit(version(number), target, "step-x", evaluate)
+            lambda: self.store.rollbacks.commit(version(number), target, origin, evaluate)
         )
         if not alive:
             return

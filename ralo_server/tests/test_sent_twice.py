@@ -102,6 +102,7 @@ CALLS = [
 READING = {
     "/health", "/config", "/stats", "/eval/results",
     "/weights/version", "/weights/manifest", "/weights/download", "/weights/parts/{sha256}",
+    "/weights/delta",
 }  # fmt: skip
 
 
