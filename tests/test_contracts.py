@@ -65,7 +65,7 @@ def test_providers_of_files(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["fake", "transformers"])
 def test_an_inference_engine(name, tmp_path):
-    """The `vllm` engine goes through the same in ralo_worker/tests/vllm."""
+    """The `vllm` engine goes through the same in ralo_worker/tests/on_vllm."""
     from ralo_worker.model.tiny import make_tiny_model
 
     make_tiny_model(tmp_path / "model", seed=0, warmup_steps=0)
