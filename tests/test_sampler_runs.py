@@ -137,7 +137,14 @@ def test_what_workers_report_is_what_was_sampled(serve, sample_in_thread):
     run = serve("server.queued_trees=16")
     sampler = sample_in_thread(run)
     run.start("train", "--server", run.url)
-    run.wait_for(lambda: run.stats()["step"] >= 4)
+
+    def trained():
+        """The trainer has told of new weights, which it does with a heartbeat."""
+        stats = run.stats()
+        told = any(w["role"] == "trainer" and "weights" in w for w in stats["workers"])
+        return stats["step"] >= 4 and told
+
+    run.wait_for(trained)
     run.stop("train")
 
     def settled():

@@ -23,6 +23,8 @@ from ralo_server.learner.shards import Shard, size_of
 
 log = logging.getLogger(__name__)
 
+_TOO_LARGE = "it would hardly be smaller than the weights"
+
 _Bytes = npt.NDArray[np.uint8]
 
 
@@ -63,12 +65,15 @@ class Differences:
     def write(self, folder: Path, sha256: str) -> tuple[WeightDelta, ...]:
         """Write the delta to the version with `sha256` into its `folder`, if there is one."""
         parent = self._parent
-        if self._given_up:
-            log.info("no delta from version %d: %s", parent.number, self._given_up)
-            return ()
-        path = folder / f"from-{parent.number:06d}.delta"
-        file = self._writer.write(path, parent.number, parent.sha256, sha256)
-        return (WeightDelta(base=parent.number, base_sha256=parent.sha256, file=file),)
+        if not self._given_up:
+            path = folder / f"from-{parent.number:06d}.delta"
+            file = self._writer.write(path, parent.number, parent.sha256, sha256)
+            if file.size <= self._most_bytes:
+                return (WeightDelta(base=parent.number, base_sha256=parent.sha256, file=file),)
+            path.unlink()  # its header is what is too large
+            self._given_up = _TOO_LARGE
+        log.info("no delta from version %d: %s", parent.number, self._given_up)
+        return ()
 
     def _compare(self, name: str, old: _Bytes, new: _Bytes) -> None:
         if not name:
@@ -78,7 +83,7 @@ class Differences:
         bits = f"u{self._dtype.itemsize}"
         self._writer.add(name, old.view(bits), new.view(bits))
         if self._writer.size > self._most_bytes:
-            self._given_up = "it would hardly be smaller than the weights"
+            self._given_up = _TOO_LARGE
 
     def _old_bytes(self, shard: Shard) -> _Bytes:
         """Return the parent's file of the same name, mapped."""
