@@ -22,27 +22,21 @@ def write_hashed(
 ) -> str:
     """Write `blocks` to `path` and return the sha256 of the file in hexadecimal.
 
-    A block is written by a thread while the next is made, and hashed and shown to `seen` by
-    another: it must stay as it is until the one after the next is asked for, so two buffers in turn
-    are enough. The disk is at work from the first blocks on; that all of it is there, the caller
-    has to make sure.
+    A block is written, hashed and shown to `seen` by a thread each while the next is made: it must
+    stay as it is until the one after the next is asked for, so two buffers in turn are enough. The
+    disk is at work from the first blocks on; that all of it is there, the caller has to make sure.
     """
     digest = hashlib.sha256()
-
-    def look(block: memoryview) -> None:
-        digest.update(block)
-        if seen is not None:
-            seen(block)
-
     with path.open("wb", buffering=0) as file, _Threads() as threads:
-        under_way: deque[tuple[Future[None], Future[None]]] = deque()
+        under_way: deque[list[Future[None]]] = deque()
         for block in blocks:
-            under_way.append(
-                (
-                    threads.writes.submit(_put, file, block),
-                    threads.hashes.submit(look, block),
-                )
-            )
+            tasks = [
+                threads.writes.submit(_put, file, block),
+                threads.hashes.submit(digest.update, block),
+            ]
+            if seen is not None:
+                tasks.append(threads.looks.submit(seen, block))
+            under_way.append(tasks)
             threads.sync_now_and_then(file)
             if len(under_way) > 1:
                 _wait_for(under_way.popleft())
@@ -53,10 +47,10 @@ def write_hashed(
 
 
 class _Threads:
-    """One thread each for writing, hashing and syncing."""
+    """One thread each for writing, hashing, looking and syncing."""
 
     def __init__(self) -> None:
-        self.writes, self.hashes, self.syncs = (ThreadPoolExecutor(1) for _ in range(3))
+        self.writes, self.hashes, self.looks, self.syncs = (ThreadPoolExecutor(1) for _ in range(4))
         self._syncing: Future[None] | None = None
         self._synced = 0
 
@@ -78,7 +72,7 @@ class _Threads:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pool in (self.writes, self.hashes, self.syncs):
+        for pool in (self.writes, self.hashes, self.looks, self.syncs):
             pool.shutdown()
 
 

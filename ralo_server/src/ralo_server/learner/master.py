@@ -1,8 +1,9 @@
 """The fp32 master weights and optimizer state a run is at, and the step to the next.
 
 The first step reads a checkpoint, which is never changed, and fills the working copy; those after
-it change the working copy in place, through maps. Both go slice by slice: memory does not grow
-with the model.
+it read the working copy and write it back in its place. All go slice by slice: memory does not grow
+with the model. Slices are read through maps and written with a call: a map that is written to
+faults on every page that the system has brought to the disk since the step before.
 
 Neighbours: `state_files` has the files, `aggregate` the gradient, `sliced_optimizer` takes the
 step, `publishing` writes the weights that it yields.
@@ -52,7 +53,8 @@ class Master:
     def __init__(
         self, files: StateFiles, policy: OptimizerPolicy, slice_values: int = SLICE_VALUES
     ) -> None:
-        self._files, self._slice_values, self._in_place = files, slice_values, False
+        self._files, self._slice_values = files, slice_values
+        self._draft: Draft | None = None
         self._optimizer = SlicedOptimizer(policy, self.shapes())
         self._keys: dict[str, list[str]] = {name: [] for name in files.weights}
         for path in self._optimizer.state_specs:
@@ -102,16 +104,16 @@ class Master:
         """
         self._optimizer.set_learning_rate(redo.learning_rate)
         scratch = _Scratch(self._slice_values)
-        if self._in_place:
-            yield self._step_in_place(gradient, redo.clip, scratch)
-            return
-        with Draft(begin(), self._files, self._optimizer.state_specs) as draft:
-            yield self._step_into(draft, gradient, redo.clip, scratch)
-        self._files, self._in_place = draft.files, True
+        if self._draft is None:
+            self._draft = Draft(begin(), self._files, self._optimizer.state_specs)
+        yield self._step_into(self._draft, gradient, redo.clip, scratch)
+        self._files = self._draft.files
 
     def leave_files(self) -> None:
         """Change the files that the state is in no more: the next step begins a working copy."""
-        self._in_place = False
+        if self._draft is not None:
+            self._draft.close()
+        self._draft = None
 
     def _step_into(
         self, draft: Draft, gradient: GradientSlices, clip: float, scratch: "_Scratch"
@@ -123,36 +125,15 @@ class Master:
             after = self._optimizer.step(piece.name, weights, clipped, before)
             draft.write_weights(piece.name, piece.start, weights)
             for key in self._keys[piece.name]:
-                value = torch.as_tensor(after[key])
-                draft.write_state(piece.name, key, piece.start if value.ndim else 0, value)
+                self._write_state(draft, piece, key, torch.as_tensor(after[key]))
             yield weights
 
-    def _step_in_place(
-        self, gradient: GradientSlices, clip: float, scratch: "_Scratch"
-    ) -> Iterator[Tensor]:
-        for piece in self._slices():
-            clipped = scratch.product("gradient", _values(gradient, piece), clip)
-            weights, before = piece.of(self._files.weights), self._state_in_place(piece)
-            after = self._optimizer.step(piece.name, weights, clipped, before)
-            for key, old in before.items():
-                self._take_over(piece, key, old, torch.as_tensor(after[key]))
-            yield weights
-
-    def _state_in_place(self, piece: Slice) -> dict[str, Tensor]:
-        """Return the state of a slice: views of it, and copies of scalars, for each slice of a
-        parameter begins with the same."""
-        state = {key: self._files.state[f"{piece.name}/{key}"] for key in self._keys[piece.name]}
-        return {
-            key: piece.of(self._files.state, f"/{key}") if value.ndim else value.clone()
-            for key, value in state.items()
-        }
-
-    def _take_over(self, piece: Slice, key: str, old: Tensor, new: Tensor) -> None:
-        """Put state after a step where the state before it was, unless it is there already."""
-        if new.ndim and new.data_ptr() != old.data_ptr():
-            old.copy_(new)
-        elif not new.ndim and piece.stop == self._files.weights[piece.name].numel():
-            self._files.state[f"{piece.name}/{key}"].copy_(new)
+    def _write_state(self, draft: Draft, piece: Slice, key: str, value: Tensor) -> None:
+        """Write state of a slice; a scalar with the last, for every slice begins with it."""
+        if value.ndim:
+            draft.write_state(piece.name, key, piece.start, value)
+        elif piece.stop == self._files.weights[piece.name].numel():
+            draft.write_state(piece.name, key, 0, value)
 
     def _state_before(self, piece: Slice, scratch: "_Scratch") -> dict[str, Tensor]:
         """Return the state of a slice as the optimizer may change it; empty in the first step."""

@@ -60,7 +60,7 @@ class Draft:
         for name, value in like.constants.items():
             self._master.write(name, 0, value)
         self.files = _sorted(self._master.tensors(), self._state.tensors())
-        """Maps of what is being written, which may be written to."""
+        """Maps of what is being written."""
 
     def write_weights(self, name: str, start: int, values: Tensor) -> None:
         """Write float32[n] of parameter `name`."""
@@ -70,10 +70,8 @@ class Draft:
         """Write state `key` of parameter `name`: [n], or a scalar at 0."""
         self._state.write(f"{name}/{key}", start, values)
 
-    def __enter__(self) -> "Draft":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the files; maps of them stay."""
         self._master.close()
         self._state.close()
 

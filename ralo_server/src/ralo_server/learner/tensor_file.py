@@ -1,8 +1,7 @@
 """safetensors files: mapped to be read, or made at their final size and filled slice by slice.
 
-What is new is written, not mapped: the fault on every page of a map that is written to costs
-twice as much as the copy of the page. What is changed in place, step after step, is mapped: its
-pages are there.
+What is written is written with a call, not through the map: the fault on every page of a map that
+is new, or that the system has brought to the disk meanwhile, costs twice as much as its copy.
 
 Neighbours: `state_files` keeps master weights and optimizer state in them, `publishing` uses the
 layout for the weights it writes. It knows the format and nothing of what the tensors are.
@@ -92,16 +91,16 @@ class NewTensorFile:
             left, offset = left[written:], offset + written
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return maps of the tensors, which show what is written and may be written to."""
-        return open_tensors(self._path, writable=True)
+        """Return maps of the tensors, which show what is written and must not be written to."""
+        return open_tensors(self._path)
 
     def close(self) -> None:
         """Close the file; maps of it stay."""
         self._file.close()
 
 
-def open_tensors(path: Path, *, writable: bool = False) -> dict[str, Tensor]:
-    """Return the tensors of a file as maps; they must not be written to unless `writable`.
+def open_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file as maps that must not be written to.
 
     Raises `RaloError` for a file that is cut off or no safetensors file.
     """
@@ -110,9 +109,8 @@ def open_tensors(path: Path, *, writable: bool = False) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         msg = f"{path} is not a whole safetensors file ({error})"
         raise RaloError(msg) from error
-    access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-    with path.open("r+b" if writable else "rb") as file:
-        mapping = mmap.mmap(file.fileno(), 0, access=access)
+    with path.open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return {name: _view(mapping, place, path) for name, place in places.items()}
 
 
