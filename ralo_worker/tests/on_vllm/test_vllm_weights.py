@@ -1,13 +1,26 @@
 """New weights in real vLLM, while requests run and after: held to transformers, token by token."""
 
 import asyncio
+import copy
+import hashlib
 import shutil
+import tempfile
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from ralo_core import GenerationRequest, RaloError
+from ralo_core import (
+    DeltaLink,
+    GenerationRequest,
+    RaloError,
+    WeightDelta,
+    WeightFile,
+    WeightVersion,
+)
+from ralo_core.deltas import DeltaWriter
+from ralo_worker.weights.deltas import Plan, apply
 
 CLOSE = 1e-3
 """fp32 against fp32; the wrong weights or stale keys are off by far more."""
@@ -142,8 +155,6 @@ def test_a_cancelled_load_is_not_half_done(bench, greedy):
     ],
 )
 def test_weights_that_do_not_fit_are_refused_and_change_nothing(bench, tmp_path, fault, message):
-    from safetensors.torch import load_file, save_file
-
     engine, _, pair = bench
     directory = tmp_path / "version"
     shutil.copytree(pair[1][0], directory)
@@ -193,3 +204,59 @@ def test_an_activation_that_fails_closes_the_engine(models, settings_of, opened,
             await ask_greedily(engine)
 
     asyncio.run(scenario())
+
+
+def test_weights_that_came_as_a_delta_are_taken_while_requests_run(bench, greedy, tmp_path):
+    engine, _, pair = bench
+    old, model = pair[0][0], copy.deepcopy(pair[0][1])
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights += 0.3 * torch.randn_like(weights) * (torch.rand_like(weights) < 0.05)
+    model.save_pretrained(tmp_path / "whole")
+    made = patched_version(old, tmp_path / "whole", tmp_path)
+
+    async def scenario():
+        await load(engine, old)
+        await ask_greedily(engine)
+        call = asyncio.ensure_future(ask_greedily(engine, PROMPTS * 4, 100))
+        await asyncio.sleep(0.05)
+        await load(engine, made)
+        await call
+        return await ask_greedily(engine)
+
+    for prompt, done in zip(PROMPTS, asyncio.run(scenario()), strict=True):
+        assert done.tokens.tolist() == greedy(model, prompt, 12)[: len(done.tokens)]
+
+
+def patched_version(old, new, root):
+    """Return a folder with the files of `new`, made by a worker of those in `old` and a delta."""
+    before, after = (load_file(folder / "model.safetensors") for folder in (old, new))
+    with tempfile.TemporaryFile() as spill:
+        writer = DeltaWriter(spill)
+        for name in sorted(after):
+            bits = (values[name].flatten().view(torch.int32) for values in (before, after))
+            writer.add(name, *(value.numpy().view(np.uint32) for value in bits))
+        delta = writer.write(root / "x.delta", 0, "old", "new")
+    files = [
+        WeightFile(name=path.name, size=path.stat().st_size, sha256=sha256_of(path))
+        for path in sorted(new.iterdir())
+    ]
+    version = WeightVersion(number=1, parent=0, sha256="new", files=tuple(files), created=0.0)
+    link = DeltaLink(version=1, delta=WeightDelta(base=0, base_sha256="old", file=delta))
+    fetched = []
+
+    def fetch(file, path):
+        fetched.append(file.name)
+        shutil.copy(root / file.name if file == delta else new / file.name, path)
+        return file.size
+
+    folder = root / "made"
+    folder.mkdir()
+    apply(version, folder, Plan(old, (link,)), fetch)
+    assert "model.safetensors" not in fetched
+    return folder
+
+
+def sha256_of(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
