@@ -13,7 +13,7 @@ from ralo_worker.losses.settings import ClipSettings
 from ralo_worker.trainer.gradient import batch_gradient, policy_logprobs
 from ralo_worker.trainer.micro_batches import micro_batches
 from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.rows import make_rows
+from ralo_worker.trainer.rows import make_rows, without_zeros
 
 torch.set_num_threads(1)
 
@@ -95,12 +95,31 @@ def test_rows_without_advantage_may_be_left_out(model):
     objective = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
     rows = make_rows(trees, advantages)
     every = batch_gradient(model, objective, one_batch(rows))
-    kept = [row for row in rows if row.advantages.any()]
-    left_out = objective.normaliser([len(r.logprobs) for r in rows if not r.advantages.any()])
+    kept, left_out = without_zeros(rows, objective)
+    assert [float(abs(row.advantages).max()) for row in kept] == [1, 1]
     fewer = batch_gradient(model, objective, one_batch(kept), left_out)
     assert fewer.weight == every.weight
     for name, value in every.tensors.items():
         torch.testing.assert_close(fewer.tensors[name], value, rtol=1e-4, atol=1e-7)
+
+
+def test_corrections_weigh_one_after_the_other(model):
+    class Weigh:
+        def __init__(self, factor):
+            self.factor = factor
+
+        def weigh(self, log_ratio, batch):
+            return torch.full_like(log_ratio, self.factor)
+
+    tree = random_tree(np.random.default_rng(6), 4)
+    rows = make_rows([tree], [np.asarray([1, 2, -1, 0.5], np.float32)])
+    objective = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
+    plain = batch_gradient(model, objective, one_batch(rows))
+    corrections = [Weigh(0.5), Weigh(3.0)]
+    weighed = batch_gradient(model, objective, one_batch(rows), corrections=corrections)
+    assert weighed.weight == plain.weight
+    for name, value in plain.tensors.items():
+        torch.testing.assert_close(weighed.tensors[name], 1.5 * value, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("shared", [0, 10_000])

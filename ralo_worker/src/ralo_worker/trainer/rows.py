@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ralo_core import RaloError, RolloutTree
+from ralo_core.protocols import Loss
 
 Float32 = npt.NDArray[np.float32]
 
@@ -43,6 +44,16 @@ def make_rows(trees: Sequence[RolloutTree], advantages: Sequence[Float32]) -> li
         for tree, advantage in zip(trees, advantages, strict=True)
         for leaf in range(len(tree.leaves))
     ]
+
+
+def without_zeros(rows: Sequence[Row], loss: Loss) -> tuple[Sequence[Row], float]:
+    """Return the rows that have a gradient, and the normaliser of the others: all of them and 0
+    where `loss` does not say what it would be."""
+    normaliser = getattr(loss, "normaliser", None)
+    if normaliser is None:
+        return rows, 0.0
+    kept = [row for row in rows if row.advantages.any()]
+    return kept, normaliser([len(row.logprobs) for row in rows if not row.advantages.any()])
 
 
 def _row(tree: RolloutTree, leaf: int, advantage: Float32) -> Row:

@@ -8,7 +8,7 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ralo_worker.membership import Membership, Timer
 from ralo_worker.trainer.gradient import Gradient, batch_gradient
 from ralo_worker.trainer.micro_batches import micro_batches
 from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.rows import Row, make_rows
+from ralo_worker.trainer.rows import make_rows, without_zeros
 from ralo_worker.weights.cache import WeightsCache
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Trainer:
     def _gradient(self, batch: Batch) -> Gradient | None:
         advantages = self.advantage.estimate(batch.trees)
         rows = make_rows(batch.trees, advantages)
-        kept, left_out = self._without_zeros(rows)
+        kept, left_out = without_zeros(rows, self.loss)
         if not kept:
             return None
         packs = list(make_packs(kept, self._most_shared, pair_cost(self.model)))
@@ -114,14 +114,6 @@ class Trainer:
         gradient = batch_gradient(self.model, self.loss, cut, left_out, self.corrections)
         self.member.activity.tokens += sum(len(row.logprobs) for row in rows)
         return gradient
-
-    def _without_zeros(self, rows: Sequence[Row]) -> tuple[Sequence[Row], float]:
-        """Return the rows that have a gradient, and the normaliser of the others."""
-        normaliser = getattr(self.loss, "normaliser", None)
-        if normaliser is None:
-            return rows, 0.0
-        kept = [row for row in rows if row.advantages.any()]
-        return kept, normaliser([len(row.logprobs) for row in rows if not row.advantages.any()])
 
     def _upload(self, batch: Batch, gradient: Gradient) -> None:
         tensors = {
