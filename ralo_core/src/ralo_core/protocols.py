@@ -129,6 +129,9 @@ class AdvantageEstimator(Protocol):
         and segment of its path (entry k for the k-th segment, the rest unused)."""
 
 
+_MAX_LOG_RATIO = 20.0
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class LossBatch:
     """Padded rows for a loss, torch tensors of shape [rows, tokens].
@@ -141,6 +144,12 @@ class LossBatch:
     advantages: Any
     mask: Any
     staleness: Any
+
+    def log_ratio(self, policy_logprobs: Any) -> Any:
+        """Return ``log pi - log mu`` float32[rows, tokens], with the gradient of the policy: 0
+        outside the mask, and within +-20, for exp of more is no ratio any more but an overflow."""
+        ratio = (policy_logprobs - self.behaviour_logprobs).masked_fill(~self.mask, 0.0)
+        return ratio.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
 
 
 @runtime_checkable
@@ -172,7 +181,7 @@ class Correction(Protocol):
 
     def weigh(self, log_ratio: Any, batch: LossBatch) -> Any:
         """Return float32[rows, tokens], at least 0, from ``log pi - log mu`` float32[rows, tokens],
-        which has no gradient and is 0 outside the mask. Every row by itself."""
+        as `LossBatch.log_ratio` gives it, without gradient. Every row by itself."""
 
 
 @attrs.frozen(kw_only=True)

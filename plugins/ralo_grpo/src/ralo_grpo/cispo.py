@@ -15,8 +15,6 @@ from torch import Tensor
 from ralo_core import BuildContext, LossBatch, setting
 from ralo_core.config.checks import at_least, between
 
-_MAX_LOG_RATIO = 20.0
-
 
 @attrs.frozen(kw_only=True)
 class CispoSettings:
@@ -41,8 +39,7 @@ class CispoLoss:
     ) -> tuple[Tensor, float, dict[str, float]]:
         """Return ``(-sum of the objective, trained tokens, sums of metrics)``."""
         mask = batch.mask
-        log_ratio = (policy_logprobs - batch.behaviour_logprobs).detach().masked_fill(~mask, 0.0)
-        ratio = log_ratio.clamp(max=_MAX_LOG_RATIO).exp()
+        ratio = batch.log_ratio(policy_logprobs.detach()).exp()
         weight = ratio.clamp(1 - self._settings.clip_low, 1 + self._settings.clip_high)
         total = -(weight * batch.advantages * policy_logprobs.masked_fill(~mask, 0.0)).sum()
         metrics = {

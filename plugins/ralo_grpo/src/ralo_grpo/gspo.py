@@ -42,8 +42,7 @@ class GspoLoss:
         mask = batch.mask
         tokens = mask.sum(1)
         responses = (tokens > 0).float()
-        log_ratio = (policy_logprobs - batch.behaviour_logprobs).masked_fill(~mask, 0.0)
-        ratio = (log_ratio.sum(1) / tokens.clamp(min=1)).exp()
+        ratio = (batch.log_ratio(policy_logprobs).sum(1) / tokens.clamp(min=1)).exp()
         advantage = (batch.advantages * mask).sum(1) / tokens.clamp(min=1)
         low, high = 1 - self._settings.clip_low, 1 + self._settings.clip_high
         plain, clipped = ratio * advantage, ratio.clamp(low, high) * advantage

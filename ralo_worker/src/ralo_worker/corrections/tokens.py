@@ -12,8 +12,6 @@ from torch import Tensor
 from ralo_core import BuildContext, LossBatch
 from ralo_worker.corrections.settings import IcePopSettings, TisSettings
 
-_MAX_LOG_RATIO = 20.0
-
 
 class Tis:
     """Satisfies `ralo_core.protocols.Correction`."""
@@ -23,7 +21,7 @@ class Tis:
 
     def weigh(self, log_ratio: Tensor, batch: LossBatch) -> Tensor:
         """Return float32[R, C]."""
-        return log_ratio.clamp(max=_MAX_LOG_RATIO).exp().clamp(max=self._settings.cap)
+        return log_ratio.exp().clamp(max=self._settings.cap)
 
 
 class IcePop:
@@ -34,6 +32,6 @@ class IcePop:
 
     def weigh(self, log_ratio: Tensor, batch: LossBatch) -> Tensor:
         """Return float32[R, C]."""
-        ratio = log_ratio.clamp(max=_MAX_LOG_RATIO).exp()
+        ratio = log_ratio.exp()
         inside = (ratio >= self._settings.low) & (ratio <= self._settings.high)
         return ratio * inside

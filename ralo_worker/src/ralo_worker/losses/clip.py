@@ -22,9 +22,6 @@ from torch import Tensor
 from ralo_core import BuildContext, LossBatch
 from ralo_worker.losses.settings import ClipSettings
 
-_MAX_LOG_RATIO = 20.0
-"""exp of more than this is no gradient any more but an overflow."""
-
 
 class ClipLoss:
     """Satisfies `ralo_core.protocols.Loss`."""
@@ -50,8 +47,7 @@ class ClipLoss:
         """
         low, high = self._settings.clip_low, self._settings.clip_high
         mask, advantages = batch.mask, batch.advantages
-        log_ratio = (policy_logprobs - batch.behaviour_logprobs).masked_fill(~mask, 0.0)
-        log_ratio = log_ratio.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+        log_ratio = batch.log_ratio(policy_logprobs)
         ratio = log_ratio.exp()
         plain, clipped = ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages
         objective = torch.minimum(plain, clipped)

@@ -17,8 +17,6 @@ from torch import Tensor
 from ralo_core import BuildContext, LossBatch
 from ralo_worker.losses.settings import DecoupledSettings
 
-_MAX_LOG_RATIO = 20.0
-
 
 class DecoupledLoss:
     """Satisfies `ralo_core.protocols.Loss`."""
@@ -35,8 +33,7 @@ class DecoupledLoss:
     ) -> tuple[Tensor, float, dict[str, float]]:
         """Return ``(-sum of the objective, trained tokens, sums of metrics)``."""
         mask, advantages = batch.mask, batch.advantages
-        log_ratio = (policy_logprobs - batch.behaviour_logprobs).masked_fill(~mask, 0.0)
-        log_ratio = log_ratio.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+        log_ratio = batch.log_ratio(policy_logprobs)
         old = batch.staleness[:, None].clamp(min=1).to(log_ratio.dtype)
         proximal = ((old - 1) / old * log_ratio).detach()
         ratio = (log_ratio - proximal).exp()

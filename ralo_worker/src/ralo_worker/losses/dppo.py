@@ -14,8 +14,6 @@ from torch import Tensor
 from ralo_core import BuildContext, LossBatch
 from ralo_worker.losses.settings import DppoSettings
 
-_MAX_LOG_RATIO = 20.0
-
 
 class DppoLoss:
     """Satisfies `ralo_core.protocols.Loss`."""
@@ -30,8 +28,7 @@ class DppoLoss:
     ) -> tuple[Tensor, float, dict[str, float]]:
         """Return ``(-sum of the objective, trained tokens, sums of metrics)``."""
         mask, advantages = batch.mask, batch.advantages
-        log_ratio = (policy_logprobs - batch.behaviour_logprobs).masked_fill(~mask, 0.0)
-        log_ratio = log_ratio.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+        log_ratio = batch.log_ratio(policy_logprobs)
         moved = policy_logprobs.detach().exp() - batch.behaviour_logprobs.exp()
         outside = ((advantages > 0) & (moved > self._settings.high)) | (
             (advantages < 0) & (moved < -self._settings.low)

@@ -45,7 +45,7 @@ def batch_gradient(
     for batch in batches:
         batch = _on_device(batch, model.device)
         logprobs = policy_logprobs(model, batch)
-        log_ratio = _log_ratio(logprobs, batch.loss_batch)
+        log_ratio = batch.loss_batch.log_ratio(logprobs.detach())
         distance.add(log_ratio, batch.loss_batch)
         weighed = _corrected(batch.loss_batch, log_ratio, corrections)
         total, normaliser, metrics = loss.loss(logprobs, weighed)
@@ -79,10 +79,6 @@ def policy_logprobs(model: Any, batch: MicroBatch) -> Tensor:
     scaled = (logits.float() / batch.temperature[:, :, None]).flatten(0, 1)
     chosen = scaled[batch.predictors, batch.targets]
     return chosen - scaled.logsumexp(1)[batch.predictors]
-
-
-def _log_ratio(policy: Tensor, batch: LossBatch) -> Tensor:
-    return (policy.detach() - batch.behaviour_logprobs).masked_fill(~batch.mask, 0.0)
 
 
 def _corrected(batch: LossBatch, log_ratio: Tensor, corrections: Sequence[Correction]) -> LossBatch:

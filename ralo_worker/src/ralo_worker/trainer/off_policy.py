@@ -22,7 +22,7 @@ class Distance:
     _staleness: list[Tensor] = attrs.field(factory=list)
 
     def add(self, log_ratio: Tensor, batch: LossBatch) -> None:
-        """Take note of ``log pi - log mu`` float32[R, C] of a micro-batch."""
+        """Take note of a micro-batch and its log-ratios, float32[R, C]."""
         self._log_ratios.append(log_ratio[batch.mask].cpu())
         fresh = batch.mask & (batch.staleness == 0)[:, None]
         self._fresh.append(log_ratio[fresh].cpu())
@@ -32,7 +32,7 @@ class Distance:
         """Return percentiles of the ratio, the effective sample size as a share of the tokens,
         ``sum(r)^2 / (n sum(r^2))``, the shares of rows by staleness, and, where there are fresh
         rows, the KL(mu || pi) that sampler and trainer differ by at equal weights (k3)."""
-        ratio = torch.cat(self._log_ratios).clamp(-20.0, 20.0).double().exp()
+        ratio = torch.cat(self._log_ratios).double().exp()
         found = {
             f"ratio_p{round(100 * share):02d}": float(torch.quantile(_thinned(ratio), share))
             for share in _PERCENTILES
