@@ -35,6 +35,19 @@ def check_loss(loss: Loss) -> None:
     assert torch.isfinite(gradient).all(), "the gradient must be finite"
     assert not gradient[~mask].any(), "tokens outside the mask must get no gradient"
     _check_additive(loss, policy.detach(), batch, (float(total), normaliser))
+    _check_far_off(loss, batch)
+
+
+def _check_far_off(loss: Loss, batch: LossBatch) -> None:
+    """A policy that has moved so far that its ratio overflows must not end the run."""
+    import torch
+
+    for distance in (300.0, -300.0):
+        policy = (batch.behaviour_logprobs + distance).requires_grad_()
+        total, _, _ = loss.loss(policy, batch)
+        (gradient,) = torch.autograd.grad(total, policy)
+        assert torch.isfinite(total), f"a log-ratio of {distance} must not make the loss infinite"
+        assert torch.isfinite(gradient).all(), f"nor its gradient, at a log-ratio of {distance}"
 
 
 def _check_additive(loss: Loss, policy: Any, batch: LossBatch, whole: tuple[float, float]) -> None:
