@@ -72,8 +72,12 @@ def weights_of(run, version):
     return load_file(run.store.versions.directory(version) / "model.safetensors")
 
 
-def restarted(run):
-    """Return a learner that went on from the disk, without asking any policy for the past."""
+def restarted(run, dead):
+    """Return a learner that goes on where `dead` ended, without asking any policy for the past.
+
+    A checkpoint that `dead` had begun comes to its end first: killed, nothing would write on.
+    """
+    dead.checkpoints._thread.shutdown()
 
     def nobody_asks(*_):
         raise AssertionError
@@ -107,7 +111,7 @@ def test_a_restart_after_any_step_gives_the_state_of_an_uninterrupted_run(
             send_step(run, random_gradient, step)
             learner._step(learner._due("running"))
             if restart:
-                learner = restarted(run)
+                learner = restarted(run, learner)
         assert run.store.versions.newest_number() == STEPS, "nothing but the steps is published"
         outcomes.append(finished_state(run, learner))
         if not restart:
@@ -235,7 +239,7 @@ def test_steps_are_taken_and_committed_while_a_checkpoint_is_on_its_way(server, 
     assert origins == [
         Origin(replay=(1,)), Origin(checkpoint="v000002"), Origin(checkpoint="v000002", replay=(3,))
     ]  # fmt: skip
-    restarted(run)
+    restarted(run, learner)
     assert run.store.versions.newest_number() == 3, "what the checkpoint leads to is version 3"
 
 
