@@ -1,0 +1,174 @@
+"""A run in one process: sampler, trainer and optimizer take turns, without HTTP or queues.
+
+The parts are those of a run, chosen by recipe and settings. What differs is the time between
+them: every tree of a step is written by the weights of exactly `lag` versions before it, which a
+real run only bounds, and the same seed gives the same run.
+
+Neighbours: the scripts beside this module start it, one thread each, and collect its numbers.
+"""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from safetensors.torch import save_model
+
+from ralo_core import BuildContext, Problem, RolloutTree
+from ralo_core.cli.options import gather
+from ralo_core.config import Config, GenerationSettings, PromptSettings, TrainerSettings
+from ralo_core.plugins import PluginHost
+from ralo_core.registry import Registry
+from ralo_worker.prompting import Prompting, load_tokenizer
+from ralo_worker.sampler.evaluation import answers, judge
+from ralo_worker.sampler.rollouts import Rollouts
+from ralo_worker.trainer.gradient import Gradient, batch_gradient
+from ralo_worker.trainer.micro_batches import micro_batches
+from ralo_worker.trainer.packs import make_packs
+from ralo_worker.trainer.rows import make_rows, without_zeros
+from ralo_worker.trainer.runtime import open_model, pair_cost
+
+
+@attrs.frozen(kw_only=True)
+class Step:
+    """What one step took and gave. `seconds` of wall time, evaluations not counted."""
+
+    trees: Sequence[RolloutTree]
+    decoded: int
+    seconds: float
+    metrics: dict[str, float]
+
+    @property
+    def reward(self) -> float:
+        """The mean over all leaves."""
+        return float(sum(tree.rewards.sum() for tree in self.trees) / self.rollouts)
+
+    @property
+    def rollouts(self) -> int:
+        """Leaves of all trees."""
+        return sum(len(tree.leaves) for tree in self.trees)
+
+
+class OneProcess:
+    """A run of `recipe` with further `settings` ("section.key=value") on the model in `model`."""
+
+    def __init__(
+        self, model: Path, work: Path, recipe: str, settings: Sequence[str], lag: int = 0
+    ) -> None:
+        registry = Registry(PluginHost().load())
+        assignments = [f"run.model={model}", *settings]
+        self.config = gather(registry, recipe, None, assignments, tiny=True)
+        self.work, self.lag, self.version = work, lag, 0
+        shutil.copytree(model, self._directory(0))
+        self.policy = open_model(self._directory(0))
+        trainer, learner = BuildContext(role="trainer"), BuildContext(role="learner")
+        self.advantage = self.config.build("advantage", trainer)
+        self.loss = self.config.build("loss", trainer)
+        self.corrections = list(self.config.build_pipeline("correction", trainer).values())
+        self.rule = self.config.build("optimizer", learner)
+        self.optimizer = self.rule.build(self.policy.named_parameters())
+        self.rollouts = make_rollouts(self.config, self._directory(0))
+        provider = self.config.build("problems", BuildContext(role="orchestrator"))
+        self.held_out = provider.held_out
+        self._problems = iter(provider)
+        self._events = asyncio.Runner()
+
+    def step(self) -> Step:
+        """Sample, train, and load what the next step samples with."""
+        started, before = time.perf_counter(), self._decoded()
+        count = self.config.section(TrainerSettings).batch_trees
+        trees = self._events.run(self._sample(list(islice(self._problems, count))))
+        gradient = self._gradient(trees)
+        if gradient is not None:
+            self._apply(gradient)
+        self._load(max(0, self.version - self.lag))
+        return Step(
+            trees=trees,
+            decoded=self._decoded() - before,
+            seconds=time.perf_counter() - started,
+            metrics=gradient.metrics if gradient else {},
+        )
+
+    def accuracy(self, count: int) -> float:
+        """Return the newest policy's greedy accuracy on `count` held-out problems."""
+        problems = self.held_out(count)
+        self._load(self.version)
+        greedy = answers(self.rollouts, self.rollouts.engine, problems, self.version)
+        right = judge(self.rollouts, problems, self._events.run(greedy))
+        self._load(max(0, self.version - self.lag))
+        return sum(right) / len(right)
+
+    def close(self) -> None:
+        """Stop the engine and remove the weights."""
+        self._events.run(self.rollouts.engine.close())
+        self._events.close()
+        shutil.rmtree(self.work)
+
+    async def _sample(self, problems: Sequence[Problem]) -> list[RolloutTree]:
+        return list(await asyncio.gather(*map(self._tree, problems)))
+
+    async def _tree(self, problem: Problem) -> RolloutTree:
+        tree = await self.rollouts.sample(problem)
+        return await self.rollouts.score(problem, tree, "")
+
+    def _gradient(self, trees: Sequence[RolloutTree]) -> Gradient | None:
+        settings = self.config.section(TrainerSettings)
+        rows, left_out = without_zeros(make_rows(trees, self.advantage.estimate(trees)), self.loss)
+        if not rows:
+            return None
+        packs = list(make_packs(rows, settings.shared_tokens, pair_cost(self.policy)))
+        cut = micro_batches(packs, settings.microbatch_tokens, self.version)
+        return batch_gradient(self.policy, self.loss, cut, left_out, self.corrections)
+
+    def _apply(self, gradient: Gradient) -> None:
+        for name, parameter in self.policy.named_parameters():
+            parameter.grad = gradient.tensors[name]
+        bound = self.rule.max_grad_norm or float("inf")
+        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), bound)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rule.learning_rate(self.version + 1)
+        self.optimizer.step()
+        self._publish()
+
+    def _publish(self) -> None:
+        self.version += 1
+        directory = self._directory(self.version)
+        directory.mkdir()
+        save_model(self.policy, str(directory / "model.safetensors"))
+        if (old := self.version - self.lag - 1) > 0:
+            shutil.rmtree(self._directory(old))
+
+    def _load(self, version: int) -> None:
+        engine = self.rollouts.engine
+        if engine.version != version:
+            self._events.run(engine.load_weights(version, self._directory(version)))
+
+    def _directory(self, version: int) -> Path:
+        return self.work / f"v{version:06d}"
+
+    def _decoded(self) -> int:
+        return self.rollouts.engine.stats().decoded_tokens
+
+
+def make_rollouts(config: Config, directory: Path) -> Rollouts:
+    """Return the sampler's parts over an engine of the model in `directory`."""
+    context = BuildContext(role="sampler", model_dir=directory)
+    engine: Any = config.build("engine", context)
+    tokenizer = load_tokenizer(directory)
+    return Rollouts(
+        engine=engine,
+        algorithm=config.build("sampling", context),
+        rewards=config.build_pipeline("reward", context),
+        weights=config.data["reward"]["weights"],
+        prompting=Prompting(config.section(PromptSettings), tokenizer),
+        tokenizer=tokenizer,
+        generation=config.section(GenerationSettings),
+        eos_token_ids=engine.eos_token_ids,
+        max_length=engine.max_length,
+        seed=config.seed,
+    )
