@@ -211,8 +211,9 @@ def test_the_distance_of_a_batch_does_not_depend_on_how_it_is_cut():
 def test_the_effective_sample_size_bears_long_responses_that_are_far_off():
     far = Distance()
     batch = LossBatch(
-        behaviour_logprobs=torch.zeros(3, 900), advantages=torch.ones(3, 900),
-        mask=torch.ones(3, 900, dtype=torch.bool), staleness=torch.zeros(3),
+        behaviour_logprobs=torch.zeros(4, 900), advantages=torch.ones(4, 900),
+        mask=torch.tensor([[True], [True], [True], [False]]).expand(4, 900),
+        staleness=torch.zeros(4),
     )  # fmt: skip
-    far.add(torch.tensor([[-2.0], [-2.0], [-3.0]]).expand(3, 900), batch)
+    far.add(torch.tensor([[-2.0], [-2.0], [-3.0], [0.0]]).expand(4, 900), batch)
     assert far.metrics()["sequence_ess"] == pytest.approx(2 / 3)

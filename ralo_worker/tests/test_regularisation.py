@@ -1,11 +1,13 @@
 """KL to a reference and entropy: values and gradients leaf by leaf, token by token."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from small_models import random_tree, small_model
 
-from ralo_core import BuildContext
+from ralo_core import BuildContext, LossBatch
 from ralo_core.config import RegularisationSettings
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.dppo import DppoLoss
@@ -17,6 +19,7 @@ from ralo_worker.trainer.packs import make_packs
 from ralo_worker.trainer.policy import entropies
 from ralo_worker.trainer.regularisation import Regulariser
 from ralo_worker.trainer.rows import make_rows
+from ralo_worker.trainer.token_means import TokenMeans
 
 torch.set_num_threads(1)
 CONTEXT = BuildContext(role="trainer")
@@ -163,3 +166,17 @@ def test_a_reference_that_is_infinitely_far_does_not_end_the_run(model, trees):
     loss = LOSSES["token"]
     found = gradient_of(model, loss, trees, advantages, regulariser_of(loss, far, kl=1.0))
     assert all(torch.isfinite(value).all() for value in found.tensors.values())
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_response_without_tokens_has_no_terms(name):
+    mask = torch.tensor([[True, True], [False, False]])
+    batch = LossBatch(
+        behaviour_logprobs=torch.zeros(2, 2), advantages=torch.ones(2, 2), mask=mask,
+        staleness=torch.zeros(2),
+    )  # fmt: skip
+    regulariser = regulariser_of(LOSSES[name], None, entropy=0.5)
+    rows, values = SimpleNamespace(loss_batch=batch), torch.full((2, 2), 3.0)
+    term = regulariser.term(torch.zeros(2, 2), values, rows, TokenMeans())
+    responses = 2 if name in ("token", "no normaliser") else 1
+    assert float(term) == pytest.approx(-0.5 * 3.0 * responses)

@@ -184,4 +184,6 @@ def test_the_clip_stops_the_gradient_where_the_formula_says():
     assert slope(0.5, 1.0) == (pytest.approx(-0.5), 0.0)
     assert slope(0.79, -1.0) == (0.0, 1.0)
     assert slope(2.0, -1.0) == (pytest.approx(2.0), 0.0)
-    assert slope(4.0, -1.0, dual_clip=3.0)[0] == 0.0
+    assert slope(4.0, -1.0, dual_clip=3.0) == (0.0, 1.0)
+    assert slope(2.9, -1.0, dual_clip=3.0) == (pytest.approx(2.9), 0.0)
+    assert slope(4.0, 1.0, dual_clip=3.0, clip_high=9.0) == (pytest.approx(-4.0), 0.0)

@@ -26,7 +26,7 @@ class M2po:
 
     def __init__(self, settings: M2poSettings, context: BuildContext) -> None:
         self._tau = settings.tau
-        self._most = float("inf")
+        self._most: float
 
     def survey(self, parts: Sequence[tuple[Tensor, LossBatch]]) -> None:
         """Find the largest (log r)^2 that a candidate may have."""
@@ -40,7 +40,7 @@ class M2po:
 
 
 def _candidates(log_ratio: Tensor, batch: LossBatch) -> Tensor:
-    return (log_ratio * batch.advantages > 0) & batch.mask
+    return log_ratio * batch.advantages > 0
 
 
 def _bound(squares: Tensor, tau: float) -> float:

@@ -91,7 +91,7 @@ class Trainer:
             return None
         if settings.kl:
             first = self.cache.stage(self.client.manifest(0))
-            reference = open_model(first.directory).requires_grad_(False)
+            reference = open_model(first.directory)
         return Regulariser(settings=settings, loss=self.loss, reference=reference)
 
     def _train(self, batch: Batch) -> None:
