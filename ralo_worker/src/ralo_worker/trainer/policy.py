@@ -51,7 +51,10 @@ def entropies(logits: Tensor, batch: MicroBatch) -> Tensor:
     No more than a chunk of the probabilities is ever kept; with a gradient they are computed twice.
     """
     rows = max(1, _CHUNK_VALUES // logits.shape[1])
-    parts = [checkpoint(_entropy, part, use_reentrant=False) for part in logits.split(rows)]
+    parts = [
+        checkpoint(_entropy, part, use_reentrant=False, preserve_rng_state=False)
+        for part in logits.split(rows)
+    ]
     return torch.cat(parts)[batch.predictors]
 
 

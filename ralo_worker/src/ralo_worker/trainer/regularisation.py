@@ -56,10 +56,9 @@ class Regulariser:
 
     def _weights(self, logprobs: Tensor, batch: LossBatch) -> Tensor:
         """Return N(n) / n of every row, float32[R]."""
-        lengths = [int(length) for length in batch.mask.sum(1)]
         shares = [
             self._normaliser(length, logprobs, batch, row) / max(length, 1)
-            for row, length in enumerate(lengths)
+            for row, length in enumerate(batch.mask.sum(1).tolist())
         ]
         return torch.tensor(shares, dtype=logprobs.dtype, device=logprobs.device)
 
