@@ -315,3 +315,23 @@ def test_only_several_gradients_are_combined_into_a_file(server, random_gradient
         send(run, random_gradient(number), f"g{number}", 0)
     learner._step(learner._due("running"))
     assert learner.files.folders.combined.exists() == kept
+
+
+def test_a_policy_that_does_not_scale_its_steps_is_not_asked_to(server, random_gradient):
+    class Plain:
+        """The protocol and no more."""
+
+        max_grad_norm = 1.0
+
+        def build(self, named_parameters):
+            raise AssertionError
+
+        def learning_rate(self, step):
+            raise AssertionError
+
+    run = server("trainer.batch_trees=1", "optimizer.adamw.lr=0.01")
+    learner = run.learner()
+    learner.policy = Plain()
+    send(run, random_gradient(0), "g1", 0, sequence_ess=0.25)
+    learner._step(learner._due("running"))
+    assert metrics_of(run)[-1]["learning_rate"] == 0.01
