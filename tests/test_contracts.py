@@ -25,9 +25,12 @@ SETTINGS = {
     ("optimizer_policy", "adamw"): [
         {},
         {"schedule": "cosine", "warmup_steps": 5, "total_steps": 99, "weight_decay": 0.1},
+        {"ess_scaling": "sqrt"},
     ],
     ("optimizer_policy", "sgd"): [{}, {"momentum": 0.9, "nesterov": True, "max_grad_norm": 0.0}],
+    ("optimizer_policy", "lion"): [{}, {"ess_scaling": "linear"}],
     ("correction", "staleness"): [{}, {"most": 2, "power": 0.5}],
+    ("correction", "m2po"): [{}, {"tau": 10.0}],
     ("loss", "dppo"): [{}, {"tau": 0.0}],
     ("loss", "clip"): [
         {},

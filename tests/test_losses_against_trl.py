@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from ralo_core import BuildContext, LossBatch
+from ralo_core.config import RegularisationSettings
 from ralo_grpo.cispo import CispoLoss, CispoSettings
 from ralo_grpo.gspo import GspoLoss, GspoSettings
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
+from ralo_worker.trainer import regularisation
+from ralo_worker.trainer.regularisation import Regulariser
+from ralo_worker.trainer.token_means import TokenMeans
 
 trl = pytest.importorskip("trl.trainer.grpo_trainer", reason="TRL is not installed")
 CONTEXT = BuildContext(role="trainer")
@@ -33,14 +37,15 @@ def micro_batch(seed, spread):
     return (behaviour + noise).requires_grad_(), batch
 
 
-def theirs(policy, batch, **options):
+def theirs(policy, batch, reference=None, **options):
     """Return loss and gradient of TRL's trainer, whose other parts are switched off."""
     chosen = {
+        "beta": 0.0,
         "loss_type": "grpo", "epsilon_low": 0.2, "epsilon_high": 0.2,
         "importance_sampling_level": "token", "args": SimpleNamespace(delta=None), **options,
     }  # fmt: skip
     stub = SimpleNamespace(
-        beta=0.0, top_entropy_quantile=1.0, off_policy_mask_threshold=None, use_vllm=False,
+        top_entropy_quantile=1.0, off_policy_mask_threshold=None, use_vllm=False,
         aux_loss_enabled=False, _entropy_bonus_enabled=False, max_completion_length=LONGEST,
         accelerator=SimpleNamespace(
             num_processes=1, gather=lambda value: value, reduce=lambda value, reduction: value
@@ -54,7 +59,7 @@ def theirs(policy, batch, **options):
         "prompt_ids": ids[:, :1], "prompt_mask": ids[:, :1] + 1,
         "completion_ids": ids, "completion_mask": batch.mask.long(),
         "advantages": batch.advantages[:, 0], "old_per_token_logps": batch.behaviour_logprobs,
-        "num_items_in_batch": batch.mask.sum(),
+        "num_items_in_batch": batch.mask.sum(), "ref_per_token_logps": reference,
     }  # fmt: skip
     loss = trl.GRPOTrainer._compute_loss(stub, stub.model, inputs)
     (gradient,) = torch.autograd.grad(loss, policy)
@@ -94,6 +99,28 @@ def test_values_and_gradients_are_those_of_trl(name, seed):
     (gradient,) = torch.autograd.grad(total / normaliser, policy)
     expected, slope = theirs(policy, batch, **options)
     torch.testing.assert_close((total / normaliser).detach(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradient, slope, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["grpo", "dapo", "gspo", "cispo"])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_kl_to_a_reference_is_that_of_trl(name, seed, monkeypatch):
+    ours, options = CASES[name]
+    policy, batch = micro_batch(seed, spread=0.4)
+    generator = torch.Generator().manual_seed(seed)
+    reference = policy.detach() + 0.5 * torch.randn(ROWS, TOKENS, generator=generator)
+    monkeypatch.setattr(regularisation, "policy_logprobs", lambda model, _: model)
+    regulariser = Regulariser(
+        settings=RegularisationSettings(kl=0.3), loss=ours, reference=reference
+    )
+    total, normaliser, _ = ours.loss(policy, batch)
+    rows = SimpleNamespace(loss_batch=batch)
+    term = regulariser.term(policy, torch.zeros(ROWS, TOKENS), rows, TokenMeans())
+    mean = (total + term) / normaliser
+    (gradient,) = torch.autograd.grad(mean, policy)
+    options = {"args": SimpleNamespace(delta=None, use_bias_correction_kl=False), **options}
+    expected, slope = theirs(policy, batch, reference, **options, beta=0.3)
+    torch.testing.assert_close(mean.detach(), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(gradient, slope, rtol=1e-5, atol=1e-7)
 
 

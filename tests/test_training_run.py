@@ -87,6 +87,43 @@ def test_a_run_whose_rewards_are_all_equal_says_so_and_ends(model, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_kl_is_to_the_first_version_however_often_the_run_is_resumed(
+    model, tmp_path, own_reward
+):
+    run_dir = tmp_path / "run"
+    settings = (
+        "regularisation.kl=0.05", "regularisation.entropy=0.01", "correction.pipeline=['m2po']",
+        "optimizer.adamw.lr=0.003", "optimizer.adamw.ess_scaling=sqrt",
+        "learner.keep_last_versions=1", "evaluation.problems=0", *own_reward,
+    )  # fmt: skip
+    for last in (4, 6):
+        ralo(*run_options(model, run_dir, "grpo", f"run.max_steps={last}", *settings))
+    steps = steps_of(run_dir)
+    assert [step["step"] for step in steps] == list(range(1, 7))
+    assert steps[0]["reference_kl"] == 0.0, "the first gradient is taken at the reference"
+    assert all(step["reference_kl"] > 1e-4 for step in steps[4:]), "the resumed version is not it"
+    assert all(step["entropy"] > 1.0 for step in steps)
+    for step in steps:
+        assert 0.0 <= step["masked_fraction/m2po"] < 1.0
+        assert step["learning_rate"] == pytest.approx(0.003 * step["sequence_ess"] ** 0.5)
+
+
+@pytest.mark.slow
+def test_a_batch_without_advantage_is_trained_for_its_entropy(model, tmp_path):
+    """The untrained model never solves a sum: the bonus is all there is."""
+    run_dir = tmp_path / "run"
+    settings = (
+        "run.max_steps=3", "regularisation.entropy=0.1", "evaluation.problems=0",
+    )  # fmt: skip
+    ralo(*run_options(model, run_dir, "grpo", *settings))
+    steps = steps_of(run_dir)
+    assert len(steps) == 3
+    for step in steps:
+        assert step["reward"] == step["loss"] == 0
+        assert step["grad_norm"] > 0
+
+
+@pytest.mark.slow
 def test_a_reward_function_of_the_users_own_reaches_the_sampler(model, tmp_path):
     (tmp_path / "own_rewards.py").write_text(
         "def quarter(problem, answers):\n    return [0.25 for _ in answers]\n"

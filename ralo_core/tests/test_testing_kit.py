@@ -11,6 +11,7 @@ from ralo_core.builtin.codecs import Bfloat16Codec, Float32Codec
 from ralo_core.testing import (
     check_advantage_estimator,
     check_aggregation_policy,
+    check_correction,
     check_gradient_codec,
     check_optimizer_policy,
     check_problem_provider,
@@ -247,6 +248,48 @@ def test_an_optimizer_that_breaks_a_promise(faults, message):
     check_optimizer_policy(Optimizing())
     with pytest.raises(AssertionError, match=message):
         check_optimizer_policy(Optimizing(**faults))
+
+
+class Scaling(Optimizing):
+    def __init__(self, factor):
+        super().__init__()
+        self.rate_factor = lambda metrics: factor
+
+
+def test_an_optimizer_that_scales_its_steps_by_what_is_no_factor():
+    check_optimizer_policy(Scaling(0.0))
+    for factor, message in ((float("nan"), "must be finite"), (-1.0, "must not be negative")):
+        with pytest.raises(AssertionError, match=f"the rate factor {message}"):
+            check_optimizer_policy(Scaling(factor))
+
+
+class Surveying:
+    """Weighs by the largest log-ratio of `some` of the parts that it is shown."""
+
+    def __init__(self, some):
+        self.some = some
+
+    def survey(self, parts):
+        self.most = max(float(log_ratio.max()) for log_ratio, _ in parts[self.some])
+
+    def weigh(self, log_ratio, batch):
+        return log_ratio * 0 + self.most
+
+
+def test_a_correction_whose_survey_depends_on_the_cut():
+    check_correction(Surveying(slice(None)))
+    with pytest.raises(AssertionError, match=r"survey\(\) takes note of must not depend"):
+        check_correction(Surveying(slice(0, 1)))
+
+
+class LookingAround:
+    def weigh(self, log_ratio, batch):
+        return log_ratio.exp() / log_ratio.exp().mean()
+
+
+def test_a_correction_that_looks_at_other_rows():
+    with pytest.raises(AssertionError, match="must not depend on the other rows"):
+        check_correction(LookingAround())
 
 
 def test_random_trees_are_valid_and_the_same_for_a_seed():

@@ -57,6 +57,19 @@ def test_options_that_cannot_work_are_refused_with_the_reason(kind, options, mes
         structure(options, kind, "optimizer")
 
 
+@pytest.mark.parametrize(("rule", "factor"), [("off", 1.0), ("sqrt", 0.3), ("linear", 0.09)])
+def test_the_effective_sample_size_scales_the_rate(rule, factor):
+    policy = AdamW(AdamWSettings(ess_scaling=rule), None)
+    assert policy.rate_factor({"sequence_ess": 0.09, "ess": 0.5}) == pytest.approx(factor)
+    assert policy.rate_factor({"sequence_ess": 7.0}) == 1.0, "a trainer cannot ask for more"
+    assert policy.rate_factor({"sequence_ess": -7.0}) == (1.0 if rule == "off" else 0.0)
+
+
+def test_a_step_whose_gradients_do_not_say_their_sample_size_is_not_scaled(caplog):
+    assert AdamW(AdamWSettings(ess_scaling="sqrt"), None).rate_factor({"loss": 1.0}) == 1.0
+    assert "do not say their sequence_ess" in caplog.text
+
+
 def test_clipping_can_be_switched_off():
     assert Lion(LionSettings(), None).max_grad_norm == 1.0
     assert Sgd(SgdSettings(max_grad_norm=0.0), None).max_grad_norm is None

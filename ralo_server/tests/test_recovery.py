@@ -1,5 +1,6 @@
 """A learner that dies between checkpoints: its state comes back bit for bit, or it says so."""
 
+import json
 import shutil
 import threading
 
@@ -51,9 +52,11 @@ REFERENCES = {
 }
 
 
-def send(run, gradient, name, base):
+def send(run, gradient, name, base, **metrics):
     run.fill(1)
-    answer = run.send_gradient(run.batch().id, gradient, name, base_version=base)
+    answer = run.send_gradient(
+        run.batch().id, gradient, name, base_version=base, metrics={"loss": 0.5, **metrics}
+    )
     assert answer.json["accepted"], answer.json
 
 
@@ -83,10 +86,11 @@ def restarted(run, dead):
         raise AssertionError
 
     learner = Learner(run.store, PluginHost())
-    weigh, rate = learner.aggregation.weigh, learner.policy.learning_rate
-    learner.aggregation.weigh = learner.policy.learning_rate = nobody_asks
+    weigh, policy = learner.aggregation.weigh, learner.policy
+    rate, factor = policy.learning_rate, policy.rate_factor
+    learner.aggregation.weigh = policy.learning_rate = policy.rate_factor = nobody_asks
     learner._open()
-    learner.aggregation.weigh, learner.policy.learning_rate = weigh, rate
+    learner.aggregation.weigh, policy.learning_rate, policy.rate_factor = weigh, rate, factor
     return learner
 
 
@@ -140,6 +144,46 @@ def reference(weights, random_gradient, name):
         torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
         optimizer.step()
     return {key: parameter.data for key, parameter in parameters.items()}
+
+
+def test_a_scaled_step_is_taken_again_with_the_rate_that_was_used(server, random_gradient):
+    """VCPO: AdamW at lr times the root of what the gradients applied say, weight by weight."""
+    shares = [(0.25, 0.04), (1.0, 1.0), (0.09, 0.36)]
+    outcomes = []
+    for restart in (False, True):
+        run = server(
+            "trainer.batch_trees=1", "learner.gradients_per_step=2", "optimizer.adamw.lr=0.01",
+            "optimizer.adamw.ess_scaling=sqrt", f"run.name={restart}",
+        )  # fmt: skip
+        learner = run.learner()
+        parameters = {name: torch.nn.Parameter(value) for name, value in weights_of(run, 0).items()}
+        optimizer = torch.optim.AdamW(parameters.values(), lr=0.01, weight_decay=0.0)
+        for step, pair in enumerate(shares, 1):
+            gradients = [random_gradient(seed_of(step, part)) for part in range(2)]
+            for part, share in enumerate(pair):
+                send(run, gradients[part], f"g{step}-{part}", step - 1, sequence_ess=share)
+            learner._step(learner._due("running"))
+            rate = 0.01 * (sum(pair) / 2) ** 0.5
+            assert metrics_of(run)[-1]["learning_rate"] == pytest.approx(rate, rel=1e-12)
+            for key, parameter in parameters.items():
+                mean = sum(torch.from_numpy(gradient[key]) for gradient in gradients) / 2
+                parameter.grad = mean.view(parameter.shape)
+            torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.step()
+            if restart:
+                learner = restarted(run, learner)
+        for key, value in weights_of(run, 3).items():
+            torch.testing.assert_close(value, parameters[key].data, rtol=1e-6, atol=1e-7)
+        outcomes.append(finished_state(run, learner))
+        if not restart:
+            shutil.rmtree(run.directory.root)
+    assert outcomes[0] == outcomes[1]
+
+
+def metrics_of(run):
+    rows = run.store.database.rows("SELECT metrics FROM steps ORDER BY step")
+    return [json.loads(row["metrics"]) for row in rows]
 
 
 @pytest.fixture
@@ -271,3 +315,23 @@ def test_only_several_gradients_are_combined_into_a_file(server, random_gradient
         send(run, random_gradient(number), f"g{number}", 0)
     learner._step(learner._due("running"))
     assert learner.files.folders.combined.exists() == kept
+
+
+def test_a_policy_that_does_not_scale_its_steps_is_not_asked_to(server, random_gradient):
+    class Plain:
+        """The protocol and no more."""
+
+        max_grad_norm = 1.0
+
+        def build(self, named_parameters):
+            raise AssertionError
+
+        def learning_rate(self, step):
+            raise AssertionError
+
+    run = server("trainer.batch_trees=1", "optimizer.adamw.lr=0.01")
+    learner = run.learner()
+    learner.policy = Plain()
+    send(run, random_gradient(0), "g1", 0, sequence_ess=0.25)
+    learner._step(learner._due("running"))
+    assert metrics_of(run)[-1]["learning_rate"] == 0.01

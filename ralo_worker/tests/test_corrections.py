@@ -8,8 +8,8 @@ import torch
 
 from ralo_core import BuildContext, LossBatch
 from ralo_worker.corrections import settings as options
-from ralo_worker.corrections.sequences import GeometricMask, Opsm, SequenceTis, Staleness
-from ralo_worker.corrections.tokens import IcePop, Tis
+from ralo_worker.corrections.sequences import GeometricMask, Opsm, SequenceTis, Staleness, Topr
+from ralo_worker.corrections.tokens import IcePop, KPop, Tis
 from ralo_worker.losses.decoupled import DecoupledLoss
 from ralo_worker.losses.dppo import DppoLoss
 from ralo_worker.losses.policy_gradient import PolicyGradientLoss
@@ -42,12 +42,19 @@ def tokens(policy, batch):
             yield row, column, log_ratio, float(batch.advantages[row, column])
 
 
-def expected_weight(name, row, log_ratio, rows, advantage):
+def binary_kl(p, q):
+    return p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
+
+
+def expected_weight(name, row, log_ratio, rows, advantage, behaviour):
     mean = sum(rows[row]) / len(rows[row])
+    mu, pi = math.exp(behaviour), math.exp(behaviour + log_ratio)
     return {
         "tis": min(math.exp(log_ratio), 1.3),
         "icepop": math.exp(log_ratio) if 0.7 <= math.exp(log_ratio) <= 1.6 else 0.0,
+        "kpop": float(max(binary_kl(pi, mu), binary_kl(mu, pi)) <= 0.05),
         "sequence_tis": min(math.exp(sum(rows[row])), 1.2),
+        "topr": 1.0 if advantage > 0 else min(math.exp(sum(rows[row])), 0.9),
         "geometric_mask": float(0.8 < math.exp(mean) < 1.25),
         "opsm": 0.0 if advantage < 0 and -mean > 0.05 else 1.0,
         "staleness": 0.0 if STALENESS[row] > 3 else (1 + STALENESS[row]) ** -0.5,
@@ -57,6 +64,8 @@ def expected_weight(name, row, log_ratio, rows, advantage):
 CORRECTIONS = {
     "tis": Tis(options.TisSettings(cap=1.3), CONTEXT),
     "icepop": IcePop(options.IcePopSettings(low=0.7, high=1.6), CONTEXT),
+    "kpop": KPop(options.KPopSettings(upper=0.05), CONTEXT),
+    "topr": Topr(options.ToprSettings(cap=0.9), CONTEXT),
     "sequence_tis": SequenceTis(options.SequenceTisSettings(cap=1.2), CONTEXT),
     "geometric_mask": GeometricMask(options.GeometricMaskSettings(low=0.8, high=1.25), CONTEXT),
     "opsm": Opsm(options.OpsmSettings(delta=0.05), CONTEXT),
@@ -74,10 +83,21 @@ def test_weights_are_the_formulas(name):
             [r for row, _, r, _ in tokens(policy, batch) if row == wanted] for wanted in range(4)
         ]
         for row, column, log_ratio, advantage in tokens(policy, batch):
-            expected = expected_weight(name, row, log_ratio, rows, advantage)
+            behaviour = float(batch.behaviour_logprobs[row, column])
+            expected = expected_weight(name, row, log_ratio, rows, advantage, behaviour)
             assert float(weights[row, column]) == pytest.approx(expected, rel=1e-5)
             seen.add(round(expected, 3))
     assert len(seen) > 1, "the case tells nothing"
+
+
+def test_the_kl_of_kpop_bears_tokens_that_are_certain():
+    batch = LossBatch(
+        behaviour_logprobs=torch.tensor([[0.0, 0.0, -40.0, -1e-9]]), advantages=torch.ones(1, 4),
+        mask=torch.ones(1, 4, dtype=torch.bool), staleness=torch.zeros(1),
+    )  # fmt: skip
+    log_ratio = torch.tensor([[0.0, -3.0, 20.0, 1e-9]])
+    weights = KPop(options.KPopSettings(), CONTEXT).weigh(log_ratio, batch)
+    assert weights.tolist() == [[1.0, 0.0, 1.0, 1.0]], "a certain token that became rare is masked"
 
 
 def test_opsm_masks_what_that_of_trl_masks():
@@ -169,18 +189,31 @@ def test_the_distance_of_a_batch_does_not_depend_on_how_it_is_cut():
     whole, parts = Distance(), Distance()
     whole.add(log_ratio, batch)
     for row in range(4):
-        piece = LossBatch(
-            behaviour_logprobs=batch.behaviour_logprobs[row : row + 1],
-            advantages=batch.advantages[row : row + 1], mask=batch.mask[row : row + 1],
-            staleness=batch.staleness[row : row + 1],
-        )  # fmt: skip
-        parts.add(log_ratio[row : row + 1], piece)
+        alone = slice(row, row + 1)
+        parts.add(log_ratio[alone], batch.rows(alone))
     assert whole.metrics() == pytest.approx(parts.metrics())
     ratios = np.exp([r for _, _, r, _ in tokens(policy, batch)])
     fresh = np.asarray([r for row, _, r, _ in tokens(policy, batch) if row == 0])
     found = whole.metrics()
     assert found["ess"] == pytest.approx(ratios.sum() ** 2 / (len(ratios) * (ratios**2).sum()))
+    weights = [
+        math.prod(np.exp(r) for row, _, r, _ in tokens(policy, batch) if row == wanted)
+        for wanted in range(4)
+    ]
+    expected = sum(weights) ** 2 / (4 * sum(weight**2 for weight in weights))
+    assert found["sequence_ess"] == pytest.approx(expected, rel=1e-5)
     assert found["ratio_p50"] == pytest.approx(np.median(ratios))
     assert found["mismatch_kl"] == pytest.approx((np.exp(fresh) - 1 - fresh).mean(), rel=1e-5)
     shares = [found[f"staleness_share_{name}"] for name in ("0", "1", "2_4", "5_up")]
     assert shares == [0.25] * 4
+
+
+def test_the_effective_sample_size_bears_long_responses_that_are_far_off():
+    far = Distance()
+    batch = LossBatch(
+        behaviour_logprobs=torch.zeros(4, 900), advantages=torch.ones(4, 900),
+        mask=torch.tensor([[True], [True], [True], [False]]).expand(4, 900),
+        staleness=torch.zeros(4),
+    )  # fmt: skip
+    far.add(torch.tensor([[-2.0], [-2.0], [-3.0], [0.0]]).expand(4, 900), batch)
+    assert far.metrics()["sequence_ess"] == pytest.approx(2 / 3)

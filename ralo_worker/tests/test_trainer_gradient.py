@@ -5,14 +5,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from small_models import one_batch, random_tree, small_model
 
 from ralo_core import PROMPT, BuildContext, TreeBuilder
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
-from ralo_worker.trainer.gradient import batch_gradient, policy_logprobs
+from ralo_worker.trainer.gradient import batch_gradient
 from ralo_worker.trainer.micro_batches import micro_batches
 from ralo_worker.trainer.packs import make_packs
+from ralo_worker.trainer.policy import policy_logprobs
 from ralo_worker.trainer.rows import make_rows, without_zeros
 
 torch.set_num_threads(1)
@@ -20,30 +21,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True,
-    )  # fmt: skip
-    return Qwen2ForCausalLM(config).eval()
-
-
-def random_tree(rng, leaves):
-    """A tree with shared prefixes of uneven length and behaviour log-probs near the policy's."""
-    builder = TreeBuilder(f"p{rng.integers(1e9)}", rng.integers(0, 50, rng.integers(1, 7)), 0.8)
-    nodes = [PROMPT]
-    for _ in range(leaves):
-        parent = nodes[rng.integers(len(nodes))]
-        size = int(rng.integers(1, 9))
-        logprobs = -rng.uniform(2.5, 5.0, size)
-        node = builder.add_segment(parent, rng.integers(0, 50, size), logprobs, 0)
-        nodes.append(node)
-        builder.add_leaf(node, "eos")
-    return builder.build()
-
-
-def one_batch(rows):
-    return micro_batches(list(make_packs(rows, 0)), 10_000, 0)
+    return small_model()
 
 
 def reference(model, trees, advantages, low, high):
@@ -115,7 +93,7 @@ def test_corrections_weigh_one_after_the_other(model):
     rows = make_rows([tree], [np.asarray([1, 2, -1, 0.5], np.float32)])
     objective = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
     plain = batch_gradient(model, objective, one_batch(rows))
-    corrections = [Weigh(0.5), Weigh(3.0)]
+    corrections = {"half": Weigh(0.5), "three": Weigh(3.0)}
     weighed = batch_gradient(model, objective, one_batch(rows), corrections=corrections)
     assert weighed.weight == plain.weight
     for name, value in plain.tensors.items():
@@ -206,4 +184,6 @@ def test_the_clip_stops_the_gradient_where_the_formula_says():
     assert slope(0.5, 1.0) == (pytest.approx(-0.5), 0.0)
     assert slope(0.79, -1.0) == (0.0, 1.0)
     assert slope(2.0, -1.0) == (pytest.approx(2.0), 0.0)
-    assert slope(4.0, -1.0, dual_clip=3.0)[0] == 0.0
+    assert slope(4.0, -1.0, dual_clip=3.0) == (0.0, 1.0)
+    assert slope(2.9, -1.0, dual_clip=3.0) == (pytest.approx(2.9), 0.0)
+    assert slope(4.0, 1.0, dual_clip=3.0, clip_high=9.0) == (pytest.approx(-4.0), 0.0)

@@ -49,6 +49,23 @@ def test_a_version_is_fetched_once_and_unchanged_files_are_linked(origin, tmp_pa
     assert cache.newest(1) is None
 
 
+def test_an_old_version_that_is_about_to_be_opened_is_not_removed(origin, tmp_path):
+    """The model that a run began with is asked for by every trainer that joins."""
+    cache = WeightsCache(origin.client(), "run", tmp_path)
+    first, forgotten = cache.newest(-1), None
+    for number in (1, 2, 3):
+        origin.publish(number, model=str(number).encode())
+        staged = cache.newest(number - 1)
+        forgotten = forgotten or staged
+        os.utime(staged.directory, (0, 0))
+    os.utime(first.directory, (0, 0))
+    assert cache.stage(first.version).directory == first.directory
+    origin.publish(4, model=b"4")
+    cache.newest(3)
+    assert (first.directory / "model").exists()
+    assert not forgotten.directory.exists()
+
+
 FETCH = """
 import sys, pathlib
 from ralo_core.client import Client

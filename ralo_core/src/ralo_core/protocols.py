@@ -151,6 +151,11 @@ class LossBatch:
         ratio = (policy_logprobs - self.behaviour_logprobs).masked_fill(~self.mask, 0.0)
         return ratio.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
 
+    def rows(self, some: slice) -> "LossBatch":
+        """Return `some` of the rows as a batch of their own."""
+        values = {name: getattr(self, name)[some] for name in attrs.fields_dict(LossBatch)}
+        return LossBatch(**values)
+
 
 @runtime_checkable
 class Loss(Protocol):
@@ -182,6 +187,21 @@ class Correction(Protocol):
     def weigh(self, log_ratio: Any, batch: LossBatch) -> Any:
         """Return float32[rows, tokens], at least 0, from ``log pi - log mu`` float32[rows, tokens],
         as `LossBatch.log_ratio` gives it, without gradient. Every row by itself."""
+
+
+@runtime_checkable
+class SurveyingCorrection(Correction, Protocol):
+    """A correction that must see the whole batch before it weighs any part of it.
+
+    For its sake the trainer computes the log-ratios once more, without gradient.
+    """
+
+    def survey(self, parts: Sequence[tuple[Any, LossBatch]]) -> None:
+        """Take note of a batch, cut into micro-batches: the log-ratios and the rows of each.
+
+        Called before the first `weigh` of every batch. What is taken note of must not depend on
+        the cut. Rows that have no advantage may be missing, as in `weigh`.
+        """
 
 
 @attrs.frozen(kw_only=True)
@@ -239,6 +259,18 @@ class OptimizerPolicy(Protocol):
     @property
     def max_grad_norm(self) -> float | None:
         """The bound on the global L2 norm of the aggregate, or None for no clipping."""
+
+
+@runtime_checkable
+class ScalingOptimizerPolicy(OptimizerPolicy, Protocol):
+    """An optimizer policy that looks at the gradients of a step before it sets its size."""
+
+    def rate_factor(self, metrics: Mapping[str, float]) -> float:
+        """Return what the learning rate of a step is multiplied with, finite and at least 0.
+
+        `metrics` are those of its gradients, averaged by their weight. Asked once per step: the
+        rate that was used is logged, and a step that is taken again takes it from there.
+        """
 
 
 @runtime_checkable

@@ -61,6 +61,13 @@ def ralo_register_corrections() -> list[Component]:
     return [
         _correction("tis", "tokens:Tis", "TisSettings", "ratio of a token, truncated"),
         _correction("icepop", "tokens:IcePop", "IcePopSettings", "ratio of a token, or nothing"),
+        _correction("kpop", "tokens:KPop", "KPopSettings", "leaves out tokens of a large KL"),
+        _correction(
+            "m2po",
+            "second_moment:M2po",
+            "M2poSettings",
+            "leaves out the farthest tokens of a batch that is too far off",
+        ),
         _correction(
             "sequence_tis",
             "sequences:SequenceTis",
@@ -76,6 +83,7 @@ def ralo_register_corrections() -> list[Component]:
         _correction(
             "opsm", "sequences:Opsm", "OpsmSettings", "leaves out bad responses that are far off"
         ),
+        _correction("topr", "sequences:Topr", "ToprSettings", "ratio of bad responses, truncated"),
         _correction(
             "staleness",
             "sequences:Staleness",

@@ -131,6 +131,22 @@ class TrainerSettings:
 
 
 @attrs.frozen(kw_only=True)
+class RegularisationSettings:
+    """``[regularisation]``: what is added to the loss, whatever the loss is."""
+
+    kl: float = setting(
+        0.0, "price per nat of KL to the model that the run began with; 0: none", at_least(0)
+    )
+    kl_estimator: str = setting(
+        "k3", "how a token tells of that KL: 'k1' (to log only), 'k2' or 'k3'",
+        one_of("k1", "k2", "k3"),
+    )  # fmt: skip
+    entropy: float = setting(
+        0.0, "bonus per nat of entropy of the sampling distribution; 0: none", at_least(0)
+    )
+
+
+@attrs.frozen(kw_only=True)
 class LearnerSettings:
     """``[learner]``: the optimizer side of the orchestrator."""
 
@@ -184,6 +200,7 @@ FIXED: dict[str, type] = {
     "server": ServerSettings,
     "sampler": SamplerSettings,
     "trainer": TrainerSettings,
+    "regularisation": RegularisationSettings,
     "learner": LearnerSettings,
     "weights": WeightsSettings,
     "evaluation": EvaluationSettings,

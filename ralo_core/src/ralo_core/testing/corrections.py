@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import attrs
-
-from ralo_core.protocols import Correction, LossBatch
+from ralo_core.protocols import Correction, LossBatch, SurveyingCorrection
 
 
 def check_correction(correction: Correction) -> None:
@@ -20,6 +18,8 @@ def check_correction(correction: Correction) -> None:
         staleness=torch.arange(6),
     )
     log_ratio = (0.5 * torch.randn(6, 9, generator=generator)).masked_fill(~mask, 0.0)
+    if isinstance(correction, SurveyingCorrection):
+        _check_survey(correction, log_ratio, batch)
     weights = correction.weigh(log_ratio, batch)
     assert weights.shape == log_ratio.shape, "there must be a weight per row and token"
     assert torch.isfinite(weights).all(), "weights must be finite"
@@ -27,13 +27,25 @@ def check_correction(correction: Correction) -> None:
     extreme = torch.full_like(log_ratio, 20.0).masked_fill(~mask, 0.0)
     assert torch.isfinite(correction.weigh(extreme, batch)).all(), "a large ratio must not overflow"
     for row in range(6):
-        alone = correction.weigh(log_ratio[row : row + 1], _row(batch, row))
-        assert torch.allclose(alone[0], weights[row]), (
+        alone = slice(row, row + 1)
+        assert torch.allclose(
+            correction.weigh(log_ratio[alone], batch.rows(alone)), weights[alone]
+        ), (
             "the weights of a row must not depend on the other rows, else the gradient depends on "
             "how the batch is cut"
         )
 
 
-def _row(batch: LossBatch, row: int) -> LossBatch:
-    values: dict[str, Any] = attrs.asdict(batch, recurse=False)
-    return LossBatch(**{name: value[row : row + 1] for name, value in values.items()})
+def _check_survey(correction: SurveyingCorrection, log_ratio: Any, batch: LossBatch) -> None:
+    """Check that a survey does not depend on the cut; leave that of the whole behind."""
+    import torch
+
+    backwards = [slice(row, row + 1) for row in reversed(range(6))]
+    found = []
+    for cuts in (backwards, [slice(0, 1), slice(1, 6)], [slice(0, 6)]):
+        correction.survey([(log_ratio[cut], batch.rows(cut)) for cut in cuts])
+        found.append(correction.weigh(log_ratio, batch))
+    for weights in found[:-1]:
+        assert torch.allclose(weights, found[-1]), (
+            "what survey() takes note of must not depend on how the batch is cut"
+        )

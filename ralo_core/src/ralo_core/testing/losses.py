@@ -53,13 +53,7 @@ def _check_far_off(loss: Loss, batch: LossBatch) -> None:
 def _check_additive(loss: Loss, policy: Any, batch: LossBatch, whole: tuple[float, float]) -> None:
     parts = [(0.0, 0.0)]
     for rows in (slice(0, 2), slice(2, 6)):
-        half = LossBatch(
-            behaviour_logprobs=batch.behaviour_logprobs[rows],
-            advantages=batch.advantages[rows],
-            mask=batch.mask[rows],
-            staleness=batch.staleness[rows],
-        )
-        total, normaliser, _ = loss.loss(policy[rows], half)
+        total, normaliser, _ = loss.loss(policy[rows], batch.rows(rows))
         parts.append((float(total), normaliser))
     for index, what in enumerate(("loss", "normaliser")):
         added = sum(part[index] for part in parts)

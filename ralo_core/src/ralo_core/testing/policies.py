@@ -5,7 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from ralo_core.protocols import AggregationPolicy, GradientFacts, OptimizerPolicy
+from ralo_core.protocols import (
+    AggregationPolicy,
+    GradientFacts,
+    OptimizerPolicy,
+    ScalingOptimizerPolicy,
+)
 
 _WIDTH, _CUT = 6, 4
 
@@ -52,6 +57,8 @@ def check_optimizer_policy(policy: OptimizerPolicy) -> None:
         rate = policy.learning_rate(step)
         assert math.isfinite(rate), f"the learning rate of step {step} must be finite"
         assert rate >= 0, f"the learning rate of step {step} must not be negative"
+    if isinstance(policy, ScalingOptimizerPolicy):
+        _check_rate_factor(policy)
     bound = policy.max_grad_norm
     assert bound is None or bound > 0, "max_grad_norm must be a positive number or None"
     weight = torch.nn.Parameter(torch.ones(4))
@@ -61,6 +68,13 @@ def check_optimizer_policy(policy: OptimizerPolicy) -> None:
     _step(optimizer, weight, torch.ones(4))
     assert (weight < 1).all(), "a step must move the weights against the gradient"
     _check_elementwise(policy)
+
+
+def _check_rate_factor(policy: ScalingOptimizerPolicy) -> None:
+    for metrics in ({}, {"ess": 0.5, "sequence_ess": 0.25, "loss": -1.0}):
+        factor = policy.rate_factor(metrics)
+        assert math.isfinite(factor), f"the rate factor must be finite, with metrics {metrics}"
+        assert factor >= 0, f"the rate factor must not be negative, with metrics {metrics}"
 
 
 def _check_elementwise(policy: OptimizerPolicy) -> None:

@@ -21,6 +21,7 @@ import torch
 from ralo_core.components import BuildContext
 from ralo_core.config import EvaluationSettings, LearnerSettings, WeightsSettings
 from ralo_core.plugins import PluginHost
+from ralo_core.protocols import ScalingOptimizerPolicy
 from ralo_core.supervise import StopSignal
 from ralo_server.blobs import write_blob
 from ralo_server.gradient_checks import PARAMETERS
@@ -31,7 +32,7 @@ from ralo_server.learner.publishing import Publisher
 from ralo_server.learner.recovery import Recovery
 from ralo_server.learner.retention import Retention
 from ralo_server.learner.step_files import NotFiniteError, StepFiles, WrittenStep
-from ralo_server.learner.step_metrics import gradient_metrics, tree_metrics
+from ralo_server.learner.step_metrics import averaged_metrics, gradient_metrics, tree_metrics
 from ralo_server.learner.store_uploads import StoreUploads
 from ralo_server.object_store import ObjectStore
 from ralo_server.store import Store
@@ -150,6 +151,7 @@ class Learner:
                 self.store.versions.directory(version + 1),
                 version + 1,
                 self.store.versions.directory(version),
+                self._rate_factor(applied),
             )
         except NotFiniteError as error:
             self._leave_out(gradients, str(error))
@@ -157,6 +159,11 @@ class Learner:
         left_out = [gradient for gradient, weight in weighed if not weight > 0]
         self._commit(written, applied, left_out, started)
         self.checkpoints.make_if_due(self.master)
+
+    def _rate_factor(self, gradients: Sequence[PendingGradient]) -> float:
+        if not isinstance(self.policy, ScalingOptimizerPolicy):
+            return 1.0
+        return self.policy.rate_factor(averaged_metrics(gradients))
 
     def _leave_out(self, gradients: Sequence[PendingGradient], reason: str) -> None:
         """Consume gradients that make no step: a step on nothing would be one on NaN."""

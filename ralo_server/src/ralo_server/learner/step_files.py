@@ -56,13 +56,14 @@ class StepFiles:
         target: Path,
         number: int,
         parent: Path | None = None,
+        rate_factor: float = 1.0,
     ) -> WrittenStep:
         """Take `step` of `master` with the gradients of `terms`; publish version `number` in the
         folder `target`.
 
-        `parent` is the folder of the version before, None for no delta from it. Raises
-        `NotFiniteError` before any weight is changed. After another error `master` is
-        neither before nor after the step: it must be restored.
+        `parent` is the folder of the version before, None for no delta from it; `rate_factor`
+        goes with the learning rate. Raises `NotFiniteError` before any weight is changed. After
+        another error `master` is neither before nor after the step: it must be restored.
         """
         shapes = master.shapes()
         gradient, norm = self._measured(self._aggregate(terms, shapes), terms, shapes)
@@ -73,7 +74,7 @@ class StepFiles:
         redo = Redo(
             step=step,
             terms=terms,
-            learning_rate=self.optimizer.learning_rate(step),
+            learning_rate=self.optimizer.learning_rate(step) * rate_factor,
             clip=_clip_factor(norm, self.optimizer.max_grad_norm),
         )
         with master.step(gradient, redo, self.folders.begin) as weights:

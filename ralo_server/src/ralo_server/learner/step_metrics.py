@@ -39,8 +39,6 @@ def gradient_metrics(
     `staleness` is the mean over trees of the gradient's base version minus the oldest version
     in the tree, `gradient_staleness` the mean of `version` minus base version.
     """
-    names = {name for gradient in gradients for name in gradient.metrics}
-    averaged = {name: _weighted_mean(name, gradients) for name in sorted(names)}
     ages = [
         gradient.facts.base_version - oldest
         for gradient in gradients
@@ -48,10 +46,16 @@ def gradient_metrics(
     ]
     lags = [version - gradient.facts.base_version for gradient in gradients]
     return {
-        **averaged,
+        **averaged_metrics(gradients),
         "staleness": sum(ages) / len(ages),
         "gradient_staleness": sum(lags) / len(lags),
     }
+
+
+def averaged_metrics(gradients: Sequence[PendingGradient]) -> dict[str, float]:
+    """Return what the trainers say of `gradients`, averaged by their weight."""
+    names = {name for gradient in gradients for name in gradient.metrics}
+    return {name: _weighted_mean(name, gradients) for name in sorted(names)}
 
 
 def _weighted_mean(name: str, gradients: Sequence[PendingGradient]) -> float:

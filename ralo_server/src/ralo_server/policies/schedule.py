@@ -1,15 +1,25 @@
-"""The learning rate over the steps of a run, and the clipping bound: shared by all optimizers.
+"""The size of the steps of a run, shared by all optimizers: learning rate, clipping bound, and the
+ESS scaling of VCPO (arXiv 2602.17616):
+
+    lr * sqrt(ESS / B)    sqrt, the paper's for AdamW        ESS = (sum w)^2 / sum w^2
+    lr * ESS / B          linear, for plain descent          w = prod r of each of B responses
+
+Where a few responses outweigh the rest a step says less, and is smaller.
 
 Neighbours: every optimizer policy is a `Scheduled`; the learner asks before each step.
 """
 
+import logging
 import math
+from collections.abc import Mapping
 
 from ralo_server.policies.settings import ScheduleSettings
 
+log = logging.getLogger(__name__)
+
 
 class Scheduled:
-    """The half of `ralo_core.protocols.OptimizerPolicy` that is no optimizer."""
+    """The half of `ralo_core.protocols.ScalingOptimizerPolicy` that is no optimizer."""
 
     def __init__(self, settings: ScheduleSettings) -> None:
         self._schedule = settings
@@ -17,6 +27,16 @@ class Scheduled:
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of `step`, counted from 1."""
         return learning_rate(self._schedule, step)
+
+    def rate_factor(self, metrics: Mapping[str, float]) -> float:
+        """Return what `ess_scaling` makes of the metric `sequence_ess`, 1 where it is off."""
+        if self._schedule.ess_scaling == "off":
+            return 1.0
+        if "sequence_ess" not in metrics:
+            log.warning("the step is not scaled: its gradients do not say their sequence_ess")
+            return 1.0
+        share = min(1.0, max(0.0, metrics["sequence_ess"]))
+        return math.sqrt(share) if self._schedule.ess_scaling == "sqrt" else share
 
     @property
     def max_grad_norm(self) -> float | None:

@@ -30,7 +30,7 @@ class TrimmedMeanSettings:
 
 @attrs.frozen(kw_only=True)
 class ScheduleSettings:
-    """What every optimizer policy has: learning rate over steps, and clipping.
+    """What every optimizer policy has: learning rate over steps, its scaling, and clipping.
 
     Raises `ValueError` for a schedule without an end.
     """
@@ -47,6 +47,12 @@ class ScheduleSettings:
         0.0,
         "learning rate at the end of 'cosine' and 'linear', as a share of lr",
         between(0.0, 1.0),
+    )
+    ess_scaling: str = setting(
+        "off",
+        "scale the learning rate of a step by the effective share of its responses, 'linear' or by "
+        "its square root, 'sqrt' (VCPO)",
+        one_of("off", "sqrt", "linear"),
     )
     max_grad_norm: float = setting(
         1.0, "bound on the global norm of the aggregate; 0: no clipping", at_least(0)

@@ -5,10 +5,13 @@
     opsm            0 where mean(-log r) > delta and A < 0, else 1; off-policy sequence masking,
                     DeepSeek-V3.2: a bad response that the policy has moved away from tells
                     nothing more
+    topr            1 where A > 0, min(exp(sum log r), cap) elsewhere; tapered off-policy REINFORCE,
+                    Le Roux et al. 2025 (arXiv 2503.14286): a bad response is pushed away from
+                    only as far as the policy still gives it
     staleness       (1 + s) ** -power up to `most` versions behind, 0 beyond
 
-Neighbours: the trainer multiplies advantages by the weights. Masks go with every loss, the weight
-of `sequence_tis` with `policy_gradient`, which has no ratio of its own.
+Neighbours: the trainer multiplies advantages by the weights. Masks go with every loss, the weights
+of `sequence_tis` and `topr` with `policy_gradient`, which has no ratio of its own.
 """
 
 import math
@@ -21,6 +24,7 @@ from ralo_worker.corrections.settings import (
     OpsmSettings,
     SequenceTisSettings,
     StalenessSettings,
+    ToprSettings,
 )
 
 
@@ -32,8 +36,7 @@ class SequenceTis:
 
     def weigh(self, log_ratio: Tensor, batch: LossBatch) -> Tensor:
         """Return float32[R, C]."""
-        most = math.log(self._settings.cap)
-        return log_ratio.sum(1, keepdim=True).clamp(max=most).exp().expand_as(log_ratio)
+        return _truncated(log_ratio, self._settings.cap)
 
 
 class GeometricMask:
@@ -61,6 +64,18 @@ class Opsm:
         return (~(far & (batch.advantages < 0))).to(log_ratio.dtype)
 
 
+class Topr:
+    """Satisfies `ralo_core.protocols.Correction`."""
+
+    def __init__(self, settings: ToprSettings, context: BuildContext) -> None:
+        self._settings = settings
+
+    def weigh(self, log_ratio: Tensor, batch: LossBatch) -> Tensor:
+        """Return float32[R, C]."""
+        weight = _truncated(log_ratio, self._settings.cap)
+        return weight.masked_fill(batch.advantages > 0, 1.0)
+
+
 class Staleness:
     """Satisfies `ralo_core.protocols.Correction`."""
 
@@ -72,6 +87,11 @@ class Staleness:
         behind = batch.staleness[:, None].clamp(min=0).to(log_ratio.dtype)
         weight = (1 + behind) ** -self._settings.power * (behind <= self._settings.most)
         return weight.expand_as(log_ratio)
+
+
+def _truncated(log_ratio: Tensor, cap: float) -> Tensor:
+    """Return the ratio of every row as a whole, at most `cap`, float[R, C]."""
+    return log_ratio.sum(1, keepdim=True).clamp(max=math.log(cap)).exp().expand_as(log_ratio)
 
 
 def _mean(log_ratio: Tensor, batch: LossBatch) -> Tensor:

@@ -30,6 +30,29 @@ class IcePopSettings:
 
 
 @attrs.frozen(kw_only=True)
+class KPopSettings:
+    """``[correction.kpop]``."""
+
+    upper: float = setting(2.0, "a token whose KL either way is larger counts nothing", positive)
+
+
+@attrs.frozen(kw_only=True)
+class ToprSettings:
+    """``[correction.topr]``."""
+
+    cap: float = setting(1.0, "largest weight of a response worse than its group", positive)
+
+
+@attrs.frozen(kw_only=True)
+class M2poSettings:
+    """``[correction.m2po]``."""
+
+    tau: float = setting(
+        0.04, "bound on the mean of the squared log-ratio where it is trusted", positive
+    )
+
+
+@attrs.frozen(kw_only=True)
 class GeometricMaskSettings:
     """``[correction.geometric_mask]``."""
 

@@ -50,10 +50,11 @@ class ClipLoss:
         log_ratio = batch.log_ratio(policy_logprobs)
         ratio = log_ratio.exp()
         plain, clipped = ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages
-        objective = torch.minimum(plain, clipped)
+        objective, cut = torch.minimum(plain, clipped), clipped < plain
         if self._settings.dual_clip:
             bound = self._settings.dual_clip * advantages
-            objective = torch.where(advantages < 0, torch.maximum(objective, bound), objective)
+            beyond = (advantages < 0) & (objective < bound)
+            objective, cut = torch.where(beyond, bound, objective), cut | beyond
         tokens = mask.sum(1)
         total = -(objective * mask * self._weights(tokens)[:, None]).sum()
         with torch.no_grad():
@@ -61,7 +62,7 @@ class ClipLoss:
             metrics = {
                 "loss": float(total),
                 "ratio": float((ratio * each).sum()),
-                "clip_fraction": float(((clipped < plain) * each).sum()),
+                "clip_fraction": float((cut * each).sum()),
                 "kl": float(((ratio - 1 - log_ratio) * each).sum()),
             }
         return total, self.normaliser([count for count in tokens.tolist() if count]), metrics

@@ -2,11 +2,12 @@
 
     gradient = d( sum over micro-batches of loss sums ) / d(theta) / (sum of normalisers)
 
-so it does not depend on how the batch is cut. Neighbours: `trainer.runtime` uploads it.
+so it does not depend on how the batch is cut. Neighbours: `policy` asks the model, `runtime`
+uploads the result.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -16,6 +17,9 @@ from torch import Tensor
 from ralo_core.protocols import Correction, Loss, LossBatch
 from ralo_worker.trainer.micro_batches import MicroBatch
 from ralo_worker.trainer.off_policy import Distance
+from ralo_worker.trainer.policy import chosen_logprobs, entropies, on_device, token_logits
+from ralo_worker.trainer.regularisation import Regulariser
+from ralo_worker.trainer.token_means import TokenMeans
 
 
 @attrs.frozen(kw_only=True)
@@ -27,64 +31,83 @@ class Gradient:
     metrics: dict[str, float]
 
 
+@attrs.define
+class _Sums:
+    """What a batch has come to so far."""
+
+    normaliser: float = 0.0
+    metrics: defaultdict[str, float] = attrs.field(factory=lambda: defaultdict(float))
+    distance: Distance = attrs.field(factory=Distance)
+    means: TokenMeans = attrs.field(factory=TokenMeans)
+
+
 def batch_gradient(
     model: Any,
     loss: Loss,
     batches: Iterable[MicroBatch],
     left_out: float = 0.0,
-    corrections: Sequence[Correction] = (),
+    corrections: Mapping[str, Correction] | None = None,
+    regulariser: Regulariser | None = None,
 ) -> Gradient:
     """Return the gradient of `loss` over all `batches`; the model's own `.grad` is cleared.
 
-    `corrections` weigh the advantages by how far the policy is from what sampled.
-    `left_out` is the normaliser of rows that were not computed because their gradient is zero.
-    Metrics are means over what was computed.
+    `corrections`, by name and in order, weigh the advantages by how far the policy is from what
+    sampled. `left_out` is the normaliser of rows that were not computed because their gradient is
+    zero. Metrics are means over what was computed.
     """
     model.zero_grad(set_to_none=True)
-    computed, sums, distance = 0.0, defaultdict[str, float](float), Distance()
+    sums = _Sums()
     for batch in batches:
-        batch = _on_device(batch, model.device)
-        logprobs = policy_logprobs(model, batch)
-        log_ratio = batch.loss_batch.log_ratio(logprobs.detach())
-        distance.add(log_ratio, batch.loss_batch)
-        weighed = _corrected(batch.loss_batch, log_ratio, corrections)
-        total, normaliser, metrics = loss.loss(logprobs, weighed)
-        total.backward()
-        computed += normaliser
-        for name, value in metrics.items():
-            sums[name] += value
-    weight = computed + left_out
+        _add(model, loss, on_device(batch, model.device), corrections or {}, regulariser, sums)
+    weight = sums.normaliser + left_out
     tensors = {
         name: _mean(parameter, weight)
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
     }
     model.zero_grad(set_to_none=True)
-    means = {name: value / computed for name, value in sums.items()}
-    return Gradient(tensors=tensors, weight=weight, metrics={**distance.metrics(), **means})
+    metrics = {name: value / sums.normaliser for name, value in sums.metrics.items()}
+    return Gradient(
+        tensors=tensors,
+        weight=weight,
+        metrics={**sums.distance.metrics(), **sums.means.metrics(), **metrics},
+    )
 
 
-def policy_logprobs(model: Any, batch: MicroBatch) -> Tensor:
-    """Return float32[R, C]: log pi(token | all before it) at the sampling temperature.
+def _add(
+    model: Any,
+    loss: Loss,
+    batch: MicroBatch,
+    corrections: Mapping[str, Correction],
+    regulariser: Regulariser | None,
+    sums: _Sums,
+) -> None:
+    """Add the gradient of a micro-batch to the model's own, and all else to `sums`."""
+    logits = token_logits(model, batch)
+    logprobs = chosen_logprobs(logits, batch)
+    log_ratio = batch.loss_batch.log_ratio(logprobs.detach())
+    sums.distance.add(log_ratio, batch.loss_batch)
+    weighed = _corrected(batch.loss_batch, log_ratio, corrections, sums.means)
+    total, normaliser, metrics = loss.loss(logprobs, weighed)
+    with torch.set_grad_enabled(regulariser is not None and regulariser.settings.entropy > 0):
+        entropy = entropies(logits, batch)
+    sums.means.add("entropy", entropy, batch.loss_batch.mask)
+    if regulariser is not None:
+        total = total + regulariser.term(logprobs, entropy, batch, sums.means)
+    total.backward()
+    sums.normaliser += normaliser
+    for name, value in metrics.items():
+        sums.metrics[name] += value
 
-    Tokens that rows share are computed once; what is behind a row's end is any number.
-    """
-    logits = model(
-        input_ids=batch.tokens,
-        position_ids=batch.positions,
-        attention_mask=batch.attention,
-        use_cache=False,
-        logits_to_keep=batch.tokens.shape[1] - batch.first + 1,
-    ).logits
-    scaled = (logits.float() / batch.temperature[:, :, None]).flatten(0, 1)
-    chosen = scaled[batch.predictors, batch.targets]
-    return chosen - scaled.logsumexp(1)[batch.predictors]
 
-
-def _corrected(batch: LossBatch, log_ratio: Tensor, corrections: Sequence[Correction]) -> LossBatch:
+def _corrected(
+    batch: LossBatch, log_ratio: Tensor, corrections: Mapping[str, Correction], means: TokenMeans
+) -> LossBatch:
     advantages = batch.advantages
-    for correction in corrections:
-        advantages = advantages * correction.weigh(log_ratio, batch)
+    for name, correction in corrections.items():
+        weights = correction.weigh(log_ratio, batch)
+        means.add(f"masked_fraction/{name}", weights == 0, batch.mask)
+        advantages = advantages * weights
     return attrs.evolve(batch, advantages=advantages)
 
 
@@ -92,14 +115,3 @@ def _mean(parameter: Any, weight: float) -> Tensor:
     if parameter.grad is None:  # a parameter that the loss does not reach
         return torch.zeros_like(parameter, dtype=torch.float32, device="cpu")
     return (parameter.grad / weight).to("cpu", torch.float32)
-
-
-def _on_device(batch: MicroBatch, device: Any) -> MicroBatch:
-    loss_batch = attrs.evolve(batch.loss_batch, **_moved(batch.loss_batch, device))
-    return attrs.evolve(batch, loss_batch=loss_batch, **_moved(batch, device))
-
-
-def _moved(instance: Any, device: Any) -> dict[str, Any]:
-    """Return the tensors among its fields, on `device`."""
-    values = {field.name: getattr(instance, field.name) for field in attrs.fields(type(instance))}
-    return {name: value.to(device) for name, value in values.items() if torch.is_tensor(value)}

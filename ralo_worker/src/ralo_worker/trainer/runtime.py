@@ -9,6 +9,7 @@ import math
 import time
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from transformers import AutoModelForCausalLM
 
 from ralo_core import Batch, BuildContext, RaloError
 from ralo_core.client import GRADIENT_REFUSED
-from ralo_core.config import TrainerSettings
+from ralo_core.config import RegularisationSettings, TrainerSettings
 from ralo_core.errors import RunOver, ServerError
 from ralo_worker.engines.weights import load_weights
 from ralo_worker.membership import Membership, Timer
 from ralo_worker.trainer.gradient import Gradient, batch_gradient
 from ralo_worker.trainer.micro_batches import micro_batches
 from ralo_worker.trainer.packs import make_packs
+from ralo_worker.trainer.regularisation import Regulariser
 from ralo_worker.trainer.rows import make_rows, without_zeros
+from ralo_worker.trainer.survey import survey
 from ralo_worker.weights.cache import WeightsCache
 
 log = logging.getLogger(__name__)
@@ -43,7 +46,7 @@ class Trainer:
         context = BuildContext(role="trainer")
         self.advantage = member.config.build("advantage", context)
         self.loss = member.config.build("loss", context)
-        self.corrections = list(member.config.build_pipeline("correction", context).values())
+        self.corrections = member.config.build_pipeline("correction", context)
         self.codec = member.config.build("codec", context)
         self.timer = Timer(member.activity)
         self.version = -1
@@ -75,10 +78,21 @@ class Trainer:
         found = self.cache.newest(-1)
         assert found is not None  # there is one since the loop above
         self.model = open_model(found.directory)
+        self.regulariser = self._open_regulariser()
         if attends_fully(self.model):
             self._most_shared = self.settings.shared_tokens
         self.version = self.member.activity.version = found.version.number
         self.member.activity.fetched(found)
+
+    def _open_regulariser(self) -> Regulariser | None:
+        """Return what is added to the loss; a KL is to the model that the run began with."""
+        settings, reference = self.member.config.section(RegularisationSettings), None
+        if not settings.kl and not settings.entropy:
+            return None
+        if settings.kl:
+            first = self.cache.stage(self.client.manifest(0))
+            reference = open_model(first.directory)
+        return Regulariser(settings=settings, loss=self.loss, reference=reference)
 
     def _train(self, batch: Batch) -> None:
         """Answer one lease: with a gradient, as empty, or by giving it back."""
@@ -106,12 +120,15 @@ class Trainer:
     def _gradient(self, batch: Batch) -> Gradient | None:
         advantages = self.advantage.estimate(batch.trees)
         rows = make_rows(batch.trees, advantages)
-        kept, left_out = without_zeros(rows, self.loss)
+        kept, left_out = without_zeros(rows, self.loss) if self.regulariser is None else (rows, 0.0)
         if not kept:
             return None
         packs = list(make_packs(kept, self._most_shared, pair_cost(self.model)))
-        cut = micro_batches(packs, self.settings.microbatch_tokens, self.version)
-        gradient = batch_gradient(self.model, self.loss, cut, left_out, self.corrections)
+        cut = partial(micro_batches, packs, self.settings.microbatch_tokens, self.version)
+        survey(self.model, cut(), self.corrections.values())
+        gradient = batch_gradient(
+            self.model, self.loss, cut(), left_out, self.corrections, self.regulariser
+        )
         self.member.activity.tokens += sum(len(row.logprobs) for row in rows)
         return gradient
 

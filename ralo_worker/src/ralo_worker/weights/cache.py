@@ -85,7 +85,7 @@ class WeightsCache:
 
     def _stage(self, version: WeightVersion) -> Staged:
         target = self._local.directory(version)
-        if target.is_dir():
+        if self._local.claim(target):
             return Staged(version=version, directory=target)
         with self._lock():
             started, fetched = time.monotonic(), 0

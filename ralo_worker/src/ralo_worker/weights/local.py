@@ -5,6 +5,7 @@ Neighbours: `weights.cache` adds one by renaming a finished folder and removes o
 """
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -50,6 +51,14 @@ class LocalVersions:
     def describe(self, version: WeightVersion, folder: Path) -> None:
         """Write down in `folder` what its files are, for the processes that find it."""
         (folder / _MANIFEST).write_text(json.dumps(unstructure(version), indent=1))
+
+    def claim(self, folder: Path) -> bool:
+        """Say whether a version is there; one that somebody is about to open counts as young."""
+        try:
+            os.utime(folder)
+        except FileNotFoundError:
+            return False
+        return True
 
     def prune(self, newest: Path) -> None:
         """Remove versions that nobody on this machine can still be opening."""

@@ -1,0 +1,26 @@
+"""Metrics that are means over the trained tokens of a batch, collected over its micro-batches.
+
+Neighbours: `gradient` adds what it computes for every token anyway.
+"""
+
+from collections import defaultdict
+
+import attrs
+from torch import Tensor
+
+
+@attrs.define
+class TokenMeans:
+    """Sums and counts of named values."""
+
+    _sums: defaultdict[str, float] = attrs.field(factory=lambda: defaultdict(float))
+    _counts: defaultdict[str, int] = attrs.field(factory=lambda: defaultdict(int))
+
+    def add(self, name: str, values: Tensor, mask: Tensor) -> None:
+        """Take note of `values` [R, C] where `mask` bool[R, C] holds."""
+        self._sums[name] += float(values.detach()[mask].double().sum())
+        self._counts[name] += int(mask.sum())
+
+    def metrics(self) -> dict[str, float]:
+        """Return the mean of each."""
+        return {name: value / self._counts[name] for name, value in self._sums.items()}
