@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from ralo_core import BuildContext, GenerationRequest, RaloError
 from ralo_core.testing import FakeEngine, check_inference_engine
-from ralo_core.testing.fake_engine import filtered_logprobs
+from ralo_core.testing.fake_engine import entropy, filtered_logprobs
 
 VOCABULARY, EOS = 12, 0
 
@@ -66,6 +66,8 @@ def test_filters_equal_their_definition(temperature, top_k, top_p):
     for n in kept:
         expected[n] = np.log(weights[n] / sum(weights[k] for k in kept))
     assert filtered_logprobs(logits, request) == pytest.approx(expected)
+    surprise = sum(-np.exp(expected[n]) * expected[n] for n in kept)
+    assert entropy(filtered_logprobs(logits, request)) == pytest.approx(surprise)
 
 
 class Wrong(FakeEngine):
@@ -73,7 +75,7 @@ class Wrong(FakeEngine):
 
     def __init__(self, fault, models):
         super().__init__(None, context(models))
-        self.fault, self.left_over = fault, 0
+        self.fault, self.left_over, self.plain = fault, 0, False
 
     async def generate(self, requests):
         if self.fault == "no refusal" and not all(request.prompt for request in requests):
@@ -88,12 +90,40 @@ class Wrong(FakeEngine):
             requests = [attrs.evolve(r, top_k=0) for r in requests]
         if self.fault == "ignores top_p":
             requests = [attrs.evolve(r, top_p=1.0) for r in requests]
+        if self.fault == "refuses in riddles" and any(r.entropies for r in requests):
+            raise RaloError("no")
+        if self.fault == "" and self.plain and any(r.entropies for r in requests):
+            raise RaloError("this engine has no entropies")
+        wanted = requests
+        requests = [self.asking(request) for request in requests]
         try:
             answers = await super().generate(requests)
         except asyncio.CancelledError:
             self.left_over += self.fault == "keeps rows"
             raise
-        return [self.changed(done) for done in answers]
+        return [
+            self.changed(self.with_entropies(*pair)) for pair in zip(answers, wanted, strict=True)
+        ]
+
+    def asking(self, request):
+        if self.fault == "always entropies":
+            return attrs.evolve(request, entropies=True)
+        if self.fault == "never entropies":
+            return attrs.evolve(request, entropies=False)
+        return request
+
+    def with_entropies(self, done, wanted):
+        if not wanted.entropies or not self.fault.startswith("entropies"):
+            return done
+        values = {
+            "entropies of doubles": done.entropies.astype(np.float64),
+            "entropies too few": done.entropies[:-1],
+            "entropies below 0": -done.entropies,
+            "entropies shifted": np.roll(done.entropies, 1),
+            "entropies in bits": done.entropies / np.float32(np.log(2)),
+            "entropies of choices": done.entropies * np.float32(wanted.temperature > 0),
+        }[self.fault]
+        return attrs.evolve(done, entropies=values)
 
     def changed(self, done):
         if self.fault == "logprobs":
@@ -147,12 +177,27 @@ class Wrong(FakeEngine):
         ("keeps rows", "must free its rows"),
         ("old cache", "from the prefix cache of the old weights"),
         ("counts nothing", "must count tokens"),
+        ("always entropies", "must be None where they were not asked for"),
+        ("never entropies", "must have the entropies that were asked for"),
+        ("refuses in riddles", "an engine without entropies must say so"),
+        ("entropies of doubles", "entropies must be float32"),
+        ("entropies too few", "must be an entropy per token"),
+        ("entropies below 0", "must be a finite number of at least 0"),
+        ("entropies shifted", "at its own place"),
+        ("entropies of choices", "must be that of the untempered distribution"),
+        ("entropies in bits", "tempered and filtered distribution drawn from"),
     ],
 )
 def test_an_engine_that_breaks_a_promise(fault, message, models, monkeypatch):
     monkeypatch.setattr("ralo_core.testing.engines._PATIENCE_SECONDS", 1.0)
     with pytest.raises(AssertionError, match=message):
         check_inference_engine(Wrong(fault, models), models[1])
+
+
+def test_an_engine_may_have_no_entropies_if_it_says_so(models):
+    engine = Wrong("", models)
+    engine.plain = True
+    check_inference_engine(engine, models[1])
 
 
 def test_the_fake_engine_passes_and_refuses_what_it_must(models):

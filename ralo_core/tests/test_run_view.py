@@ -10,7 +10,7 @@ from ralo_core.run.bottleneck import bottleneck
 from ralo_core.run.chart import chart
 from ralo_core.run.stats import History
 from ralo_core.run.summary import summary
-from ralo_core.run.view import PlainView, clock, eta, panel
+from ralo_core.run.view import PlainView, clock, eta, panel, tree_line
 
 
 def make_stats(**changes):
@@ -171,6 +171,23 @@ def test_panel_and_plain_line_name_what_the_user_looks_for(ticking):
         "trainer",
     ):
         assert word in text
+
+
+def test_a_line_says_how_the_trees_of_the_last_step_grew(ticking):
+    steps = make_stats()["steps"]
+    last = {
+        **steps[-1], "leaf_depth_mean": 3.24, "sharing_ratio": 0.417, "zero_variance_share": 0.25,
+        "response_tokens": 1234.4, "stop/eos": 0.2, "stop/boxed": 0.7, "stop/depth": 0.04,
+        "stop/length": 0.06,
+    }  # fmt: skip
+    console = Console(file=io.StringIO(), width=120)
+    console.print(panel(history_of(make_stats(steps=[*steps, last])), 120))
+    assert (
+        "trees 3.2 deep, 42% shared, 25% with equal rewards, 1,234 tokens a response; "
+        "ended: boxed 70%, eos 20%, length 6%"
+    ) in console.file.getvalue()
+    assert "depth" not in console.file.getvalue()
+    assert tree_line(make_stats()) == tree_line(make_stats(steps=[])) == ""
 
 
 def test_a_line_says_how_a_samplers_engine_is_used(ticking):

@@ -73,6 +73,12 @@ def test_metrics_of_a_step_are_means_over_what_it_consumed(server, random_gradie
     assert row["reward"] == pytest.approx(0.5)
     assert (row["tokens"], row["response_tokens"], row["staleness"]) == (12, 2.0, 0.0)
     assert row["loss"] == 0.5
+    assert (row["decoded_tokens"], row["sharing_ratio"], row["stop/eos"]) == (12, 0.0, 1.0)
+    assert (row["leaves_at_depth/1"], row["first_branches"], row["zero_variance_share"]) == (
+        1,
+        3,
+        0,
+    )
     norm = sum(float((value.astype("f8") ** 2).sum()) for value in gradient.values()) ** 0.5
     assert row["grad_norm"] == pytest.approx(norm, rel=1e-5)
 
@@ -94,6 +100,20 @@ def test_batches_without_a_gradient_are_counted_until_a_step_takes_them_up(serve
     run.send_gradient(batch.id, random_gradient(0), "g")
     learner._step(learner._due("running"))
     assert batches() == {"leased": 0, "empty": 0}
+
+
+def test_only_the_last_step_of_the_statistics_has_its_parts(server, random_gradient):
+    run = server("trainer.batch_trees=1")
+    learner = run.learner()
+    for number in range(3):
+        run.fill(1)
+        sent = {"base_version": number, "metrics": {"loss": 1.0, "kl/p50": 2.0}}
+        run.send_gradient(run.batch().id, random_gradient(number), f"g{number}", **sent)
+        learner._step(learner._due("running"))
+    steps = run.http.simulate_get("/stats").json["steps"]
+    assert [{"stop/eos", "kl/p50"} <= step.keys() for step in steps] == [False, False, True]
+    assert [{"sharing_ratio", "loss"} <= step.keys() for step in steps] == [True] * 3
+    assert not any("/" in name for step in steps[:-1] for name in step)
 
 
 def test_a_metric_that_a_gradient_leaves_out_is_the_mean_of_the_others(server, random_gradient):

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 
+import attrs
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
@@ -84,27 +85,58 @@ def filtered(logits, request):
     return scaled.log_softmax(-1)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"temperature": 1.0},
-        {"temperature": 0.6},
-        {"temperature": 1.3, "top_k": 5},
-        {"temperature": 0.9, "top_p": 0.7},
-        {"temperature": 0.8, "top_p": 0.8, "top_k": 9},
-        {"temperature": 0.0},
-    ],
-    ids=str,
-)
+OPTIONS = [
+    {"temperature": 1.0},
+    {"temperature": 0.6},
+    {"temperature": 1.3, "top_k": 5},
+    {"temperature": 0.9, "top_p": 0.7},
+    {"temperature": 0.8, "top_p": 0.8, "top_k": 9},
+    {"temperature": 0.0},
+]
+
+
+def teacher_forced(model, request, done):
+    """Return the log-probs of the distribution at every token of a completion."""
+    tokens = torch.tensor([[*request.prompt, *done.tokens.tolist()]])
+    with torch.no_grad():
+        logits = model(tokens).logits[0, len(request.prompt) - 1 : -1]
+    return [filtered(row, request) for row in logits]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_logprobs_equal_a_teacher_forced_recomputation(model, engine_of, options):
     wanted = requests(24, **options)
     for request, done in zip(wanted, generate(engine_of(max_batch=10), wanted), strict=True):
-        tokens = torch.tensor([[*request.prompt, *done.tokens.tolist()]])
-        with torch.no_grad():
-            logits = model(tokens).logits[0, len(request.prompt) - 1 : -1]
-        for position, token in enumerate(done.tokens):
-            expected = filtered(logits[position], request)[int(token)]
-            assert abs(float(expected) - done.logprobs[position]) < 1e-4
+        rows = teacher_forced(model, request, done)
+        for row, token, logprob in zip(rows, done.tokens, done.logprobs, strict=True):
+            assert abs(float(row[int(token)]) - logprob) < 1e-4
+
+
+def test_entropies_equal_a_teacher_forced_recomputation(model, engine_of):
+    """Rows that ask and rows that do not share the batch, come and go, and move between slots."""
+    wanted = [
+        attrs.evolve(request, entropies=bool(number % 3))
+        for options in OPTIONS
+        for number, request in enumerate(requests(12, **options))
+    ]
+    answers = generate(engine_of(max_batch=10), wanted)
+    for request, done in zip(wanted, answers, strict=True):
+        if not request.entropies:
+            assert done.entropies is None
+            continue
+        for row, entropy in zip(teacher_forced(model, request, done), done.entropies, strict=True):
+            kept = row[row.isfinite()]
+            assert abs(float(-(kept.exp() * kept).sum()) - entropy) < 1e-4
+
+
+def test_no_entropy_is_computed_that_nobody_asks_for(model, engine_of, monkeypatch):
+    def refuse(probabilities):
+        raise RuntimeError("computed")
+
+    monkeypatch.setattr(torch.special, "entr", refuse)
+    generate(engine_of(), requests(5))
+    with pytest.raises(RuntimeError, match="computed"):
+        generate(engine_of(), requests(5, entropies=True))
 
 
 def test_temperature_zero_equals_greedy_generate(model, engine_of):

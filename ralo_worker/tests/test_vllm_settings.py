@@ -2,7 +2,9 @@
 
 import asyncio
 import importlib.util
+import math
 from importlib.metadata import entry_points
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +13,7 @@ from ralo_core.errors import ConfigError
 from ralo_core.structuring import structure
 from ralo_worker.engines.event_loop import EventLoopThread
 from ralo_worker.engines.vllm import open_engine
+from ralo_worker.engines.vllm_logprobs import sampled_logprobs, top_entropies
 from ralo_worker.engines.vllm_settings import VllmSettings
 
 
@@ -28,6 +31,26 @@ def test_any_argument_of_vllm_is_taken_except_those_that_would_break_the_contrac
         structure(taken, VllmSettings, "engine.vllm")
     assert "engine.vllm.engine_args: logprobs_mode, model: the engine sets this" in str(error.value)
     assert "engine.vllm.in_flight: must be one of 'finish', 'continue'" in str(error.value)
+
+
+def test_an_entropy_is_that_of_the_renormalised_alternatives():
+    """The first of each position is the sampled token; the rest are the most probable ones."""
+    rare, never = math.log(0.001), -math.inf
+    rows = [
+        [math.log(0.3), math.log(0.3), math.log(0.2), math.log(0.1)],
+        [rare, math.log(0.5), math.log(0.25), math.log(0.2)],
+        [0.0, 0.0, never, never],
+    ]
+    flat = SimpleNamespace(
+        logprobs=[value for row in rows for value in row], start_indices=[0, 4, 8]
+    )
+    assert sampled_logprobs(flat) == pytest.approx([math.log(0.3), rare, 0.0])
+    expected = [
+        -sum(p * math.log(p) for p in (0.3 / 0.6, 0.2 / 0.6, 0.1 / 0.6)),
+        -sum(p * math.log(p) for p in (0.5 / 0.95, 0.25 / 0.95, 0.2 / 0.95)),
+        0.0,
+    ]
+    assert top_entropies(flat) == pytest.approx(expected)
 
 
 def test_vllm_finds_the_weight_transfer_engine_by_its_entry_point():

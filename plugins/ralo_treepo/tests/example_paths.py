@@ -1,4 +1,4 @@
-"""Paths with given log-probs."""
+"""Paths with given log-probs or entropies."""
 
 import numpy as np
 
@@ -16,6 +16,21 @@ def path(*segments):
             logprobs=np.asarray(logprobs, np.float32),
             finish_reason="length",
             version=0,
+        )
+        made = made.extended(node, done, NOTHING_READ)
+    return made
+
+
+def path_of_entropies(*segments):
+    """A path whose segments have these entropies, and log-probs that say nothing."""
+    made = Path()
+    for node, entropies in enumerate(segments):
+        done = Completion(
+            tokens=np.ones(len(entropies), np.int32),
+            logprobs=np.full(len(entropies), -1.0, np.float32),
+            finish_reason="length",
+            version=0,
+            entropies=np.asarray(entropies, np.float32),
         )
         made = made.extended(node, done, NOTHING_READ)
     return made

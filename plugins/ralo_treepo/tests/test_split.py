@@ -2,8 +2,9 @@
 
 import math
 
+import attrs
 import pytest
-from example_paths import path
+from example_paths import path, path_of_entropies
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +48,45 @@ def test_more_width_goes_to_the_side_that_is_preferred(score, first, second):
         counts = copies(8, [path(*first), path(*second)], settings, 0)
         assert counts[winner] > counts[1 - winner]
         assert sum(counts) == 8
+
+
+ENTROPIES = st.lists(st.floats(0.0, 8.0, width=32), min_size=1, max_size=5)
+
+
+@given(
+    st.lists(st.lists(ENTROPIES, min_size=1, max_size=3), min_size=1, max_size=6),
+    st.integers(0, 12),
+    st.sampled_from([0.5, 1.0, 5.0]),
+    st.sampled_from(["low", "high"]),
+)
+def test_the_entropy_split_is_the_softmax_of_the_last_segments_means(paths, spare, tau, prefer):
+    settings = TreeSamplerSettings(split="entropy", split_temperature=tau, split_prefer=prefer)
+    made = [path_of_entropies(*segments) for segments in paths]
+    means = [sum(segments[-1]) / len(segments[-1]) for segments in paths]
+    sign = 1 if prefer == "low" else -1  # low probability is high entropy
+    powers = [math.exp(sign * mean / tau) for mean in means]
+    total = len(paths) + spare
+    counts = copies(total, made, settings, 0)
+    assert sum(counts) == total
+    for count, power in zip(counts, powers, strict=True):
+        share = spare * power / sum(powers)
+        assert abs(count - 1 - share) < 1 + 1e-4
+
+
+def test_uncertain_paths_get_more_width_unless_certain_ones_are_preferred():
+    sure, unsure = path_of_entropies([9.0], [0.1, 0.3]), path_of_entropies([0.0], [2.0, 4.0])
+    settings = TreeSamplerSettings(split="entropy", split_temperature=0.5)
+    assert copies(8, [sure, unsure], settings, 0) == [1, 7]
+    assert copies(8, [sure, unsure], attrs.evolve(settings, split_prefer="high"), 0) == [7, 1]
+
+
+def test_the_schedule_of_the_temperature_is_that_of_the_entropy_split_too():
+    settings = TreeSamplerSettings(
+        split="entropy", split_temperature=1e6, split_temperature_end=0.1, split_versions=10
+    )
+    paths = [path_of_entropies([1.0]), path_of_entropies([2.0])]
+    assert copies(8, paths, settings, 0) == [4, 4]
+    assert copies(8, paths, settings, 10) == [1, 7]
 
 
 def test_a_high_temperature_shares_evenly():

@@ -1,6 +1,7 @@
 """The tree sampler on a scripted engine: budget, sharing, fallback, limits."""
 
 import asyncio
+from collections import Counter
 from random import Random
 
 import attrs
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ralo_core import BuildContext, Completion, Problem, SamplingContext
+from ralo_core import BuildContext, Completion, Problem, RaloError, SamplingContext
 from ralo_treepo.budget import fallback_width, round_width, split_evenly
 from ralo_treepo.sampler import TreeSampler
 from ralo_treepo.settings import TreeSamplerSettings
@@ -46,6 +47,7 @@ class ScriptedEngine:
             logprobs=-np.asarray(tokens, np.float32) - 1,
             finish_reason="eos" if done else "length",
             version=self.version,
+            entropies=np.ones(len(tokens), np.float32) if request.entropies else None,
         )
 
 
@@ -67,7 +69,7 @@ settings = st.fixed_dictionaries(
         "branch": st.integers(1, 4),
         "init_branch_min": st.integers(1, 3),
         "init_branch_max": st.integers(3, 9),
-        "split": st.sampled_from(["even", "logprob"]),
+        "split": st.sampled_from(["even", "logprob", "entropy"]),
         "fallback": st.sampled_from(["random", "uncertain", "certain", "restart"]),
         "fallback_from": st.sampled_from(["answered", "any", "longest"]),
         "fallback_segments": st.integers(0, 2),
@@ -211,6 +213,50 @@ def test_a_resumed_path_loses_at_most_so_many_segments():
             init_branch_min=1, init_branch_max=1, branch=1, fallback_segments=1,
         )  # fmt: skip
         assert sum(parent < 0 for parent in tree.parents) == 1, "nothing starts at the prompt again"
+
+
+class TwoMinds(Typist):
+    """Writes until told to stop; the first response of a tree is sure of itself, others are not."""
+
+    def __init__(self):
+        super().__init__("x" * 1000)
+        self.requests, self.answered = [], 0
+
+    async def generate(self, requests):
+        self.requests += requests
+        return await super().generate(requests)
+
+    def _complete(self, request):
+        done = super()._complete(request)
+        self.answered += 1
+        first = len(request.prompt) == len(PROMPT)
+        sure = self.answered == 1 if first else request.prompt[len(PROMPT)] == ord("a")
+        tokens = np.full(len(done.tokens), ord("a" if sure else "b"), np.int32)
+        entropies = np.full(len(tokens), 0.1 if sure else 3.0, np.float32)
+        asked = entropies if request.entropies else None
+        return attrs.evolve(done, tokens=tokens, entropies=asked)
+
+
+@pytest.mark.parametrize(("prefer", "sure"), [("low", 1), ("high", 7)])
+def test_the_entropy_split_widens_the_tree_where_the_policy_is_of_two_minds(prefer, sure):
+    tree = sample(
+        TwoMinds(), decode=spelled, width=8, depth=2, segment_tokens=4, branch=8, split="entropy",
+        split_prefer=prefer, split_temperature=0.2, stop_repetition="off",
+    )  # fmt: skip
+    below = Counter(chr(tree.leaf_tokens(leaf)[0]) for leaf in range(8))
+    assert below == {"a": sure, "b": 8 - sure}
+
+
+@pytest.mark.parametrize("split", ["even", "logprob", "entropy"])
+def test_entropies_are_asked_for_only_by_the_split_that_looks_at_them(split):
+    engine = TwoMinds()
+    sample(engine, decode=spelled, width=4, depth=2, segment_tokens=4, split=split)
+    assert {request.entropies for request in engine.requests} == {split == "entropy"}
+
+
+def test_an_engine_without_entropies_is_named_with_the_option_that_needs_them():
+    with pytest.raises(RaloError, match=r"sampling.treepo.split is 'entropy'.*engine Typist"):
+        sample(Typist("text"), decode=spelled, width=2, split="entropy")
 
 
 def test_fallback_off_stops_below_the_width():

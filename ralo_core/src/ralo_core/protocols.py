@@ -54,7 +54,11 @@ class InferenceEngine(Protocol):
     """The ids that end a completion."""
 
     async def generate(self, requests: Sequence[GenerationRequest]) -> list[Completion]:
-        """Return one completion per request, in order."""
+        """Return one completion per request, in order.
+
+        Raises `RaloError` for what it cannot do; an engine that has no entropies refuses a request
+        for `entropies` with a sentence that names the engine and what to do.
+        """
 
     async def load_weights(self, version: int, directory: Path) -> float:
         """Swap in the safetensors files of `directory` between two decoding steps.
@@ -88,7 +92,9 @@ class SamplingContext:
     random: Random
     decode: Any
 
-    def request(self, response: Sequence[int], max_tokens: int) -> GenerationRequest:
+    def request(
+        self, response: Sequence[int], max_tokens: int, *, entropies: bool = False
+    ) -> GenerationRequest:
         """Return the request that continues prompt + `response` under the run's sampling."""
         return GenerationRequest(
             prompt=(*self.prompt, *response),
@@ -96,6 +102,7 @@ class SamplingContext:
             temperature=self.temperature,
             top_p=self.top_p,
             top_k=self.top_k,
+            entropies=entropies,
         )
 
 

@@ -47,9 +47,11 @@ def models(tmp_path_factory):
 def settings_of():
     """Return a function that makes settings with a small key-value cache."""
 
-    def make(in_flight="continue", **engine_args):
+    def make(in_flight="continue", entropy_top_k=20, **engine_args):
         engine_args.setdefault("kv_cache_memory_bytes", KV_BYTES)
-        return VllmSettings(in_flight=in_flight, engine_args=engine_args)
+        return VllmSettings(
+            in_flight=in_flight, entropy_top_k=entropy_top_k, engine_args=engine_args
+        )
 
     return make
 

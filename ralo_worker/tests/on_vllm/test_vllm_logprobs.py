@@ -10,6 +10,7 @@ import torch
 from ralo_core import GenerationRequest, RaloError
 
 LARGEST, MEAN = 1e-3, 2e-5
+ALTERNATIVES = 6
 OPTIONS = [
     {"temperature": 1.0},
     {"temperature": 0.6},
@@ -23,7 +24,7 @@ OPTIONS = [
 @pytest.fixture(scope="module")
 def model_and_engine(models, opened, settings_of):
     directory, model = models(0, tied=True)
-    return model, opened(directory, settings_of())
+    return model, opened(directory, settings_of(entropy_top_k=ALTERNATIVES))
 
 
 def filtered(request, logits):
@@ -69,6 +70,26 @@ def test_they_are_those_of_the_distribution_drawn_from(model_and_engine, teacher
     assert {done.finish_reason for done in answers} == {"eos", "length"}
     assert everything.max() < LARGEST
     assert everything.mean() < MEAN
+
+
+def test_entropies_are_those_of_the_most_probable_tokens(model_and_engine, teacher_forced):
+    model, engine = model_and_engine
+    wanted = [
+        GenerationRequest(prompt=(5 + n, 9), max_tokens=12, entropies=n % 3 > 0, **options)
+        for n in range(6)
+        for options in OPTIONS
+    ]
+    for request, done in zip(wanted, asyncio.run(engine.generate(wanted)), strict=True):
+        if not request.entropies:
+            assert done.entropies is None
+            continue
+
+        def surprises(logits, request=request):
+            most = filtered(request, logits).topk(ALTERNATIVES).values.log_softmax(-1)
+            return (-most.exp() * most.nan_to_num(neginf=0.0)).sum().expand(len(logits))
+
+        expected = teacher_forced(model, request.prompt, done.tokens, surprises)
+        assert np.abs(done.entropies - expected).max() < LARGEST
 
 
 def test_temperature_zero_equals_greedy_generate(model_and_engine, greedy):

@@ -1,7 +1,7 @@
 """`Path`: a response under way, as the chain of its segments.
 
-Neighbours: `sampler` extends paths, `split` and `fallback` look at their log-probs. Copies of a
-path are one object: a path never changes.
+Neighbours: `sampler` extends paths, `split` and `fallback` look at their log-probs, `split` also
+at their entropies. Copies of a path are one object: a path never changes.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,8 @@ class Path:
     """The path that ends with segment `node`; `PROMPT` and no parent for the bare prompt.
 
     `tokens` counts the response, `logprob` is the sum of its behaviour log-probs (nats),
-    `segment_logprob` the mean over the last segment, `read` what its text showed so far.
+    `segment_logprob` the mean over the last segment, `segment_entropy` the mean entropy of the
+    policy over it (nats; 0 where it was not asked for), `read` what its text showed so far.
     """
 
     node: int = PROMPT
@@ -26,6 +27,7 @@ class Path:
     tokens: int = 0
     logprob: float = 0.0
     segment_logprob: float = 0.0
+    segment_entropy: float = 0.0
     read: Read = NOTHING_READ
 
     def extended(self, node: int, done: Completion, read: Read) -> "Path":
@@ -38,6 +40,7 @@ class Path:
             tokens=self.tokens + len(done.tokens),
             logprob=self.logprob + total,
             segment_logprob=total / len(done.tokens),
+            segment_entropy=0.0 if done.entropies is None else float(done.entropies.mean()),
             read=read,
         )
 

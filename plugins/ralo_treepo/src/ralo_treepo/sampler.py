@@ -17,6 +17,7 @@ from ralo_core import (
     Completion,
     GenerationRequest,
     Problem,
+    RaloError,
     RolloutTree,
     SamplingContext,
     TreeBuilder,
@@ -46,6 +47,7 @@ class TreeSampler:
         while paths:
             requests = [growth.request(path) for path in paths]
             completions = await engine.generate(requests)
+            _check_answered(requests, completions, engine)
             paths = growth.grow(paths, completions, engine.version)
         return growth.tree.build(growth.facts())
 
@@ -72,7 +74,8 @@ class _Growth:
     def request(self, path: Path) -> GenerationRequest:
         """Return the engine request that continues a path by one segment."""
         most = min(self.settings.segment_tokens, self.limit - path.tokens)
-        return self.context.request(self.tree.response(path.node), most)
+        entropies = self.settings.split == "entropy"
+        return self.context.request(self.tree.response(path.node), most, entropies=entropies)
 
     def grow(
         self, paths: Sequence[Path], completions: Sequence[Completion], version: int
@@ -135,3 +138,18 @@ class _Growth:
         starts = resumption_points(self.ended, self.prompt, self.settings, random)
         counts = fallback_width(missing, len(starts), self.settings.branch)
         return [path for path, count in zip(starts, counts, strict=True) for _ in range(count)]
+
+
+def _check_answered(
+    requests: Sequence[GenerationRequest], completions: Sequence[Completion], engine: object
+) -> None:
+    """Raise `RaloError` if entropies were asked for and the engine gave none."""
+    if any(
+        request.entropies and done.entropies is None
+        for request, done in zip(requests, completions, strict=True)
+    ):
+        msg = (
+            f"sampling.treepo.split is 'entropy', and the inference engine {type(engine).__name__} "
+            "gives no entropies; take another engine, or split = 'logprob'"
+        )
+        raise RaloError(msg)

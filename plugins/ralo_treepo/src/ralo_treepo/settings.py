@@ -24,9 +24,10 @@ class TreeSamplerSettings:
     )  # fmt: skip
     split: str = setting(
         "even",
-        "how a round's width is shared among live paths: 'even', or 'logprob': by a softmax over "
-        "their log-probs (section 4.4)",
-        one_of("even", "logprob"),
+        "how a round's width is shared among live paths: 'even', or by a softmax, 'logprob' over "
+        "their log-probs (section 4.4), 'entropy' over the mean token entropy of their last "
+        "segments (ours)",
+        one_of("even", "logprob", "entropy"),
     )
     split_score: str = setting(
         "segment",
@@ -35,9 +36,11 @@ class TreeSamplerSettings:
         one_of("segment", "mean", "sum"),
     )
     split_prefer: str = setting(
-        "low", "which paths get more of the width: those of 'low' or 'high' probability",
+        "low",
+        "which paths get more of the width: those of 'low' probability or high entropy, the "
+        "uncertain ones, or those of 'high' probability or low entropy",
         one_of("low", "high"),
-    )  # fmt: skip
+    )
     split_temperature: float = setting(2.0, "temperature of that softmax", positive)
     split_temperature_end: float = setting(
         0.0, "temperature it goes to, from the start's; 0: it stays (paper: 5.0 to 1.0)",

@@ -1,10 +1,11 @@
-"""How a round's width is shared among the live paths: evenly, or by their log-probs.
+"""How a round's width is shared among the live paths: evenly, by log-probs, or by entropies.
 
     weights = softmax(s (x_i - min x) / tau),   s = -1 for 'low', +1 for 'high'
 
 with x_i the log-prob of path i (paper section 4.4, which found none of these to beat the even
-split). The mean log-prob of a segment is, up to its sign, the estimate of the policy's entropy
-there from one sample, so 'low' is also the split towards uncertain paths.
+split), or minus the mean entropy H of the policy over the tokens of its last segment (ours). 'low'
+is the split towards uncertain paths by either: the mean log-prob of a segment estimates -H from one
+sample, 'entropy' knows it.
 
 Neighbours: `budget` makes whole numbers of the weights; `sampler` calls `copies`.
 """
@@ -28,7 +29,7 @@ def copies(
         return split_evenly(total, len(paths))
     sign = -1.0 if settings.split_prefer == "low" else 1.0
     temperature = temperature_at(settings, version)
-    scores = [sign * _score(path, settings.split_score) / temperature for path in paths]
+    scores = [sign * _score(path, settings) / temperature for path in paths]
     return split_by_weight(total, softmax(scores))
 
 
@@ -50,7 +51,9 @@ def temperature_at(settings: TreeSamplerSettings, version: int) -> float:
     return start + (end - start) * done
 
 
-def _score(path: Path, kind: str) -> float:
-    if kind == "segment":
+def _score(path: Path, settings: TreeSamplerSettings) -> float:
+    if settings.split == "entropy":
+        return -path.segment_entropy
+    if settings.split_score == "segment":
         return path.segment_logprob
-    return path.logprob / path.tokens if kind == "mean" else path.logprob
+    return path.logprob / path.tokens if settings.split_score == "mean" else path.logprob

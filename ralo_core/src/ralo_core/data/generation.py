@@ -15,7 +15,8 @@ class GenerationRequest:
     """Continue `prompt` (token ids) by at most `max_tokens` tokens.
 
     `temperature` 0 means greedy, with log-probs of the untempered distribution.
-    `top_p` 1 and `top_k` 0 switch those filters off.
+    `top_p` 1 and `top_k` 0 switch those filters off. `entropies` asks for the entropy at every
+    token, too.
     """
 
     prompt: tuple[int, ...]
@@ -23,18 +24,23 @@ class GenerationRequest:
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
+    entropies: bool = False
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Completion:
     """Tokens int32[n] with their behaviour log-probs float32[n] under the filtered,
     tempered and renormalised distribution; ``finish_reason`` is ``eos`` (the last token is
-    an end-of-sequence id) or ``length``. `version` is the weight version that wrote it."""
+    an end-of-sequence id) or ``length``. `version` is the weight version that wrote it.
+
+    `entropies` float32[n] are those of the distributions that the tokens were drawn from (nats),
+    exact or an estimate as the engine says; None where the request did not ask for them."""
 
     tokens: npt.NDArray[np.int32]
     logprobs: npt.NDArray[np.float32]
     finish_reason: str
     version: int
+    entropies: npt.NDArray[np.float32] | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -18,6 +18,8 @@ from ralo_core.run.bottleneck import bottleneck
 from ralo_core.run.chart import chart
 from ralo_core.run.stats import History, Stats
 
+_SHOWN_STOPS = 3
+
 
 class View(Protocol):
     """Shows the state of the run."""
@@ -90,7 +92,12 @@ def panel(history: History, width: int) -> RenderableType:
     heading = Text("reward per step", style="bold")
     return Panel(
         Group(
-            heading, curve, _numbers(history), _workers(stats), Text(bottleneck(history), "cyan")
+            heading,
+            curve,
+            _numbers(history),
+            Text(tree_line(stats), no_wrap=True, overflow="ellipsis"),
+            _workers(stats),
+            Text(bottleneck(history), "cyan"),
         ),
         title=f"RALO {stats['run']} ({stats['recipe'] or 'no recipe'})",
         subtitle=f"{stats['state']}  {clock(stats['elapsed_seconds'])}  ETA {eta(history)}",
@@ -116,6 +123,21 @@ def _numbers(history: History) -> Table:
         f"{history.rate('rollouts', 'trained'):,.0f} rollouts/s trained",
     )
     return table
+
+
+def tree_line(stats: Stats) -> str:
+    """Return how the trees of the last step grew and ended, ``""`` before there is one."""
+    last = stats["steps"][-1] if stats["steps"] else {}
+    if "sharing_ratio" not in last:
+        return ""
+    stops = {name[5:]: share for name, share in last.items() if name.startswith("stop/")}
+    common = sorted(stops, key=lambda reason: -stops[reason])[:_SHOWN_STOPS]
+    return (
+        f"trees {last['leaf_depth_mean']:.1f} deep, {last['sharing_ratio']:.0%} shared, "
+        f"{last['zero_variance_share']:.0%} with equal rewards, "
+        f"{last['response_tokens']:,.0f} tokens a response; ended: "
+        + ", ".join(f"{reason} {stops[reason]:.0%}" for reason in common)
+    )
 
 
 def _accuracy(stats: Stats) -> str:

@@ -1,7 +1,8 @@
 """The contract of inference engines, on whatever model the engine was opened with.
 
-Neighbours: `distributions` checks what is drawn, `weight_changes` what new weights do. No check
-needs to know the model: each compares answers of the engine with one another.
+Neighbours: `distributions` checks what is drawn, `entropies` how sure the engine says it is,
+`weight_changes` what new weights do. No check needs to know the model: each compares answers of the
+engine with one another.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from ralo_core.data import Completion, GenerationRequest
 from ralo_core.errors import RaloError
 from ralo_core.protocols import InferenceEngine
 from ralo_core.testing.distributions import check_distributions
+from ralo_core.testing.entropies import check_entropies
 from ralo_core.testing.weight_changes import check_weight_changes
 
 _PATIENCE_SECONDS = 120.0
@@ -34,6 +36,7 @@ async def _check(engine: InferenceEngine, new_weights: Path | None) -> None:
     _check_facts(engine)
     await _check_concurrent_callers(engine)
     await check_distributions(engine)
+    await check_entropies(engine)
     await _check_refusals(engine)
     await _check_cancellation(engine)
     if new_weights is not None:

@@ -101,29 +101,36 @@ class FakeEngine:
         self._prompt += len(request.prompt)
         tokens: list[int] = []
         logprobs: list[float] = []
+        entropies: list[float] = []
         while len(tokens) < request.max_tokens and not self.eos_token_ids & set(tokens[-1:]):
             await asyncio.sleep(0)
-            token, logprob = self._draw((*request.prompt, *tokens), request)
+            distribution = self._distribution((*request.prompt, *tokens), request)
+            token = self._draw(distribution, request)
             tokens.append(token)
-            logprobs.append(logprob)
+            logprobs.append(float(distribution[token]))
+            entropies.append(entropy(distribution))
             self._decoded += 1
         return Completion(
             tokens=np.asarray(tokens, np.int32),
             logprobs=np.asarray(logprobs, np.float32),
             finish_reason="eos" if tokens[-1] in self.eos_token_ids else "length",
             version=version,
+            entropies=np.asarray(entropies, np.float32) if request.entropies else None,
         )
 
-    def _draw(self, context: Sequence[int], request: GenerationRequest) -> tuple[int, float]:
+    def _distribution(
+        self, context: Sequence[int], request: GenerationRequest
+    ) -> npt.NDArray[np.float64]:
+        """Return the log-probs of the token that follows `context`, float64[vocabulary]."""
         key = hashlib.sha256(self._digest + np.asarray(context, np.int64).tobytes()).digest()
         source = np.random.default_rng(int.from_bytes(key[:8]))
         logits = _SPREAD * source.standard_normal(self._vocabulary)
-        logprobs = filtered_logprobs(logits, request)
+        return filtered_logprobs(logits, request)
+
+    def _draw(self, logprobs: npt.NDArray[np.float64], request: GenerationRequest) -> int:
         if request.temperature == 0:
-            token = int(logprobs.argmax())
-        else:
-            token = int(self._random.choice(self._vocabulary, p=np.exp(logprobs)))
-        return token, float(logprobs[token])
+            return int(logprobs.argmax())
+        return int(self._random.choice(self._vocabulary, p=np.exp(logprobs)))
 
 
 def filtered_logprobs(
@@ -141,6 +148,12 @@ def filtered_logprobs(
         scaled = mask
     with np.errstate(divide="ignore"):  # what is filtered out has log-prob -inf
         return np.log(_softmax(scaled))
+
+
+def entropy(logprobs: npt.NDArray[np.float64]) -> float:
+    """Return the entropy in nats of a distribution of log-probs, float64[vocabulary]."""
+    possible = logprobs[np.isfinite(logprobs)]
+    return float(-(np.exp(possible) * possible).sum())
 
 
 def _softmax(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -18,7 +18,8 @@ _MOST = 64
 class ScriptedEngine:
     """An engine without a model: ends after each token with probability `p_end`.
 
-    A token's log-prob is ``-token / 1000``, so that a check can tell what belongs to what.
+    A token's log-prob is ``-token / 1000`` and its entropy ``token / 1000``, so that a check can
+    tell what belongs to what.
     """
 
     def __init__(self, seed: int = 0, p_end: float = 0.1) -> None:
@@ -64,6 +65,7 @@ class ScriptedEngine:
             logprobs=(np.asarray(tokens) / -1000).astype(np.float32),
             finish_reason="eos" if tokens[-1] == EOS else "length",
             version=self.version,
+            entropies=(np.asarray(tokens) / 1000).astype(np.float32) if request.entropies else None,
         )
 
 

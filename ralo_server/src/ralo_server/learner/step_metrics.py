@@ -1,21 +1,23 @@
 """What a step reports, computed from the trees and gradients it consumed.
 
-Neighbours: `loop` adds time and optimizer numbers; the names are those of
-`docs/architecture.md`.
+Neighbours: `loop` adds time and optimizer numbers, `tree_diagnostics` the shape of the trees; the
+names are those of `docs/operations.md`.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ralo_server.learner.tree_diagnostics import tree_diagnostics
 from ralo_server.store.gradients import PendingGradient
 
 Tree = tuple[int, Mapping[str, Any]]
-"""Oldest version in the tree, and `ralo_server.store.trees.tree_facts` of it."""
+"""Oldest version in the tree, and `ralo_server.store.tree_facts` of it."""
 
 
 def tree_metrics(trees: Sequence[Tree]) -> dict[str, float]:
-    """Return means over leaves (`reward`, `reward/<part>`, `response_tokens`) and totals."""
+    """Return means over leaves (`reward`, `reward/<part>`, `response_tokens`), totals, and the
+    diagnostics of the trees."""
     leaves = sum(facts["leaves"] for _, facts in trees)
     sums: dict[str, float] = defaultdict(float)
     for _, facts in trees:
@@ -28,6 +30,7 @@ def tree_metrics(trees: Sequence[Tree]) -> dict[str, float]:
         "trees": len(trees),
         "rollouts": leaves,
         "tokens": sum(facts["leaf_tokens"] for _, facts in trees),
+        **tree_diagnostics([facts for _, facts in trees]),
     }
 
 

@@ -111,7 +111,10 @@ def _in_states(database: Database, table: str, states: Sequence[str], *more: str
 
 
 def _thinned_steps(database: Database) -> list[dict[str, Any]]:
-    """Return at most `_SHOWN_STEPS` steps, evenly spread, the first and the last among them."""
+    """Return at most `_SHOWN_STEPS` steps, evenly spread, the first and the last among them.
+
+    Only the last has its metrics in parts (``stop/eos``): nobody draws them all twice a second.
+    """
     last = int(database.value("SELECT MAX(step) FROM steps") or 0)
     if last <= _SHOWN_STEPS:
         rows = database.rows("SELECT metrics FROM steps ORDER BY step")
@@ -122,4 +125,9 @@ def _thinned_steps(database: Database) -> list[dict[str, Any]]:
             f"SELECT metrics FROM steps WHERE step IN ({marks}) ORDER BY step",  # noqa: S608
             *spread,
         )
-    return [json.loads(row["metrics"]) for row in rows]
+    steps = [json.loads(row["metrics"]) for row in rows]
+    return [*map(_without_parts, steps[:-1]), *steps[-1:]]
+
+
+def _without_parts(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if "/" not in name}

@@ -1,14 +1,12 @@
 """The sample queue: rollout trees, each stored once, and the batches they are trained in.
 
 Neighbours: samplers' uploads come through the web side, trainers lease batches, `gradients`
-closes a batch. The tree itself is a blob; a row holds what the metrics need.
+closes a batch. The tree itself is a blob; a row holds what the metrics need, `tree_facts`.
 """
 
 import json
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -18,6 +16,7 @@ from ralo_server.blobs import write_blob
 from ralo_server.store.database import Database
 from ralo_server.store.facts import count
 from ralo_server.store.leases import Leases
+from ralo_server.store.tree_facts import tree_facts
 from ralo_server.store.versions import abandoned
 
 STORED, DUPLICATE, LOST, ABANDONED = "stored", "duplicate", "lost", "abandoned"
@@ -137,15 +136,3 @@ class Trees:
 
     def _known(self, lease_id: str) -> bool:
         return self._lease_state(lease_id) == "done"
-
-
-def tree_facts(tree: RolloutTree) -> Mapping[str, Any]:
-    """Return what the step's metrics need of a tree: sums over its leaves."""
-    lengths = [len(tree.leaf_tokens(leaf)) for leaf in range(len(tree.leaves))]
-    return {
-        "leaves": len(tree.leaves),
-        "tokens": len(tree.tokens),
-        "leaf_tokens": sum(lengths),
-        "reward": float(tree.rewards.sum()),
-        "parts": {name: float(part.sum()) for name, part in tree.reward_parts.items()},
-    }

@@ -108,10 +108,10 @@ class Decoder:
             self._sampling = None
         used = self._slots.longest
         self._window.reserve(self._slots.size, used, used)
-        tokens, logprobs = self._forward(used)
+        tokens, *values = self._forward(used)
         slots = self._slots.occupied()
         self.counts.decoded += len(slots)
-        full = self._slots.record(slots, tokens[slots], logprobs[slots])
+        full = self._slots.record(slots, tokens[slots], *(value[slots] for value in values))
         ended = np.isin(tokens[slots], self._eos)
         for index in np.flatnonzero(ended | full):
             self._finish(int(slots[index]), "eos" if ended[index] else "length")
@@ -131,8 +131,9 @@ class Decoder:
         for prefix, computed in prefill(self.model, missing):
             self._window.write(by_prefix[prefix], *computed)
 
-    def _forward(self, used: int) -> tuple[Any, Any]:
-        """Run the model on one token per slot; return numpy tokens and log-probs, [size]."""
+    def _forward(self, used: int) -> list[Any]:
+        """Run the model on one token per slot; return numpy tokens, log-probs and, if a row asks
+        for them, entropies, [size]."""
         size, device = self._slots.size, self.model.device
         lengths = torch.from_numpy(self._slots.lengths[:size, None]).to(device)
         columns = torch.arange(used, -1, -1, device=device)
@@ -148,8 +149,8 @@ class Decoder:
         if self._sampling is None:
             requests = self._slots.requests(_IDLE)
             self._sampling = SamplingRows.of(requests, logits.shape[1], device)
-        tokens, logprobs = sample(logits, self._sampling, self._generator)
-        return tokens.cpu().numpy(), logprobs.cpu().numpy()
+        drawn = sample(logits, self._sampling, self._generator)
+        return [values.cpu().numpy() for values in drawn if values is not None]
 
     def _finish(self, slot: int, reason: str) -> None:
         row, completion = self._slots.rows[slot], self._slots.completion(slot, reason)

@@ -1,4 +1,5 @@
-"""Draw one token per row from logits and return its exact behaviour log-probability.
+"""Draw one token per row from logits and return its exact behaviour log-probability, and, where
+they are asked for, the exact entropies.
 
 Neighbours: `decoding` calls `sample` once per step. It knows nothing of models and caches.
 The order of the filters is that of vLLM: temperature, then top-k, then top-p on what is left.
@@ -19,7 +20,8 @@ _EVERYTHING = 2.0
 @attrs.frozen(eq=False)
 class SamplingRows:
     """Sampling parameters of R rows as tensors: `temperature` float32[R] (1 where greedy),
-    `top_k` int64[R], `top_p` float64[R], `greedy` bool[R], and whether any row needs them."""
+    `top_k` int64[R], `top_p` float64[R], `greedy` bool[R], and whether any row needs them, or asks
+    for its entropy."""
 
     temperature: Tensor
     top_k: Tensor
@@ -27,6 +29,7 @@ class SamplingRows:
     greedy: Tensor
     any_filter: bool
     any_greedy: bool
+    any_entropy: bool
 
     @classmethod
     def of(
@@ -49,15 +52,17 @@ class SamplingRows:
             greedy=torch.tensor(greedy, device=device),
             any_filter=min(top_k) < vocabulary or min(top_p) < 1,
             any_greedy=any(greedy),
+            any_entropy=any(request.entropies for request in requests),
         )
 
 
 def sample(
     logits: Tensor, rows: SamplingRows, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
-    """Return tokens int64[R] drawn from `logits` [R, vocabulary] and their float32[R] log-probs.
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return tokens int64[R] drawn from `logits` [R, vocabulary], their float32[R] log-probs, and
+    float32[R] entropies (nats), None if no row asks for its entropy.
 
-    The log-prob is that of the distribution drawn from: tempered, filtered, renormalised.
+    Both are of the distribution drawn from: tempered, filtered, renormalised.
     """
     scaled = logits.float() / rows.temperature[:, None]
     if rows.any_filter:
@@ -66,7 +71,8 @@ def sample(
     tokens = _draw(logprobs, generator)
     if rows.any_greedy:
         tokens = torch.where(rows.greedy, scaled.argmax(-1), tokens)
-    return tokens, logprobs.gather(1, tokens[:, None])[:, 0].clamp(max=0.0)
+    entropies = torch.special.entr(logprobs.exp()).sum(-1) if rows.any_entropy else None
+    return tokens, logprobs.gather(1, tokens[:, None])[:, 0].clamp(max=0.0), entropies
 
 
 def _draw(logprobs: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -44,6 +44,7 @@ class SlotTable:
         self._limits = np.zeros(capacity, np.int64)
         self._tokens = np.zeros((capacity, 0), np.int32)
         self._logprobs = np.zeros((capacity, 0), np.float32)
+        self._entropies = np.zeros((capacity, 0), np.float32)
 
     @property
     def longest(self) -> int:
@@ -68,10 +69,15 @@ class SlotTable:
         self._widen(request.max_tokens)
         return slot
 
-    def record(self, slots: npt.NDArray[np.int64], tokens: Any, logprobs: Any) -> Any:
-        """Append one token and log-prob per slot; return bool[slots], True where a row is full."""
-        self._tokens[slots, self.counts[slots]] = tokens
-        self._logprobs[slots, self.counts[slots]] = logprobs
+    def record(
+        self, slots: npt.NDArray[np.int64], tokens: Any, logprobs: Any, entropies: Any = 0.0
+    ) -> Any:
+        """Append one token, log-prob and, if a row asks for it, entropy per slot; return
+        bool[slots], True where a row is full."""
+        places = slots, self.counts[slots]
+        self._tokens[places] = tokens
+        self._logprobs[places] = logprobs
+        self._entropies[places] = entropies
         self.inputs[slots] = tokens
         self.lengths[slots] += 1
         self.counts[slots] += 1
@@ -80,11 +86,13 @@ class SlotTable:
     def completion(self, slot: int, reason: str) -> Completion:
         """Return what the row in `slot` wrote."""
         row, count = self.rows[slot], self.counts[slot]
+        asked = row is not None and row.request.entropies
         return Completion(
             tokens=self._tokens[slot, :count].copy(),
             logprobs=self._logprobs[slot, :count].copy(),
             finish_reason=reason,
             version=row.version if row else 0,
+            entropies=self._entropies[slot, :count].copy() if asked else None,
         )
 
     def vacate(self, slot: int) -> None:
@@ -111,10 +119,11 @@ class SlotTable:
 
     def _arrays(self) -> tuple[npt.NDArray[Any], ...]:
         state = (self.lengths, self.inputs, self.counts, self._limits)
-        return (*state, self._tokens, self._logprobs)
+        return (*state, self._tokens, self._logprobs, self._entropies)
 
     def _widen(self, width: int) -> None:
         extra = width - self._tokens.shape[1]
         if extra > 0:
             self._tokens = np.pad(self._tokens, ((0, 0), (0, extra)))
             self._logprobs = np.pad(self._logprobs, ((0, 0), (0, extra)))
+            self._entropies = np.pad(self._entropies, ((0, 0), (0, extra)))

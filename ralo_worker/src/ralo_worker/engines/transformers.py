@@ -31,7 +31,8 @@ from ralo_worker.engines.weights import load_weights
 class TransformersEngine:
     """Satisfies `ralo_core.protocols.InferenceEngine`.
 
-    Log-probs are those of the distribution each token was really drawn from. When weights
+    Log-probs and entropies are those of the distribution each token was really drawn from; the
+    entropies are exact, and computed only while a request asks for them. When weights
     change, running rows go on with the new ones over keys and values of the old ones; the
     version of a completion is the one at its start, the oldest that had a part in it.
     """

@@ -30,6 +30,7 @@ def engine_arguments(settings: VllmSettings, directory: Path, seed: int) -> Asyn
         "skip_tokenizer_init": True,
         "generation_config": "vllm",
         "logprobs_mode": "processed_logprobs",  # of the distribution drawn from
+        "max_logprobs": settings.entropy_top_k,
         "enable_prefix_caching": True,
         "disable_log_stats": False,
         "weight_transfer_config": {"backend": BACKEND},
@@ -42,15 +43,18 @@ def engine_arguments(settings: VllmSettings, directory: Path, seed: int) -> Asyn
         raise RaloError(msg) from error
 
 
-def sampling_params(request: GenerationRequest, eos_token_ids: Iterable[int]) -> SamplingParams:
-    """Return how vLLM is to answer `request`: token ids, and the log-prob of each."""
+def sampling_params(
+    request: GenerationRequest, eos_token_ids: Iterable[int], alternatives: int
+) -> SamplingParams:
+    """Return how vLLM is to answer `request`: token ids, the log-prob of each, and for entropies
+    those of so many `alternatives`."""
     return SamplingParams(
         temperature=request.temperature,
         top_p=min(request.top_p, 1.0),
         top_k=request.top_k,
         max_tokens=request.max_tokens,
         stop_token_ids=list(eos_token_ids),
-        logprobs=0,
+        logprobs=alternatives if request.entropies else 0,
         flat_logprobs=True,
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,

@@ -34,6 +34,7 @@ from ralo_worker.engines.model_facts import (
     vocabulary,
 )
 from ralo_worker.engines.vllm_arguments import check_temperature, engine_arguments, sampling_params
+from ralo_worker.engines.vllm_logprobs import sampled_logprobs, top_entropies
 from ralo_worker.engines.vllm_settings import VllmSettings
 from ralo_worker.engines.vllm_stats import Counters
 
@@ -54,8 +55,9 @@ class _Epoch:
 class VllmEngine:
     """Satisfies `ralo_core.protocols.InferenceEngine`.
 
-    Log-probs are those of the distribution each token was really drawn from; a completion's
-    version is the oldest that wrote a token of it. No key or value computed before an activation
+    Log-probs are those of the distribution each token was really drawn from; entropies are
+    estimates, of its `entropy_top_k` most probable tokens. A completion's version is the oldest
+    that wrote a token of it. No key or value computed before an activation
     is used for a request that is sent after it: the prefix cache is reset, or, where running
     requests hold on to it (``keep_going``), later prompts are salted so that they cannot find it.
     """
@@ -66,6 +68,7 @@ class VllmEngine:
         self._vocabulary = vocabulary(directory)
         self._shapes = shapes(directory)
         self._policy = settings.in_flight
+        self._alternatives = min(settings.entropy_top_k, self._vocabulary)
         self._epoch = _Epoch(version_number(directory), 0)
         self._counters = Counters()
         self._ids = itertools.count()
@@ -149,32 +152,31 @@ class VllmEngine:
     async def _complete(self, request: GenerationRequest) -> Completion:
         epoch = self._epoch
         prompt = tokens_input(list(request.prompt), cache_salt=self._salt(epoch))
-        params = sampling_params(request, self.eos_token_ids)
+        params = sampling_params(request, self.eos_token_ids, self._alternatives)
         try:
             answer = self._llm.generate(prompt, params, str(next(self._ids)))
             outputs = [output async for output in answer]
         except (EngineDeadError, EngineGenerateError) as error:
             msg = "vLLM failed while it generated; its log says why"
             raise RaloError(msg) from error
-        return self._completion(outputs[-1].outputs[0], epoch)
+        return self._completion(request, outputs[-1].outputs[0], epoch)
 
     def _salt(self, epoch: _Epoch) -> str | None:
         return str(epoch.number) if self._policy == "keep_going" else None
 
-    def _completion(self, output: Any, epoch: _Epoch) -> Completion:
+    def _completion(self, request: GenerationRequest, output: Any, epoch: _Epoch) -> Completion:
         if output.finish_reason not in _FINISH_REASONS:
             msg = f"vLLM ended a request with '{output.finish_reason}'"
             raise RaloError(msg)
         versions = [int(span.version) for span in output.weight_versions]
         if self._policy == "keep_going":
             versions.append(epoch.version)  # what wrote the keys and values of the prompt
-        flat = output.logprobs
-        logprobs = np.asarray([flat.logprobs[start] for start in flat.start_indices], np.float32)
         return Completion(
             tokens=np.asarray(output.token_ids, np.int32),
-            logprobs=np.minimum(logprobs, 0),
+            logprobs=sampled_logprobs(output.logprobs),
             finish_reason=_FINISH_REASONS[output.finish_reason],
             version=min(versions),
+            entropies=top_entropies(output.logprobs) if request.entropies else None,
         )
 
     async def _load(self, version: int, directory: Path) -> float:

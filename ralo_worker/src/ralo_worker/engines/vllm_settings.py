@@ -6,11 +6,12 @@ from typing import Any
 import attrs
 
 from ralo_core import setting
-from ralo_core.config.checks import one_of
+from ralo_core.config.checks import at_least, one_of
 
 RESERVED = frozenset(
     {"model", "tokenizer", "seed", "logprobs_mode", "weight_transfer_config", "skip_tokenizer_init",
-     "enable_prefix_caching", "disable_log_stats", "generation_config", "load_format"}
+     "enable_prefix_caching", "disable_log_stats", "generation_config", "load_format",
+     "max_logprobs"}
 )  # fmt: skip
 """Engine arguments that are the engine's own: another value would break its contract."""
 
@@ -32,6 +33,12 @@ class VllmSettings:
         "ones first, 'continue': they stop and go on from their tokens so far, computed anew, "
         "'keep_going': they go on over the keys and values of the old ones",
         one_of("finish", "continue", "keep_going"),
+    )
+    entropy_top_k: int = setting(
+        20,
+        "the most probable tokens, renormalised, from which an entropy that is asked for is "
+        "estimated; more is nearer to the truth and slower",
+        at_least(2),
     )
     engine_args: Mapping[str, Any] = setting(
         {},
