@@ -120,6 +120,12 @@ class TrainerSettings:
     """``[trainer]``: the gradient runtime."""
 
     batch_trees: int = setting(32, "trees (problems) in one leased batch", positive)
+    dynamic_sampling: str = setting(
+        "off",
+        "skip trees whose rollouts all have the same reward, others take their place: 'total' "
+        "compares the sum of rewards, 'first' also the first of the pipeline alone; 'off'",
+        one_of("off", "first", "total"),
+    )
     microbatch_tokens: int = setting(16384, "padded tokens of one forward pass", positive)
     shared_tokens: int = setting(
         2048,

@@ -15,7 +15,7 @@ Tree = tuple[int, Mapping[str, Any]]
 
 
 def tree_metrics(trees: Sequence[Tree]) -> dict[str, float]:
-    """Return means over leaves (`reward`, `reward/<part>`, `response_tokens`) and totals."""
+    """Return means over leaves: `reward`, `reward/<part>`, `response_tokens`."""
     leaves = sum(facts["leaves"] for _, facts in trees)
     sums: dict[str, float] = defaultdict(float)
     for _, facts in trees:
@@ -23,10 +23,14 @@ def tree_metrics(trees: Sequence[Tree]) -> dict[str, float]:
         sums["response_tokens"] += facts["leaf_tokens"]
         for name, value in facts["parts"].items():
             sums[f"reward/{name}"] += value
+    return {name: value / leaves for name, value in sums.items()}
+
+
+def tree_totals(trees: Sequence[Tree]) -> dict[str, int]:
+    """Return how many `trees`, `rollouts` and `tokens` of them there are."""
     return {
-        **{name: value / leaves for name, value in sums.items()},
         "trees": len(trees),
-        "rollouts": leaves,
+        "rollouts": sum(facts["leaves"] for _, facts in trees),
         "tokens": sum(facts["leaf_tokens"] for _, facts in trees),
     }
 
