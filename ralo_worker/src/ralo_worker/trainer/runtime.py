@@ -1,7 +1,7 @@
 """The trainer's loop: lease a batch, take the newest weights, compute the gradient, upload it.
 
-Neighbours: `membership` joins the run, `rows`, `packs` and `gradient` compute, `weights.cache`
-fetches versions. Weights change between batches only.
+Neighbours: `membership` joins the run, `rows`, `packs`, `forests` and `gradient` compute,
+`weights.cache` fetches versions. Weights change between batches only.
 """
 
 import logging
@@ -21,6 +21,7 @@ from ralo_core.config import TrainerSettings
 from ralo_core.errors import RunOver, ServerError
 from ralo_worker.engines.weights import load_weights
 from ralo_worker.membership import Membership, Timer
+from ralo_worker.trainer.forests import make_forests
 from ralo_worker.trainer.gradient import Gradient, batch_gradient
 from ralo_worker.trainer.micro_batches import micro_batches
 from ralo_worker.trainer.packs import make_packs
@@ -109,8 +110,13 @@ class Trainer:
         kept, left_out = without_zeros(rows, self.loss)
         if not kept:
             return None
-        packs = list(make_packs(kept, self._most_shared, pair_cost(self.model)))
-        cut = micro_batches(packs, self.settings.microbatch_tokens, self.version)
+        limit, most, cost = (
+            self._most_shared,
+            self.settings.microbatch_tokens,
+            pair_cost(self.model),
+        )
+        packs = make_forests(list(make_packs(kept, limit, cost)), limit, most, cost)
+        cut = micro_batches(packs, most, self.version)
         gradient = batch_gradient(self.model, self.loss, cut, left_out, self.corrections)
         self.member.activity.tokens += sum(len(row.logprobs) for row in rows)
         return gradient
