@@ -52,6 +52,11 @@ def test_what_is_skipped_is_a_matter_of_the_first_reward_or_the_sum(
     assert behind(tree) == (len(set(long)) == 1 or total_)
 
 
+def test_a_tree_without_the_first_reward_is_judged_by_the_sum():
+    skips = rule("first", "reward.pipeline=['arithmetic']")
+    assert [skips(scored(exact=rewards)) for rewards in ([1, 0], [1, 1])] == [False, True]
+
+
 @given(st.lists(st.floats(-2, 2, width=32), min_size=1, max_size=9), st.booleans())
 def test_skipped_is_exactly_what_the_mean_of_the_group_leaves_nothing_of(rewards, equal):
     rewards = rewards[:1] * len(rewards) if equal else rewards

@@ -155,6 +155,7 @@ def test_groups_of_uneven_length_go_without_padding():
         ([90, 30, 30, 30], 59, FREE, False),
         ([60, 30, 30, 30], MANY, FREE, True),
         ([60, 30, 30, 30], MANY, 1.0, False),  # attention costs more than padding
+        ([20, 13, 13, 13, 13], MANY, FREE, True),  # in one that is wider than the longest
         ([90, 90, 90, 90], MANY, FREE, False),  # nothing to fill
     ],
 )

@@ -14,6 +14,9 @@ import numpy as np
 from ralo_worker.trainer.micro_batches import cut
 from ralo_worker.trainer.packs import Pack
 
+_WIDEST = 4
+"""Beyond that many times the longest pack hardly any room is left free in a sequence."""
+
 
 def make_forests(
     packs: Sequence[Pack], limit: int, max_tokens: int, pair_cost: float
@@ -58,8 +61,8 @@ def join(packs: Sequence[Pack]) -> Pack:
 
 
 def _widths(packs: Sequence[Pack], limit: int) -> Iterator[int]:
-    """Yield the widths that are tried: that of the longest pack, its half and so on."""
-    width = min(limit, max(len(pack.tokens) for pack in packs))
+    """Yield the widths that are tried: a few times that of the longest pack, its half and so on."""
+    width = min(limit, _WIDEST * max(len(pack.tokens) for pack in packs))
     shortest = min(len(pack.tokens) for pack in packs)
     while width >= 2 * shortest:
         yield width
