@@ -19,9 +19,9 @@ from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
 from ralo_worker.trainer.gradient import Gradient, batch_gradient
 from ralo_worker.trainer.micro_batches import micro_batches
+from ralo_worker.trainer.model import pair_cost
 from ralo_worker.trainer.packs import make_packs
 from ralo_worker.trainer.rows import make_rows
-from ralo_worker.trainer.runtime import pair_cost
 
 PROMPT_TOKENS, TREES, MICROBATCH_TOKENS = 24, 8, 16384
 SHAPES = [(8, 4, 8), (16, 4, 16), (16, 7, 32), (16, 14, 16), (1, 1, 64)]

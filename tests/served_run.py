@@ -15,14 +15,15 @@ from ralo_worker.sampler.runtime import SECTIONS, Sampler
 
 
 class ServedRun:
-    """``ralo serve`` in `root` with these ``--set`` assignments, answering and with weights."""
+    """``ralo serve`` of a recipe in `root` with these ``--set`` assignments, answering and with
+    weights."""
 
-    def __init__(self, root, *settings):
+    def __init__(self, root, *settings, recipe="grpo"):
         self.root, self.processes = root, {}
         self.directory = root / "run"
         options = [part for setting in settings for part in ("--set", setting)]
         self.start(
-            "serve", "--plugin", "grpo", "--tiny", "--run-dir", str(self.directory), *options
+            "serve", "--plugin", recipe, "--tiny", "--run-dir", str(self.directory), *options
         )
         url_file = self.directory / "server.url"
         self.wait_for(url_file.exists)

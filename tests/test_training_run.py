@@ -77,11 +77,14 @@ def test_a_run_takes_its_steps_and_leaves_a_loadable_model(recipe, model, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_run_whose_rewards_are_all_equal_says_so_and_ends(model, tmp_path):
+@pytest.mark.parametrize(
+    ("recipe", "silence"), [("treepo", "no signal: the last"), ("dapo", "no signal: all")]
+)
+def test_a_run_whose_rewards_are_all_equal_says_so_and_ends(recipe, silence, model, tmp_path):
     """The untrained model never solves a sum: no batch has an advantage, no step is taken."""
     run_dir = tmp_path / "run"
-    output = ralo(*run_options(model, run_dir, "treepo", "run.max_minutes=0.2"))
-    assert "no signal: the last" in output
+    output = ralo(*run_options(model, run_dir, recipe, "run.max_minutes=0.2"))
+    assert silence in output
     assert "finished after 0 steps" in output
     assert steps_of(run_dir) == []
 

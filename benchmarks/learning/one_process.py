@@ -27,11 +27,9 @@ from ralo_core.registry import Registry
 from ralo_worker.prompting import Prompting, load_tokenizer
 from ralo_worker.sampler.evaluation import answers, judge
 from ralo_worker.sampler.rollouts import Rollouts
-from ralo_worker.trainer.gradient import Gradient, batch_gradient
-from ralo_worker.trainer.micro_batches import micro_batches
-from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.rows import make_rows, without_zeros
-from ralo_worker.trainer.runtime import open_model, pair_cost
+from ralo_worker.trainer.gradient import Gradient
+from ralo_worker.trainer.model import open_model
+from ralo_worker.trainer.objective import open_objective
 
 
 @attrs.frozen(kw_only=True)
@@ -66,11 +64,8 @@ class OneProcess:
         self.work, self.lag, self.version = work, lag, 0
         shutil.copytree(model, self._directory(0))
         self.policy = open_model(self._directory(0))
-        trainer, learner = BuildContext(role="trainer"), BuildContext(role="learner")
-        self.advantage = self.config.build("advantage", trainer)
-        self.loss = self.config.build("loss", trainer)
-        self.corrections = list(self.config.build_pipeline("correction", trainer).values())
-        self.rule = self.config.build("optimizer", learner)
+        self.objective = open_objective(self.config, self.policy, None)
+        self.rule = self.config.build("optimizer", BuildContext(role="learner"))
         self.optimizer = self.rule.build(self.policy.named_parameters())
         self.rollouts = make_rollouts(self.config, self._directory(0))
         provider = self.config.build("problems", BuildContext(role="orchestrator"))
@@ -83,7 +78,7 @@ class OneProcess:
         started, before = time.perf_counter(), self._decoded()
         count = self.config.section(TrainerSettings).batch_trees
         trees = self._events.run(self._sample(list(islice(self._problems, count))))
-        gradient = self._gradient(trees)
+        gradient = self.objective.gradient(trees, self.version)
         if gradient is not None:
             self._apply(gradient)
         self._load(max(0, self.version - self.lag))
@@ -116,22 +111,14 @@ class OneProcess:
         tree = await self.rollouts.sample(problem)
         return await self.rollouts.score(problem, tree, "")
 
-    def _gradient(self, trees: Sequence[RolloutTree]) -> Gradient | None:
-        settings = self.config.section(TrainerSettings)
-        rows, left_out = without_zeros(make_rows(trees, self.advantage.estimate(trees)), self.loss)
-        if not rows:
-            return None
-        packs = list(make_packs(rows, settings.shared_tokens, pair_cost(self.policy)))
-        cut = micro_batches(packs, settings.microbatch_tokens, self.version)
-        return batch_gradient(self.policy, self.loss, cut, left_out, self.corrections)
-
     def _apply(self, gradient: Gradient) -> None:
         for name, parameter in self.policy.named_parameters():
             parameter.grad = gradient.tensors[name]
         bound = self.rule.max_grad_norm or float("inf")
         torch.nn.utils.clip_grad_norm_(self.policy.parameters(), bound)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rule.learning_rate(self.version + 1)
+            factor = self.rule.rate_factor(gradient.metrics)
+            group["lr"] = factor * self.rule.learning_rate(self.version + 1)
         self.optimizer.step()
         self._publish()
 

@@ -10,7 +10,12 @@ from ralo_core.run.bottleneck import bottleneck
 from ralo_core.run.chart import chart
 from ralo_core.run.stats import History
 from ralo_core.run.summary import summary
-from ralo_core.run.view import PlainView, clock, eta, panel, tree_line
+from ralo_core.run.view import PlainView, clock, eta, panel, plain_line, tree_line
+
+TREES = {
+    "queued": 60, "leased": 32, "trained": 96, "capacity": 64,
+    "skipped": 0, "skipped_since_step": 0,
+}  # fmt: skip
 
 
 def make_stats(**changes):
@@ -19,9 +24,10 @@ def make_stats(**changes):
         "elapsed_seconds": 30.0, "started": 0.0, "model": "m",
         "limits": {"max_steps": 0, "max_minutes": 3.0},
         "problems": {"issued": 9, "waiting": 0, "leased": 4, "done": 5, "failed": 0, "total": None},
-        "trees": {"queued": 60, "leased": 32, "trained": 96, "capacity": 64},
+        "trees": TREES,
         "batches": {"leased": 1, "empty": 0},
         "gradients": {"pending": 0, "applied": 3, "refused": 0}, "gradients_per_step": 1,
+        "batch_trees": 32,
         "tokens": {"decoded": 1000, "trained": 900}, "rollouts": {"sampled": 80, "trained": 64},
         "workers": [worker("s", "sampler"), worker("t", "trainer")],
         "steps": [
@@ -73,7 +79,7 @@ def history_of(*points):
 )  # fmt: skip
 def test_who_waits_tells_the_bottleneck(ticking, sampler, trainer, expected):
     later = [worker("s", "sampler", *sampler), worker("t", "trainer", *trainer)]
-    half_full = {"queued": 32, "leased": 32, "trained": 64, "capacity": 64}
+    half_full = {**TREES, "queued": 32}
     sentence = bottleneck(history_of(make_stats(), make_stats(workers=later, trees=half_full)))
     assert sentence.startswith(expected)
 
@@ -84,7 +90,7 @@ def test_who_waits_tells_the_bottleneck(ticking, sampler, trainer, expected):
      (0.2, 4, "raise sampler.problems_in_flight")],
 )  # fmt: skip
 def test_a_sampler_that_is_not_full_needs_something_else_than_another(ticking, used, out, expected):
-    trees = {"queued": 0, "leased": 32, "trained": 64, "capacity": 64}
+    trees = {**TREES, "queued": 0}
     later = [
         worker("s", "sampler", 10.0, 0.0, engine=engine(used)), worker("t", "trainer", 2.0, 8.0)
     ]  # fmt: skip
@@ -101,7 +107,7 @@ def test_a_sampler_that_is_not_full_needs_something_else_than_another(ticking, u
 )  # fmt: skip
 def test_a_queue_that_is_too_short_for_both_sides_is_named(ticking, trainer, out, expected):
     later = [worker("s", "sampler", 5.0, 5.0), worker("t", "trainer", *trainer)]
-    trees = {"queued": 20, "leased": 32, "trained": 64, "capacity": 64}
+    trees = {**TREES, "queued": 20}
     problems = {**make_stats()["problems"], "leased": out}
     history = history_of(make_stats(), make_stats(workers=later, trees=trees, problems=problems))
     assert bottleneck(history).startswith(expected)
@@ -132,6 +138,49 @@ def test_batches_without_a_gradient_are_said_to_carry_no_signal(ticking):
         stats = make_stats(step=step, batches={"leased": 0, "empty": 3})
         assert bottleneck(history_of(stats)).startswith("no signal: the last 3 batches gave no")
     assert "no signal" not in bottleneck(history_of(make_stats()))
+
+
+def silence(skipped, queued, leased=0, pending=0, step=7):
+    trees = {**TREES, "queued": queued, "skipped": skipped, "skipped_since_step": skipped}
+    stats = make_stats(
+        step=step, trees=trees, batches={"leased": leased, "empty": 0},
+        gradients={"pending": pending, "applied": 3, "refused": 0},
+    )  # fmt: skip
+    return bottleneck(history_of(stats)).partition(":")[::2]
+
+
+def test_skipped_trees_without_a_batch_are_said_to_carry_no_signal(ticking):
+    for step in (0, 7):
+        said, why = silence(96, 0, step=step)
+        assert said == "no signal"
+        assert why.startswith(" all 96 trees since the last step were skipped, for all rollouts")
+    said, why = silence(96, 31)
+    assert said == "little signal"
+    assert why.startswith(" 96 trees were skipped since the last step, 31 of 32 for the next")
+
+
+@pytest.mark.parametrize(
+    "under_way", [(95, 0), (960, 32), (960, 0, 1), (960, 0, 0, 1)],
+    ids=["few", "a batch waits", "a batch is trained", "a step is due"],
+)  # fmt: skip
+def test_skipped_trees_beside_a_batch_are_no_silence(ticking, under_way):
+    assert "signal" not in silence(*under_way)[0]
+
+
+def drawn(stats):
+    console = Console(file=io.StringIO(), width=160)
+    console.print(panel(history_of(stats), 160))
+    return console.file.getvalue()
+
+
+def test_skipped_trees_are_shown_beside_the_queue_and_at_the_end(ticking, tmp_path):
+    some = make_stats(trees={**TREES, "skipped": 1234})
+    assert "queue 60/64 (1234 skipped)" in plain_line(history_of(some))
+    assert "60/64 (1234 skipped)" in drawn(some)
+    assert "skipped 1,234 trees" in "\n".join(summary(some, tmp_path, ["ralo"]))
+    none = make_stats()
+    assert "skipped" not in plain_line(history_of(none)) + drawn(none)
+    assert not any(line.startswith("skipped") for line in summary(none, tmp_path, ["ralo"]))
 
 
 def test_rates_are_differences_over_time(ticking):

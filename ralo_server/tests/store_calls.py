@@ -4,6 +4,7 @@ Neighbours: `test_store_machine` chooses the calls, `store_model` says what must
 `mortal_store` lets one die. A call that dies leaves the model as it was.
 """
 
+import numpy as np
 import pytest
 from mortal_store import MortalStore
 from store_model import COMMITTED, Model, Thing
@@ -86,9 +87,9 @@ class CheckedStore(MortalStore):
         model.count("problems_issued", drawn)
         model.exhausted |= short > drawn
 
-    def upload_tree(self, lease, behind=0):
+    def upload_tree(self, lease, behind=0, rewards=(1.0, 0.0)):
         made_by = max(0, self.model.version - behind)
-        sample = tree(lease, made_by)
+        sample = tree(lease, made_by, rewards)
         alive, outcome = self.survives(
             lambda: self.store.trees.add(lease, sample, wire.pack_tree(sample))
         )
@@ -103,7 +104,9 @@ class CheckedStore(MortalStore):
         if outcome == "stored":
             problem.state = "done"
             self.model.made_by[lease] = made_by
-            self.model.trees[lease] = ["queued", None]
+            skipped = len(set(rewards)) == 1
+            self.model.trees[lease] = ["skipped" if skipped else "queued", None]
+            self.model.count("trees_skipped", int(skipped))
             self.model.count("tokens_decoded", TOKENS)
             self.model.count("rollouts_sampled", LEAVES)
 
@@ -128,12 +131,12 @@ class CheckedStore(MortalStore):
         model.trees.update({lease: ["leased", batch.id] for lease in queued})
         return batch.id
 
-    def upload_tree_too_late(self, lease):
+    def upload_tree_too_late(self, lease, rewards):
         """The lease ends between the first look and the transaction that stores the tree."""
         self.doomed = False
         self.model.now += 2 * LEASE_SECONDS
         self.meanwhile = self.expire
-        self.upload_tree(lease)
+        self.upload_tree(lease, rewards=rewards)
         self.meanwhile = None
 
     def declare(self, batch_id, name, behind=0):
@@ -221,14 +224,17 @@ class CheckedStore(MortalStore):
             [*store.steps.empty_batches(), *store.steps.left_out_batches()],
             model.steps + 1,
         )
+        skipped, counted = store.steps.skipped_trees(), model.trees_in("skipped")
+        assert len(skipped) == len(counted)
         alive, _ = self.survives(
             lambda: store.steps.commit(
-                redo(step, applied), version(model.version + 1), applied, left, others,
+                redo(step, applied), version(model.version + 1), applied, left, others, skipped,
                 {"tokens": 5, "rollouts": 2}, evaluate,
             )
         )  # fmt: skip
         if alive:
             self.count_step(applied, left, evaluate)
+            model.trees.update({lease: ["deleted", None] for lease in counted})
 
     def delete_trained(self):
         # The blobs go first: a row without one is deleted the next time.
@@ -331,6 +337,8 @@ class CheckedStore(MortalStore):
 
     def check_what_was_acknowledged(self):
         model = self.model
+        files = {path.name.split(".")[0] for path in self.store.trees.folder.iterdir()}
+        assert files.isdisjoint(model.trees_in("skipped"))
         queued = "SELECT blob FROM trees WHERE state IN ('queued', 'leased')"
         for row in self.store.database.rows(queued):
             assert (self.store.trees.folder / row["blob"]).is_file()
@@ -357,13 +365,13 @@ def version(number):
     return WeightVersion(number=number, parent=None, sha256="", files=(), created=0.0)
 
 
-def tree(lease, made_by):
+def tree(lease, made_by, rewards):
     builder = TreeBuilder("p", [1], lease_id=lease)
     for _ in range(LEAVES):
         builder.add_leaf(
             builder.add_segment(PROMPT, [5] * (TOKENS // LEAVES), [-1.0, -1.0], made_by), "eos"
         )
-    return builder.build()
+    return builder.build().with_rewards({}, np.asarray(rewards, np.float32))
 
 
 def gradient(upload_id, batch_id, base):

@@ -31,6 +31,7 @@ from ralo_server.rundir import RunDirectory
 
 WORKERS, KEYS = st.sampled_from(["w1", "w2"]), st.sampled_from([None, "k1", "k2"])
 BEHIND = st.sampled_from([0, 0, 1, 2])
+REWARDS = st.sampled_from([(1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.0, 0.0)])
 AMOUNTS, OUTCOMES = st.integers(1, 4), st.sampled_from(["returned", "failed", "empty"])
 
 
@@ -91,16 +92,16 @@ class StoreMachine(RuleBasedStateMachine):
             self.model.now += 2 * LEASE_SECONDS
             self.run.expire()
 
-    @rule(data=st.data(), behind=BEHIND)
+    @rule(data=st.data(), behind=BEHIND, rewards=REWARDS)
     @some("leases")
-    def upload_tree(self, data, behind):
-        self.run.upload_tree(data.draw(recent(self.model.leases)), behind)
+    def upload_tree(self, data, behind, rewards):
+        self.run.upload_tree(data.draw(recent(self.model.leases)), behind, rewards)
 
-    @rule(worker=WORKERS, data=st.data())
-    def upload_tree_too_late(self, worker, data):
+    @rule(worker=WORKERS, data=st.data(), rewards=REWARDS)
+    def upload_tree_too_late(self, worker, data, rewards):
         leases = self.run.lease_problems(worker, 2, None)
         if leases:
-            self.run.upload_tree_too_late(data.draw(st.sampled_from(leases)))
+            self.run.upload_tree_too_late(data.draw(st.sampled_from(leases)), rewards)
 
     @rule(worker=WORKERS, partial=st.booleans(), key=KEYS)
     def lease_batch(self, worker, partial, key):
@@ -225,7 +226,7 @@ def test_random_interleavings_keep_the_store_what_the_model_says(tmp_path, model
     fixed = (
         f"run.model={model}", f"problems.arithmetic.count={PROBLEMS}", "evaluation.problems=2",
         f"server.queued_trees={CAPACITY}", f"trainer.batch_trees={BATCH}",
-        f"server.lease_seconds={LEASE_SECONDS}",
+        f"server.lease_seconds={LEASE_SECONDS}", "trainer.dynamic_sampling=total",
     )  # fmt: skip
     registry = Registry(PluginHost().load())
     configs = {

@@ -6,8 +6,9 @@
                           et al. 2024
     reinforce_pp          whitened rewards, no group needed; Hu 2025
     reinforce_pp_baseline the same over what the group's mean leaves
-    dapo                  clip-higher, every token alike, overlong responses cost; Yu et al. 2025
-                          (arXiv 2503.14476); with another task keep 'overlong' in the pipeline
+    dapo                  clip-higher, every token alike, overlong responses cost, dynamic sampling;
+                          Yu et al. 2025 (arXiv 2503.14476); with another task keep 'overlong' in
+                          the pipeline, behind what says whether an answer is right
     gspo                  one ratio per response; Zheng et al. 2025
     cispo                 the ratio as a bounded weight; MiniMax 2025
 
@@ -80,13 +81,15 @@ RECIPES = [
     ),
     _recipe(
         "dapo",
-        "clip-higher, token mean, a price on overlong responses",
+        "clip-higher, token mean, a price on overlong responses, dynamic sampling",
         tiny={"reward": {"overlong": {"max_tokens": 32, "buffer_tokens": 8}}},
         loss={"use": "clip", "clip": {"average": "token", "clip_high": 0.28}},
         reward={
             "pipeline": ["arithmetic", "overlong"],
             "overlong": {"max_tokens": 7168, "buffer_tokens": 512},
         },
+        # Equation 11 is on right answers: a length alone makes no group worth training on.
+        trainer={"dynamic_sampling": "first"},
     ),
     _recipe("gspo", "one clipped ratio per response", loss={"use": "gspo"}),
     _recipe("cispo", "the clipped ratio as a weight without gradient", loss={"use": "cispo"}),

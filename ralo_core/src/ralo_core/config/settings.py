@@ -120,11 +120,17 @@ class TrainerSettings:
     """``[trainer]``: the gradient runtime."""
 
     batch_trees: int = setting(32, "trees (problems) in one leased batch", positive)
+    dynamic_sampling: str = setting(
+        "off",
+        "skip trees whose rollouts all have the same reward, others take their place: 'total' "
+        "compares the sum of rewards, 'first' also the first of the pipeline alone; 'off'",
+        one_of("off", "first", "total"),
+    )
     microbatch_tokens: int = setting(16384, "padded tokens of one forward pass", positive)
     shared_tokens: int = setting(
         2048,
-        "rollouts of one tree are computed together, a shared prefix once, in sequences of at most "
-        "this many tokens; 0: each by itself",
+        "rollouts are computed together in sequences of at most this many tokens, a shared prefix "
+        "once, where that is cheaper than apart and padded; 0: each by itself",
         at_least(0),
     )
     threads: int = setting(0, "CPU threads of torch; 0: torch's default", at_least(0))

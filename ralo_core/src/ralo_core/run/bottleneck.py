@@ -4,7 +4,7 @@ Neighbours: `run.stats` measures, `run.view` prints. The rule reads from slowest
 link: who waits tells who is waited for.
 """
 
-from ralo_core.run.stats import History
+from ralo_core.run.stats import History, Stats
 
 _WAITING = 0.3
 _FULL = 0.9
@@ -16,11 +16,11 @@ _SILENT_BATCHES = 3
 def bottleneck(history: History) -> str:
     """Return the sentence for the current state of the run."""
     stats = history.latest
-    if stats and stats["batches"]["empty"] >= _SILENT_BATCHES:
+    silence = _silence(stats) if stats else ""
+    if silence:
         return (
-            f"no signal: the last {stats['batches']['empty']} batches gave no gradient, for all "
-            "rollouts of a problem had the same reward; check the reward, or take problems that "
-            "are solved now and then"
+            f"{silence}, for all rollouts of a problem had the same reward; check the reward, or "
+            "take problems that are solved now and then"
         )
     if not stats or stats["step"] == 0:
         return _starting(history)
@@ -33,6 +33,23 @@ def bottleneck(history: History) -> str:
             "learner.threads or learner.gradients_per_step"
         )
     return _by_waiting(history)
+
+
+def _silence(stats: Stats) -> str:
+    """Return since when there has been nothing to learn from, ``""`` if there has been."""
+    trees, batches = stats["trees"], stats["batches"]
+    if batches["empty"] >= _SILENT_BATCHES:
+        return f"no signal: the last {batches['empty']} batches gave no gradient"
+    under_way = batches["leased"] or stats["gradients"]["pending"]
+    skipped, queued, needed = trees["skipped_since_step"], trees["queued"], stats["batch_trees"]
+    if under_way or queued >= needed or skipped < _SILENT_BATCHES * needed:
+        return ""
+    if queued:
+        return (
+            f"little signal: {skipped} trees were skipped since the last step, {queued} of "
+            f"{needed} for the next batch are there"
+        )
+    return f"no signal: all {skipped} trees since the last step were skipped"
 
 
 def _by_waiting(history: History) -> str:

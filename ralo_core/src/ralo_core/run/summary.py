@@ -32,6 +32,8 @@ def summary(stats: Stats, run_dir: Path, command: Sequence[str]) -> list[str]:
         f"decoded {tokens['decoded']:,} tokens in {rollouts['sampled']:,} rollouts, "
         f"trained on {rollouts['trained']:,}"
     )
+    if skipped := stats["trees"]["skipped"]:
+        lines.append(f"skipped {skipped:,} trees whose rollouts all had the same reward")
     weights = run_dir / "weights" / f"v{stats['version']:06d}"
     lines.append(f"weights: {weights} (a Hugging Face model directory)")
     if stats.get("last_error"):

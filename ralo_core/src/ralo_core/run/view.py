@@ -74,11 +74,10 @@ class LiveView:
 def plain_line(history: History) -> str:
     """Return the state in one line."""
     stats = history.latest
-    trees = stats["trees"]
     return (
         f"{clock(stats['elapsed_seconds'])} {stats['state']:<10} step {stats['step']:>5}  "
         f"version {stats['version']:>5}  reward {_last(stats, 'reward')}  "
-        f"staleness {_last(stats, 'staleness')}  queue {trees['queued']}/{trees['capacity']}  "
+        f"staleness {_last(stats, 'staleness')}  queue {_queue(stats)}  "
         f"{history.rate('tokens', 'decoded'):,.0f} tok/s  "
         f"{history.rate('rollouts', 'trained'):,.0f} rollouts/s  ETA {eta(history)}"
     )
@@ -116,7 +115,7 @@ def _numbers(history: History) -> Table:
         _accuracy(stats),
     )
     table.add_row(
-        f"trees queued {trees['queued']}/{trees['capacity']}",
+        f"trees queued {_queue(stats)}",
         f"in training {trees['leased']}",
         f"problems out {problems['leased']}",
         f"{history.rate('tokens', 'decoded'):,.0f} tokens/s decoded",
@@ -138,6 +137,12 @@ def tree_line(stats: Stats) -> str:
         f"{last['response_tokens']:,.0f} tokens a response; ended: "
         + ", ".join(f"{reason} {stops[reason]:.0%}" for reason in common)
     )
+
+
+def _queue(stats: Stats) -> str:
+    trees = stats["trees"]
+    skipped = f" ({trees['skipped']} skipped)" if trees["skipped"] else ""
+    return f"{trees['queued']}/{trees['capacity']}{skipped}"
 
 
 def _accuracy(stats: Stats) -> str:

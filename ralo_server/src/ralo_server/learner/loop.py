@@ -32,7 +32,13 @@ from ralo_server.learner.publishing import Publisher
 from ralo_server.learner.recovery import Recovery
 from ralo_server.learner.retention import Retention
 from ralo_server.learner.step_files import NotFiniteError, StepFiles, WrittenStep
-from ralo_server.learner.step_metrics import averaged_metrics, gradient_metrics, tree_metrics
+from ralo_server.learner.step_metrics import (
+    Tree,
+    averaged_metrics,
+    gradient_metrics,
+    tree_metrics,
+    tree_totals,
+)
 from ralo_server.learner.store_uploads import StoreUploads
 from ralo_server.object_store import ObjectStore
 from ralo_server.store import Store
@@ -180,11 +186,12 @@ class Learner:
     ) -> None:
         steps, number, step = self.store.steps, written.version.number, written.redo.step
         earlier = steps.left_out_batches()
-        others = [*earlier, *steps.empty_batches()]
+        others, skipped = [*earlier, *steps.empty_batches()], steps.skipped_trees()
         metrics = {
             "step": step,
             "version": number,
-            **self._consumed(applied, left_out, others, number - 1),
+            **self._consumed(applied, left_out, others, list(skipped.values()), number - 1),
+            "skipped_trees": len(skipped),
             "gradients_left_out": len(left_out) + len(earlier),
             "grad_norm": written.norm,
             "learning_rate": written.redo.learning_rate,
@@ -194,7 +201,9 @@ class Learner:
         }
         every = self.config.section(EvaluationSettings).every_steps
         evaluate = bool(every) and step % every == 0
-        steps.commit(written.redo, written.version, applied, left_out, others, metrics, evaluate)
+        steps.commit(
+            written.redo, written.version, applied, left_out, others, skipped, metrics, evaluate
+        )
         self.host.notify("ralo_step_committed", step=step, metrics=metrics)
         self._tell_published(number)
         if self.checkpoints.ready():
@@ -212,14 +221,20 @@ class Learner:
         applied: Sequence[PendingGradient],
         left_out: Sequence[PendingGradient],
         other_batches: Sequence[str],
+        skipped: Sequence[Tree],
         version: int,
     ) -> dict[str, float]:
-        """Return what the metrics say of the gradients and trees of a step from `version`."""
+        """Return what the metrics say of the gradients and trees of a step from `version`.
+
+        Means are over all that was sampled: without `skipped` every reward were a middling one.
+        """
         trees = {g.batch_id: self.store.steps.trees_of(g.batch_id) for g in applied}
         batches = [*(gradient.batch_id for gradient in left_out), *other_batches]
-        more = [tree for batch in batches for tree in self.store.steps.trees_of(batch)]
+        consumed = [tree for batch in trees.values() for tree in batch]
+        consumed += [tree for batch in batches for tree in self.store.steps.trees_of(batch)]
         return {
-            **tree_metrics([tree for batch in trees.values() for tree in batch] + more),
+            **tree_metrics([*consumed, *skipped]),
+            **tree_totals(consumed),
             **gradient_metrics(applied, trees, version),
         }
 

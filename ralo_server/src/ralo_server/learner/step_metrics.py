@@ -16,7 +16,7 @@ Tree = tuple[int, Mapping[str, Any]]
 
 
 def tree_metrics(trees: Sequence[Tree]) -> dict[str, float]:
-    """Return means over leaves (`reward`, `reward/<part>`, `response_tokens`), totals, and the
+    """Return means over leaves, `reward`, `reward/<part>` and `response_tokens`, and the
     diagnostics of the trees."""
     leaves = sum(facts["leaves"] for _, facts in trees)
     sums: dict[str, float] = defaultdict(float)
@@ -25,12 +25,16 @@ def tree_metrics(trees: Sequence[Tree]) -> dict[str, float]:
         sums["response_tokens"] += facts["leaf_tokens"]
         for name, value in facts["parts"].items():
             sums[f"reward/{name}"] += value
+    means = {name: value / leaves for name, value in sums.items()}
+    return {**means, **tree_diagnostics([facts for _, facts in trees])}
+
+
+def tree_totals(trees: Sequence[Tree]) -> dict[str, int]:
+    """Return how many `trees`, `rollouts` and `tokens` of them there are."""
     return {
-        **{name: value / leaves for name, value in sums.items()},
         "trees": len(trees),
-        "rollouts": leaves,
+        "rollouts": sum(facts["leaves"] for _, facts in trees),
         "tokens": sum(facts["leaf_tokens"] for _, facts in trees),
-        **tree_diagnostics([facts for _, facts in trees]),
     }
 
 

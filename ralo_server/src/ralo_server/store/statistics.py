@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ralo_core.config import LearnerSettings, RunSettings
+from ralo_core.config import LearnerSettings, RunSettings, TrainerSettings
 from ralo_server.gradient_checks import REASONS
 from ralo_server.store.database import Database
 from ralo_server.store.facts import get_fact, total
 from ralo_server.store.store import Store
+from ralo_server.store.trees import SKIPPED
 from ralo_server.store.uploads import ABANDONED, DISCARDED, PENDING, RECEIVING, REFUSED
 
 _SHOWN_STEPS = 200
@@ -34,6 +35,7 @@ def statistics(store: Store) -> dict[str, Any]:
         "started": get_fact(database, "started", 0.0),
         "limits": {"max_steps": run.max_steps, "max_minutes": run.max_minutes},
         **_queues(store),
+        "batch_trees": store.config.section(TrainerSettings).batch_trees,
         "gradients_per_step": store.config.section(LearnerSettings).gradients_per_step,
         "workers": store.workers.all(),
         "steps": _thinned_steps(database),
@@ -61,6 +63,8 @@ def _queues(store: Store) -> dict[str, Any]:
         "trees": {
             **_in_states(database, "trees", ("queued", "leased", "failed", "discarded")),
             "trained": total(database, "trees_trained"),
+            "skipped": total(database, "trees_skipped"),
+            "skipped_since_step": _in_states(database, "trees", (SKIPPED,))[SKIPPED],
             "capacity": store.problems.capacity,
         },
         "batches": {

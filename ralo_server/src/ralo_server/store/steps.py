@@ -6,7 +6,7 @@ step's metrics after the commit; `tracked` remembers which, so that a crash lose
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ralo_server.store.evaluations import Evaluations
 from ralo_server.store.facts import count
 from ralo_server.store.gradients import PendingGradient
 from ralo_server.store.redo import Redo, log_step, logged_blobs
+from ralo_server.store.trees import SKIPPED
 from ralo_server.store.versions import Versions
 
 
@@ -41,6 +42,14 @@ class Steps:
         """Return batches without a gradient that no step has counted yet."""
         rows = self.database.rows("SELECT id FROM batches WHERE step IS NULL AND state = 'empty'")
         return [row["id"] for row in rows]
+
+    def skipped_trees(self) -> dict[int, tuple[int, dict[str, Any]]]:
+        """Return (oldest version, facts) by number of the trees that were skipped and that no
+        step has counted yet."""
+        rows = self.database.rows(
+            "SELECT number, oldest_version, facts FROM trees WHERE state = ?", SKIPPED
+        )
+        return {row["number"]: (row["oldest_version"], json.loads(row["facts"])) for row in rows}
 
     def left_out_batches(self) -> list[str]:
         """Return batches whose gradient was left out without a step, and no step has counted."""
@@ -74,13 +83,14 @@ class Steps:
         applied: Sequence[PendingGradient],
         left_out: Sequence[PendingGradient],
         other_batches: Sequence[str],
+        skipped: Iterable[int],
         metrics: Mapping[str, float],
         evaluate: bool,
     ) -> None:
         """Make a step durable: its version, what it did and the consumed gradients together.
 
         The terms of `redo` are the gradients `applied`; `other_batches` are those without a
-        gradient in this step that it counts.
+        gradient in this step that it counts, `skipped` are skipped trees likewise, by number.
         """
         batches = [*(gradient.batch_id for gradient in (*applied, *left_out)), *other_batches]
         with self.database.write() as connection:
@@ -94,6 +104,9 @@ class Steps:
             connection.executemany(
                 "UPDATE batches SET step = ? WHERE id = ?",
                 [(redo.step, batch) for batch in batches],
+            )
+            connection.executemany(
+                "DELETE FROM trees WHERE number = ?", [(number,) for number in skipped]
             )
             count(connection, "tokens_trained", int(metrics["tokens"]))
             count(connection, "rollouts_trained", int(metrics["rollouts"]))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ralo_core.config import Config, ServerSettings
 from ralo_server.rundir import RunDirectory
 from ralo_server.store.database import Database
+from ralo_server.store.dynamic_sampling import skip_rule
 from ralo_server.store.evaluations import Evaluations
 from ralo_server.store.gradients import Gradients
 from ralo_server.store.leases import Leases
@@ -46,7 +47,7 @@ class Store:
         self.database = Database(directory.state, read_only=read_only)
         self.leases = Leases(self.database, server.lease_seconds, clock)
         self.problems = Problems(self.database, self.leases, server.queued_trees)
-        self.trees = Trees(self.database, self.leases, directory.samples)
+        self.trees = Trees(self.database, self.leases, directory.samples, skip_rule(config))
         self.gradients = Gradients(self.database, directory.gradients)
         self.uploads = Uploads(self.database, directory.gradients)
         self.versions = Versions(self.database, directory.weights, clock)

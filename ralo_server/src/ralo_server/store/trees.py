@@ -1,11 +1,13 @@
 """The sample queue: rollout trees, each stored once, and the batches they are trained in.
 
 Neighbours: samplers' uploads come through the web side, trainers lease batches, `gradients`
-closes a batch. The tree itself is a blob; a row holds what the metrics need, `tree_facts`.
+closes a batch, `dynamic_sampling` says what no batch takes. The tree itself is a blob; a row holds
+what the metrics need, `tree_facts`, and is all that is kept of a tree that is skipped.
 """
 
 import json
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -20,6 +22,7 @@ from ralo_server.store.tree_facts import tree_facts
 from ralo_server.store.versions import abandoned
 
 STORED, DUPLICATE, LOST, ABANDONED = "stored", "duplicate", "lost", "abandoned"
+QUEUED, SKIPPED = "queued", "skipped"
 
 _LEASE = """INSERT INTO batches (id, worker_id, state, expires, request)
     VALUES (?, ?, 'leased', ?, ?)"""
@@ -33,15 +36,17 @@ _GRANTED = (
 
 @attrs.frozen
 class Trees:
-    """Trees of a run; blobs lie in `folder`."""
+    """Trees of a run; blobs lie in `folder`, and no trainer gets a tree that `skips` holds for."""
 
     database: Database
     leases: Leases
     folder: Path
+    skips: Callable[[RolloutTree], bool]
 
     def add(self, lease_id: str, tree: RolloutTree, body: bytes) -> str:
-        """Queue a tree under the lease of its problem; return `STORED`, `DUPLICATE`, `LOST`, or
-        `ABANDONED` for one by weights that a rollback left behind: its problem waits again."""
+        """Queue or skip a tree under the lease of its problem; return `STORED`, `DUPLICATE`,
+        `LOST`, or `ABANDONED` for one by weights that a rollback left behind: its problem waits
+        again."""
         if self._known(lease_id):
             return DUPLICATE
         if self._lease_state(lease_id) != "leased":
@@ -49,18 +54,20 @@ class Trees:
         if abandoned(self.database, set(tree.versions.tolist())):
             self.leases.release_one(lease_id)
             return ABANDONED
+        if self.skips(tree):
+            return self._enter(lease_id, tree, SKIPPED, blob="")
         # The name is of this request alone: one that comes too late removes what it wrote.
         blob = f"{lease_id}.{uuid.uuid4().hex}.safetensors"
         write_blob(self.folder / blob, body)
         outcome = ""
         try:
-            outcome = self._queue(lease_id, tree, blob)
+            outcome = self._enter(lease_id, tree, QUEUED, blob)
         finally:
             if outcome != STORED:
                 (self.folder / blob).unlink()
         return outcome
 
-    def _queue(self, lease_id: str, tree: RolloutTree, blob: str) -> str:
+    def _enter(self, lease_id: str, tree: RolloutTree, state: str, blob: str) -> str:
         with self.database.write() as connection:
             if self._known(lease_id):
                 return DUPLICATE
@@ -69,9 +76,10 @@ class Trees:
             connection.execute("UPDATE problems SET state = 'done' WHERE lease_id = ?", (lease_id,))
             connection.execute(
                 """INSERT INTO trees (lease_id, blob, state, oldest_version, facts)
-                   VALUES (?, ?, 'queued', ?, ?)""",
-                (lease_id, blob, int(tree.versions.min()), json.dumps(tree_facts(tree))),
+                   VALUES (?, ?, ?, ?, ?)""",
+                (lease_id, blob, state, int(tree.versions.min()), json.dumps(tree_facts(tree))),
             )
+            count(connection, "trees_skipped", int(state == SKIPPED))
             count(connection, "tokens_decoded", len(tree.tokens))
             count(connection, "rollouts_sampled", len(tree.leaves))
         return STORED

@@ -1,7 +1,8 @@
 """Packs as padded tensors, cut into micro-batches that fit the memory.
 
-Neighbours: `packs` lays out sequences, `gradient` feeds them to the model. Shapes: S sequences
-(packs) of T columns, padded at the right; R rows of C response tokens, as the loss sees them.
+Neighbours: `packs` and `forests` lay out sequences, `gradient` feeds them to the model. Shapes: S
+sequences (packs) of T columns, padded at the right; R rows of C response tokens, as the loss sees
+them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ class MicroBatch:
 
     Logits are needed from column ``first - 1`` on, K columns. `predictors` int64[R, C] counts
     among all S x K of them and `targets` int64[R, C] are the tokens that they predict, where the
-    mask of `loss_batch` holds. `temperature` is float32[S, 1].
+    mask of `loss_batch` holds. `temperature` is float32[S, K].
     """
 
     tokens: Tensor
@@ -41,21 +42,29 @@ class MicroBatch:
 
 
 def micro_batches(packs: Sequence[Pack], max_tokens: int, version: int) -> Iterator[MicroBatch]:
-    """Yield batches of at most `max_tokens` padded tokens (or one pack), of similar length."""
+    """Yield batches of at most `max_tokens` padded tokens (or one pack)."""
+    for batch in cut(packs, max_tokens):
+        yield _padded(batch, version)
+
+
+def cut(packs: Sequence[Pack], max_tokens: int) -> Iterator[Sequence[Pack]]:
+    """Yield the packs of every micro-batch, of similar length, the longest last."""
     ordered = sorted(packs, key=lambda pack: len(pack.tokens))
     start = 0
     for end in range(1, len(ordered) + 1):
         full = end < len(ordered) and (end + 1 - start) * len(ordered[end].tokens) > max_tokens
         if full or end == len(ordered):
-            yield _padded(ordered[start:end], version)
+            yield ordered[start:end]
             start = end
 
 
 def _padded(packs: Sequence[Pack], version: int) -> MicroBatch:
     width, first = max(len(pack.tokens) for pack in packs), min(pack.prompt for pack in packs)
     tokens = np.zeros((2, len(packs), width), np.int64)
+    temperature = np.ones((len(packs), width), np.float32)
     for index, pack in enumerate(packs):
         tokens[:, index, : len(pack.tokens)] = pack.tokens, pack.positions
+        temperature[index, : len(pack.tokens)] = pack.temperatures
     rows = [row for pack in packs for row in pack.rows]
     responses = [len(row.logprobs) for row in rows]
     mask = np.arange(max(responses)) < np.asarray(responses)[:, None]
@@ -75,7 +84,7 @@ def _padded(packs: Sequence[Pack], version: int) -> MicroBatch:
         first=first,
         predictors=_filled(mask, sources, np.int64),
         targets=_filled(mask, targets, np.int64),
-        temperature=torch.tensor([[pack.rows[0].tree.temperature] for pack in packs]),
+        temperature=torch.from_numpy(temperature[:, first - 1 :]),
         loss_batch=_loss_batch(rows, mask, version),
     )
 

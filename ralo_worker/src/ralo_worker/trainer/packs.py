@@ -4,7 +4,8 @@ A token sees what is before it on its own path: the blocks (prompt and segments)
 ancestors of its own, and its own up to itself. Positions count along the path, so every log-prob
 is that of the row by itself, and so is the gradient.
 
-Neighbours: `micro_batches` pads packs to tensors. n tokens, B blocks, block 0 is the prompt.
+Neighbours: `forests` joins packs, `micro_batches` pads them to tensors. n tokens, B blocks, block
+0 is the prompt.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ralo_core import PROMPT
-from ralo_worker.trainer.rows import Row
+from ralo_worker.trainer.rows import Float32, Row
 
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -23,7 +24,8 @@ Bool = npt.NDArray[np.bool_]
 
 @attrs.frozen(kw_only=True, eq=False)
 class Pack:
-    """`tokens`, `positions`, `blocks` int64[n]; ``sees[a, b]`` bool[B, B]: block a sees block b.
+    """`tokens`, `positions`, `blocks` int64[n], `temperatures` float32[n]; ``sees[a, b]``
+    bool[B, B]: block a sees block b.
 
     For row r, ``places[r]`` int64[response] has the place of each of its response tokens in the
     sequence and ``predictors[r]`` that of the token before it on the path.
@@ -32,6 +34,7 @@ class Pack:
     rows: Sequence[Row]
     tokens: Int64
     positions: Int64
+    temperatures: Float32
     blocks: Int64
     sees: Bool
     places: Sequence[Int64]
@@ -39,7 +42,7 @@ class Pack:
 
     @property
     def prompt(self) -> int:
-        """Tokens of the prompt."""
+        """Tokens of the first prompt."""
         return len(self.rows[0].tree.prompt)
 
     @property
@@ -104,6 +107,7 @@ def _pack(rows: Sequence[Row]) -> Pack:
         rows=rows,
         tokens=np.concatenate(contents).astype(np.int64),
         positions=depths[blocks] + within,
+        temperatures=np.full(sizes.sum(), tree.temperature, np.float32),
         blocks=blocks,
         sees=sees,
         places=places,

@@ -1,7 +1,7 @@
 """The trainer's loop: lease a batch, take the newest weights, compute the gradient, upload it.
 
-Neighbours: `membership` joins the run, `rows`, `packs` and `gradient` compute, `weights.cache`
-fetches versions. Weights change between batches only.
+Neighbours: `membership` joins the run, `objective` computes, `weights.cache` fetches versions.
+Weights change between batches only.
 """
 
 import logging
@@ -9,25 +9,17 @@ import math
 import time
 import uuid
 from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
 from typing import Any
-
-import torch
-from transformers import AutoModelForCausalLM
 
 from ralo_core import Batch, BuildContext, RaloError
 from ralo_core.client import GRADIENT_REFUSED
-from ralo_core.config import RegularisationSettings, TrainerSettings
+from ralo_core.config import RegularisationSettings
 from ralo_core.errors import RunOver, ServerError
 from ralo_worker.engines.weights import load_weights
 from ralo_worker.membership import Membership, Timer
-from ralo_worker.trainer.gradient import Gradient, batch_gradient
-from ralo_worker.trainer.micro_batches import micro_batches
-from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.regularisation import Regulariser
-from ralo_worker.trainer.rows import make_rows, without_zeros
-from ralo_worker.trainer.survey import survey
+from ralo_worker.trainer.gradient import Gradient
+from ralo_worker.trainer.model import open_model
+from ralo_worker.trainer.objective import open_objective
 from ralo_worker.weights.cache import WeightsCache
 
 log = logging.getLogger(__name__)
@@ -42,15 +34,9 @@ class Trainer:
     def __init__(self, member: Membership) -> None:
         self.member = member
         self.client = member.client
-        self.settings = member.config.section(TrainerSettings)
-        context = BuildContext(role="trainer")
-        self.advantage = member.config.build("advantage", context)
-        self.loss = member.config.build("loss", context)
-        self.corrections = member.config.build_pipeline("correction", context)
-        self.codec = member.config.build("codec", context)
+        self.codec = member.config.build("codec", BuildContext(role="trainer"))
         self.timer = Timer(member.activity)
         self.version = -1
-        self._most_shared = 0
 
     def run(self) -> None:
         """Train until the end."""
@@ -78,27 +64,24 @@ class Trainer:
         found = self.cache.newest(-1)
         assert found is not None  # there is one since the loop above
         self.model = open_model(found.directory)
-        self.regulariser = self._open_regulariser()
-        if attends_fully(self.model):
-            self._most_shared = self.settings.shared_tokens
+        self.objective = open_objective(self.member.config, self.model, self._reference())
         self.version = self.member.activity.version = found.version.number
         self.member.activity.fetched(found)
 
-    def _open_regulariser(self) -> Regulariser | None:
-        """Return what is added to the loss; a KL is to the model that the run began with."""
-        settings, reference = self.member.config.section(RegularisationSettings), None
-        if not settings.kl and not settings.entropy:
+    def _reference(self) -> Any | None:
+        """Return the model that the run began with, where a KL to it is asked for."""
+        if not self.member.config.section(RegularisationSettings).kl:
             return None
-        if settings.kl:
-            first = self.cache.stage(self.client.manifest(0))
-            reference = open_model(first.directory)
-        return Regulariser(settings=settings, loss=self.loss, reference=reference)
+        return open_model(self.cache.stage(self.client.manifest(0)).directory)
 
     def _train(self, batch: Batch) -> None:
         """Answer one lease: with a gradient, as empty, or by giving it back."""
         try:
             self._take_new_weights()
-            gradient = self._gradient(batch)
+            gradient = self.objective.gradient(batch.trees, self.version)
+            self.member.activity.tokens += sum(
+                int(tree.response_lengths().sum()) for tree in batch.trees if gradient
+            )
             if gradient is None:
                 self.client.release([batch.id], "empty", "every advantage is zero")
             else:
@@ -116,21 +99,6 @@ class Trainer:
             self.version = found.version.number
             self.member.activity.fetched(found)
             self.member.activity.activated(found, time.monotonic() - started)
-
-    def _gradient(self, batch: Batch) -> Gradient | None:
-        advantages = self.advantage.estimate(batch.trees)
-        rows = make_rows(batch.trees, advantages)
-        kept, left_out = without_zeros(rows, self.loss) if self.regulariser is None else (rows, 0.0)
-        if not kept:
-            return None
-        packs = list(make_packs(kept, self._most_shared, pair_cost(self.model)))
-        cut = partial(micro_batches, packs, self.settings.microbatch_tokens, self.version)
-        survey(self.model, cut(), self.corrections.values())
-        gradient = batch_gradient(
-            self.model, self.loss, cut(), left_out, self.corrections, self.regulariser
-        )
-        self.member.activity.tokens += sum(len(row.logprobs) for row in rows)
-        return gradient
 
     def _upload(self, batch: Batch, gradient: Gradient) -> None:
         tensors = {
@@ -170,30 +138,3 @@ def _finite(metrics: Mapping[str, float], batch: Batch) -> dict[str, float]:
     if bad:
         log.warning("batch %s: %s not finite, left out of its metrics", batch.id, ", ".join(bad))
     return {name: value for name, value in metrics.items() if name not in bad}
-
-
-def pair_cost(model: Any) -> float:
-    """Return what attention takes for a pair of tokens in units of what the rest of a layer takes
-    for a token: 4 h of 24 h^2 operations, and half as much again for a mask of any shape."""
-    return 0.25 / float(model.config.hidden_size)
-
-
-def attends_fully(model: Any) -> bool:
-    """Say whether every layer of a model attends to all that its mask allows: what computes a
-    shared prefix once relies on it. Sliding windows count places, not positions."""
-    kinds = getattr(model.config, "layer_types", None) or ["full_attention"]
-    return set(kinds) == {"full_attention"}
-
-
-def open_model(directory: Path) -> Any:
-    """Return the policy in float32 on the first GPU or the CPU, dropout off.
-
-    Behaviour log-probs were computed without dropout, so the ratio must be, too.
-    """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        msg = f"cannot open the model in {directory}: {error}"
-        raise RaloError(msg) from error
-    return model.to(device).eval()
