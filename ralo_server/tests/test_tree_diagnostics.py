@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ralo_core import PROMPT, TreeBuilder
-from ralo_server.learner.step_metrics import tree_metrics
+from ralo_server.learner.step_metrics import tree_metrics, tree_totals
 from ralo_server.learner.tree_diagnostics import DEEPEST, tree_diagnostics
 from ralo_server.store.tree_facts import tree_facts
 
@@ -100,14 +100,15 @@ def test_diagnostics_equal_a_walk_over_all_paths(some):
 
 @given(st.lists(plans(), min_size=1, max_size=3))
 def test_they_go_with_the_means_over_leaves(some):
-    metrics = tree_metrics([(0, stored(plan)) for plan in some])
+    trees = [(0, stored(plan)) for plan in some]
+    metrics, totals = tree_metrics(trees), tree_totals(trees)
     leaves = [leaf for plan in some for leaf in plan[1]]
     assert metrics["reward"] == pytest.approx(sum(leaf[2] for leaf in leaves) / len(leaves))
     lengths = [sum(len(p[0][n][1]) for n in path_of(p, end)) for p in some for end, *_ in p[1]]
     assert metrics["response_tokens"] == pytest.approx(sum(lengths) / len(lengths))
-    assert metrics["tokens"] == sum(lengths)
+    assert totals == {"trees": len(some), "rollouts": len(leaves), "tokens": sum(lengths)}
     assert metrics["sharing_ratio"] == pytest.approx(
-        1 - metrics["decoded_tokens"] / metrics["tokens"]
+        1 - metrics["decoded_tokens"] / totals["tokens"]
     )
 
 
@@ -151,11 +152,10 @@ def test_only_numbers_of_the_metadata_are_summed():
 
 def test_trees_of_an_earlier_release_have_no_shape():
     old = {"leaves": 2, "tokens": 9, "leaf_tokens": 12, "reward": 1.0, "parts": {}}
-    assert tree_metrics([(0, old)]) == {
-        "reward": 0.5, "response_tokens": 6.0, "trees": 1, "rollouts": 2, "tokens": 12
-    }  # fmt: skip
+    assert tree_metrics([(0, old)]) == {"reward": 0.5, "response_tokens": 6.0}
     mixed = tree_metrics([(0, old), (0, chain(4))])
-    assert (mixed["rollouts"], mixed["leaf_depth_mean"], mixed["decoded_tokens"]) == (3, 4.0, 4)
+    assert mixed["reward"] == pytest.approx(2 / 3)
+    assert (mixed["leaf_depth_mean"], mixed["decoded_tokens"]) == (4.0, 4)
 
 
 def test_a_segment_without_a_token_divides_nothing_by_zero():

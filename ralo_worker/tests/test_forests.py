@@ -11,9 +11,10 @@ from ralo_core import PROMPT, BuildContext, TreeBuilder
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
 from ralo_worker.trainer.forests import cost, join, make_forests
-from ralo_worker.trainer.gradient import batch_gradient, policy_logprobs
+from ralo_worker.trainer.gradient import batch_gradient
 from ralo_worker.trainer.micro_batches import cut, micro_batches
 from ralo_worker.trainer.packs import make_packs
+from ralo_worker.trainer.policy import policy_logprobs
 from ralo_worker.trainer.rows import make_rows
 
 torch.set_num_threads(1)
