@@ -19,6 +19,7 @@ SETTINGS = {
         {},
         {"width": 7, "depth": 3, "segment_tokens": 5, "init_branch_max": 4},
         {"width": 5, "depth": 9, "segment_tokens": 2, "fallback": "restart"},
+        {"width": 9, "depth": 4, "segment_tokens": 3, "branch": 3, "split": "entropy"},
     ],
     ("aggregation_policy", "staleness_mean"): [{}, {"power": 0.5, "max_staleness": 1}],
     ("aggregation_policy", "trimmed_mean"): [{}, {"trim": 0.0}, {"trim": 0.5}],

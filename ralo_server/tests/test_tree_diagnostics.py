@@ -144,7 +144,8 @@ def test_the_names_of_a_step_stay_few_whatever_samplers_send():
 
 
 def test_only_numbers_of_the_metadata_are_summed():
-    odd = {"yes": True, "word": "a", "nan": math.nan, "far": math.inf, "big": 10**400, "none": None}
+    odd = {"yes": True, "word": "a", "none": None, "big": 10**400}
+    odd |= {"nan": math.nan, "far": math.inf, "farther": -math.inf}
     metrics = tree_diagnostics([chain(1, facts={**odd, "fallbacks": 2, "cost": 0.5})] * 2)
     found = {name: value for name, value in metrics.items() if name.startswith("sampling/")}
     assert found == {"sampling/cost": 1.0, "sampling/fallbacks": 4}
