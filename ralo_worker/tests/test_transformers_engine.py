@@ -9,6 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from ralo_core import BuildContext, GenerationRequest, RaloError
+from ralo_worker.engines import sampling
 from ralo_worker.engines.settings import TransformersSettings
 from ralo_worker.engines.transformers import TransformersEngine
 from ralo_worker.model.tokenizer import make_tokenizer
@@ -134,7 +135,7 @@ def test_no_entropy_is_computed_that_nobody_asks_for(model, engine_of, monkeypat
     def refuse(probabilities):
         raise RuntimeError("computed")
 
-    monkeypatch.setattr(torch.special, "entr", refuse)
+    monkeypatch.setattr(sampling, "_entropies", refuse)
     generate(engine_of(), requests(5))
     with pytest.raises(RuntimeError, match="computed"):
         generate(engine_of(), requests(5, entropies=True))
