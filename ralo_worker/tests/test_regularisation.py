@@ -149,7 +149,7 @@ def test_entropies_do_not_depend_on_the_chunks(model, trees, monkeypatch):
     logits = torch.randn(batch.tokens.numel(), 50, generator=torch.Generator().manual_seed(0))
     found = []
     for size in (1, 50 * 7, 1 << 24):
-        monkeypatch.setattr(policy_module, "_CHUNK_VALUES", size)
+        monkeypatch.setattr(policy_module, "_CPU_CHUNK_VALUES", size)
         leaf = logits.clone().requires_grad_()
         values = entropies(leaf, batch)[batch.loss_batch.mask]
         found.append((values.detach(), *torch.autograd.grad(values.sum(), leaf)))

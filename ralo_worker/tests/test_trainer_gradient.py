@@ -100,6 +100,23 @@ def test_corrections_weigh_one_after_the_other(model):
         torch.testing.assert_close(weighed.tensors[name], 1.5 * value, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("max_tokens", [1, 10_000])
+def test_the_share_of_tokens_that_a_correction_masks_is_logged(model, max_tokens):
+    class ButTheFirst:
+        def weigh(self, log_ratio, batch):
+            weights = torch.full_like(log_ratio, 0.3)
+            weights[:, 0] = 0.0
+            return weights
+
+    trees = [random_tree(np.random.default_rng(6), 4)]
+    rows = make_rows(trees, [np.ones(4, np.float32)])
+    objective = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
+    cut = micro_batches(list(make_packs(rows, 0)), max_tokens, 0)
+    metrics = batch_gradient(model, objective, cut, corrections={"but": ButTheFirst()}).metrics
+    tokens = sum(len(row.logprobs) for row in rows)
+    assert metrics["masked_fraction/but"] == pytest.approx(len(rows) / tokens)
+
+
 @pytest.mark.parametrize("shared", [0, 10_000])
 def test_policy_logprobs_do_not_depend_on_padding_and_company(model, shared):
     rng = np.random.default_rng(4)

@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ralo_worker.trainer.micro_batches import MicroBatch
 
-_CHUNK_VALUES = 1 << 24
-"""Logits whose softmax is in memory at a time: 64 MiB."""
+_CHUNK_VALUES, _CPU_CHUNK_VALUES = 1 << 24, 1 << 18
+"""Logits whose softmax is in memory at a time: 64 MiB, or what stays in a core's cache."""
 
 
 def token_logits(model: Any, batch: MicroBatch) -> Tensor:
@@ -50,7 +50,8 @@ def entropies(logits: Tensor, batch: MicroBatch) -> Tensor:
 
     No more than a chunk of the probabilities is ever kept; with a gradient they are computed twice.
     """
-    rows = max(1, _CHUNK_VALUES // logits.shape[1])
+    values = _CPU_CHUNK_VALUES if logits.device.type == "cpu" else _CHUNK_VALUES
+    rows = max(1, values // logits.shape[1])
     parts = [
         checkpoint(_entropy, part, use_reentrant=False, preserve_rng_state=False)
         for part in logits.split(rows)

@@ -65,7 +65,7 @@ class Regulariser:
     def _normaliser(self, length: int, logprobs: Tensor, batch: LossBatch, row: int) -> float:
         known = getattr(self.loss, "normaliser", None)
         if known is not None:
-            return float(known([length] if length else []))
+            return float(known([length]))
         alone = slice(row, row + 1)
         return float(self.loss.loss(logprobs[alone].detach(), batch.rows(alone))[1])
 
