@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from ralo_core import PROMPT, BuildContext, Problem, SamplingContext
-from ralo_core.cache import cache_dir
 from ralo_core.config import GenerationSettings, PromptSettings, resolve, set_layer
 from ralo_core.config.layers import Layer
 from ralo_core.plugins import PluginHost
@@ -93,11 +92,18 @@ def test_on_the_fake_engine_with_any_settings(fake_model, options, seed):
     assert engine.stats().decoded_tokens == len(tree.tokens), "what was decoded is in the tree"
 
 
+@pytest.fixture(scope="module")
+def briefly_taught(tmp_path_factory):
+    """The embedded model after so short a warm-up that it ends its answers, right or wrong."""
+    directory = tmp_path_factory.mktemp("models") / "tiny"
+    make_tiny_model(directory, seed=0, warmup_steps=100)
+    return directory
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("split", ["even", "entropy"])
-def test_on_the_embedded_model_with_the_demos_recipe(split):
-    model = cache_dir() / "models" / "tiny-seed0"
-    make_tiny_model(model, seed=0)  # found where a demo has run
+def test_on_the_embedded_model_with_the_demos_recipe(split, briefly_taught):
+    model = briefly_taught
     recipe = REGISTRY.recipe("treepo")
     layers = [Layer("recipe", recipe.defaults), Layer("tiny", recipe.tiny)]
     config = resolve([*layers, set_layer([f"sampling.treepo.split={split}"])], REGISTRY)
@@ -123,4 +129,5 @@ def test_on_the_embedded_model_with_the_demos_recipe(split):
     metrics = tree_diagnostics([tree_facts(tree) for tree in trees])
     assert metrics["used_token_share"] == 1
     assert metrics["first_branches"] >= 2
+    assert metrics["stop/eos"] > 0.5, "answers end by themselves"
     assert metrics["sharing_ratio"] > 0.1, "these are trees, not bundles of single paths"

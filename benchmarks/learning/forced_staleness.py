@@ -16,30 +16,37 @@ from many_runs import Case, run_all
 from one_process import OneProcess
 
 LAGS = (0, 1, 4, 16)
-STEPS, HELD_OUT = 64, 500
+STEPS, HELD_OUT = 48, 500
 SETTINGS = ("trainer.batch_trees=8", "evaluation.problems=0")
 
 _REINFORCE = "loss.use=policy_gradient"
+
+
+def _corrected(*names: str) -> tuple[str, ...]:
+    return (_REINFORCE, f"correction.pipeline={list(names)}")
+
+
 METHODS: Mapping[str, tuple[str, ...]] = {
     "none": (_REINFORCE,),
-    "tis": (_REINFORCE, "correction.pipeline=['tis']"),
-    "sequence_tis": (_REINFORCE, "correction.pipeline=['sequence_tis']"),
-    "icepop": (_REINFORCE, "correction.pipeline=['icepop']"),
-    "geometric_mask": (_REINFORCE, "correction.pipeline=['geometric_mask']"),
-    "geometric_mask, tis": (_REINFORCE, "correction.pipeline=['geometric_mask', 'tis']"),
-    "opsm": (_REINFORCE, "correction.pipeline=['opsm']"),
+    "clip": ("loss.use=clip",),
+    "tis": _corrected("tis"),
+    "sequence_tis": _corrected("sequence_tis"),
+    "icepop": _corrected("icepop"),
+    "kpop, tis": _corrected("kpop", "tis"),
+    "topr": _corrected("topr"),
+    "geometric_mask": _corrected("geometric_mask"),
+    "opsm": _corrected("opsm"),
     "staleness, power 1": (
-        _REINFORCE,
-        "correction.pipeline=['staleness']",
+        *_corrected("staleness"),
         "correction.staleness.most=100",
         "correction.staleness.power=1.0",
     ),
-    "clip": ("loss.use=clip",),
-    "clip, opsm": ("loss.use=clip", "correction.pipeline=['opsm']"),
-    "decoupled": ("loss.use=decoupled",),
-    "dppo": ("loss.use=dppo",),
     "cispo": ("loss.use=cispo",),
     "gspo": ("loss.use=gspo",),
+    "dppo": ("loss.use=dppo",),
+    "decoupled": ("loss.use=decoupled",),
+    "m2po, tis 20": (*_corrected("m2po", "tis"), "correction.tis.cap=20.0"),
+    "clip, vcpo": ("loss.use=clip", "optimizer.adamw.ess_scaling=sqrt"),
 }
 """Name of a row -> what is set. `none` trusts the rollouts as if they were fresh."""
 
@@ -64,25 +71,26 @@ def train(case: Case, model: Path) -> Case:
 
 @click.command()
 @click.option("--seeds", default=5)
+@click.option("--lags", default=",".join(map(str, LAGS)), help="Versions behind, by commas.")
 @click.option("--folder", default=Path("runs/staleness"), type=click.Path(path_type=Path))
 @click.argument("methods", nargs=-1)
-def main(seeds: int, folder: Path, methods: tuple[str, ...]) -> None:
+def main(seeds: int, lags: str, folder: Path, methods: tuple[str, ...]) -> None:
     """Run what is missing in FOLDER and print the table."""
-    chosen = methods or tuple(METHODS)
+    chosen, behind = methods or tuple(METHODS), [int(lag) for lag in lags.split(",")]
     cases = [
         {"seed": seed, "lag": lag, "method": method}
         for seed in range(seeds)
-        for lag in reversed(LAGS)
+        for lag in reversed(behind)
         for method in chosen
     ]
     rows = run_all(cases, train, folder)
     start = np.mean([row["before"] for row in rows])
     print(f"\nheld-out accuracy after {STEPS} steps, {seeds} seeds; before: {start:.1%}")
-    print(f"{'staleness':22}" + "".join(f"{lag:>14}" for lag in LAGS))
+    print(f"{'staleness':22}" + "".join(f"{lag:>14}" for lag in behind))
     for method in chosen:
         cells = [
             [row["accuracy"] for row in rows if (row["method"], row["lag"]) == (method, lag)]
-            for lag in LAGS
+            for lag in behind
         ]
         print(f"{method:22}" + "".join(f"{_cell(values):>14}" for values in cells))
 
