@@ -11,7 +11,7 @@ SETTINGS = (
     "trainer.threads=1", f"trainer.batch_trees={BATCH}", "server.queued_trees=8",
     "evaluation.problems=0", "reward.pipeline=['function', 'overlong']",
     "reward.function.path=telling:odd", "reward.overlong.max_tokens=20",
-    "reward.overlong.buffer_tokens=18",
+    "reward.overlong.buffer_tokens=18", "server.lease_seconds=600",
 )  # fmt: skip
 """Groups of two are often all right or all wrong, and hardly ever of one length."""
 
