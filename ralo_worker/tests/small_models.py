@@ -8,11 +8,13 @@ from ralo_worker.trainer.micro_batches import micro_batches
 from ralo_worker.trainer.packs import make_packs
 
 
-def small_model(seed=0):
+def small_model(seed=0, **options):
+    """A Qwen2 of two layers; `options` are further ones of its config."""
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True,
+        **options,
     )  # fmt: skip
     return Qwen2ForCausalLM(config).eval()
 

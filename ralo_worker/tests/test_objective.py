@@ -1,0 +1,98 @@
+"""From trees to a gradient as the config says: what is set reaches the computation."""
+
+import numpy as np
+import pytest
+import torch
+from small_models import one_batch, random_tree, small_model
+
+from ralo_core import BuildContext
+from ralo_core.config import resolve, set_layer
+from ralo_core.plugins import PluginHost
+from ralo_core.registry import Registry
+from ralo_worker.trainer.gradient import batch_gradient
+from ralo_worker.trainer.objective import open_objective
+from ralo_worker.trainer.rows import make_rows
+
+torch.set_num_threads(1)
+
+REGISTRY = Registry(PluginHost(strict=True).load())
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small_model()
+
+
+@pytest.fixture(scope="module")
+def trees():
+    rng = np.random.default_rng(3)
+    grown = [random_tree(rng, leaves) for leaves in (2, 7, 9)]
+    return [
+        tree.with_rewards({}, rng.integers(0, 2, len(tree.leaves)).astype(np.float32))
+        for tree in grown
+    ]
+
+
+class Counting:
+    """A model that counts the tokens it is given, padding included."""
+
+    def __init__(self, model):
+        self.model, self.tokens = model, 0
+
+    def __call__(self, input_ids, **options):
+        self.tokens += input_ids.numel()
+        return self.model(input_ids=input_ids, **options)
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+
+def objective(model, *settings, reference=None):
+    return open_objective(resolve([set_layer(settings)], REGISTRY), model, reference)
+
+
+def computed(model, trees, *settings):
+    counting = Counting(model)
+    return objective(counting, *settings).gradient(trees, 0), counting.tokens
+
+
+def assert_same(found, expected):
+    for name, value in expected.tensors.items():
+        torch.testing.assert_close(found.tensors[name], value, rtol=1e-4, atol=1e-6)
+    assert found.weight == pytest.approx(expected.weight)
+
+
+def test_trees_are_laid_out_by_the_settings_and_the_gradient_is_that_of_every_row_alone(
+    model, trees
+):
+    apart, most = computed(model, trees, "trainer.shared_tokens=0")
+    config = resolve([], REGISTRY)
+    context = BuildContext(role="trainer")
+    rows = make_rows(trees, config.build("advantage", context).estimate(trees))
+    assert_same(apart, batch_gradient(model, config.build("loss", context), one_batch(rows)))
+    shared, fewer = computed(model, trees)
+    assert_same(shared, apart)
+    assert fewer < 0.8 * most
+    in_pieces, _ = computed(model, trees, "trainer.microbatch_tokens=40")
+    assert_same(in_pieces, apart)
+
+
+def test_a_model_with_windows_gets_every_row_by_itself(trees):
+    windows = small_model(use_sliding_window=True, sliding_window=4, max_window_layers=0)
+    assert windows.config.layer_types[0] == "sliding_attention"
+    _, tokens = computed(windows, trees)
+    assert tokens == computed(windows, trees, "trainer.shared_tokens=0")[1]
+
+
+def test_without_any_advantage_there_is_no_gradient_unless_a_term_is_added(model, trees):
+    equal = [tree.with_rewards({}, np.ones(len(tree.leaves), np.float32)) for tree in trees]
+    assert objective(model).gradient(equal, 0) is None
+    assert objective(model, "regularisation.entropy=0.01").gradient(equal, 0) is not None
+
+
+def test_corrections_and_reference_of_the_config_are_used(model, trees):
+    settings = ("loss.use=policy_gradient", "correction.pipeline=['tis', 'm2po']")
+    found = objective(model, *settings, "regularisation.kl=0.1", reference=small_model(1))
+    metrics = found.gradient(trees, 0).metrics
+    assert {"masked_fraction/tis", "masked_fraction/m2po", "reference_kl"} <= metrics.keys()
+    assert metrics["reference_kl"] > 0
