@@ -96,3 +96,8 @@ def test_corrections_and_reference_of_the_config_are_used(model, trees):
     metrics = found.gradient(trees, 0).metrics
     assert {"masked_fraction/tis", "masked_fraction/m2po", "reference_kl"} <= metrics.keys()
     assert metrics["reference_kl"] > 0
+
+
+def test_staleness_is_measured_from_the_version_that_is_trained(model, trees):
+    metrics = objective(model).gradient(trees, 3).metrics
+    assert metrics["staleness_share_2_4"] == 1.0, "all trees are of version 0"
