@@ -13,7 +13,7 @@
     cispo                 the ratio as a bounded weight; MiniMax 2025
 
 Neighbours: the plugin module registers them. The KL term of some of these papers is left out, as
-their successors do.
+their successors do; `regularisation.kl` adds it.
 """
 
 from collections.abc import Mapping
