@@ -1,5 +1,5 @@
-"""The project's tasks: ``nox -s demo``, ``tests``, ``lint``, ``bench``, ``chaos``, ``vllm``,
-``vllm_bench``."""
+"""The project's tasks: ``nox -s demo``, ``tests``, ``lint``, ``bench``, ``learning``, ``chaos``,
+``vllm``, ``vllm_bench``."""
 
 import time
 from pathlib import Path
@@ -69,6 +69,17 @@ def bench(session: nox.Session) -> None:
     install(session, "trl", "matplotlib")
     for script in session.posargs or benchmarks("*.py", without="vllm_*.py"):
         session.run("python", script)
+
+
+LEARNING = ("ablations", "treepo_against_grpo", "forced_staleness")
+
+
+@nox.session
+def learning(session: nox.Session) -> None:
+    """Print what docs/learning.md has, an hour and a half on two cores; positional: which parts."""
+    install(session, "matplotlib")
+    for name in session.posargs or LEARNING:
+        session.run("python", f"benchmarks/learning/{name}.py")
 
 
 def benchmarks(pattern: str, without: str = "") -> list[str]:

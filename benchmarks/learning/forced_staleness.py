@@ -46,6 +46,7 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "dppo": ("loss.use=dppo",),
     "decoupled": ("loss.use=decoupled",),
     "m2po, tis 20": (*_corrected("m2po", "tis"), "correction.tis.cap=20.0"),
+    "clip, opsm": ("loss.use=clip", "correction.pipeline=['opsm']"),
     "clip, vcpo": ("loss.use=clip", "optimizer.adamw.ess_scaling=sqrt"),
 }
 """Name of a row -> what is set. `none` trusts the rollouts as if they were fresh."""
@@ -84,19 +85,24 @@ def main(seeds: int, lags: str, folder: Path, methods: tuple[str, ...]) -> None:
         for method in chosen
     ]
     rows = run_all(cases, train, folder)
+    found = {(row["method"], row["lag"], row["seed"]): 100 * row["accuracy"] for row in rows}
     start = np.mean([row["before"] for row in rows])
     print(f"\nheld-out accuracy after {STEPS} steps, {seeds} seeds; before: {start:.1%}")
-    print(f"{'staleness':22}" + "".join(f"{lag:>14}" for lag in behind))
+    print("in brackets the difference to `clip`, seed by seed")
+    print(f"{'staleness':22}" + "".join(f"{lag:>26}" for lag in behind))
     for method in chosen:
-        cells = [
-            [row["accuracy"] for row in rows if (row["method"], row["lag"]) == (method, lag)]
-            for lag in behind
-        ]
-        print(f"{method:22}" + "".join(f"{_cell(values):>14}" for values in cells))
+        cells = [cell(found, method, lag, seeds) for lag in behind]
+        print(f"{method:22}" + "".join(f"{text:>26}" for text in cells))
 
 
-def _cell(values: list[float]) -> str:
-    return f"{100 * np.mean(values):.1f} +- {100 * np.std(values, ddof=1):.1f}"
+def cell(found: Mapping[tuple[str, int, int], float], method: str, lag: int, seeds: int) -> str:
+    """Return mean and deviation over seeds, and of the difference to the default."""
+    values = np.asarray([found[method, lag, seed] for seed in range(seeds)])
+    text = f"{values.mean():.1f} +- {values.std(ddof=1):.1f}"
+    if ("clip", lag, 0) not in found:
+        return text
+    difference = values - np.asarray([found["clip", lag, seed] for seed in range(seeds)])
+    return f"{text} ({difference.mean():+.1f} +- {difference.std(ddof=1):.1f})"
 
 
 if __name__ == "__main__":
