@@ -87,7 +87,9 @@ def run_ralo(model: Path, recipe: str, seconds: float, work: Path) -> Outcome:
         f"run.max_minutes={seconds / 60}",
         "learner.keep_last_versions=1000000",
         "evaluation.problems=0",
-        # As the other side is told to: token mean, clip-higher.
+        # As the other side is told to: clipped ratio, token mean, clip-higher.
+        "loss.use=clip",
+        "correction.pipeline=[]",
         "loss.clip.average=token",
         "loss.clip.clip_high=0.28",
     ]

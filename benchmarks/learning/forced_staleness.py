@@ -17,7 +17,7 @@ from one_process import OneProcess
 
 LAGS = (0, 1, 4, 16)
 STEPS, HELD_OUT = 48, 500
-SETTINGS = ("trainer.batch_trees=8", "evaluation.problems=0")
+SETTINGS = ("trainer.batch_trees=8", "evaluation.problems=0", "correction.pipeline=[]")
 
 _REINFORCE = "loss.use=policy_gradient"
 

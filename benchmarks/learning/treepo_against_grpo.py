@@ -17,7 +17,7 @@ import numpy as np
 from many_runs import Case, run_all
 from one_process import OneProcess
 
-BUDGET, EVERY, HELD_OUT = 400_000, 25_000, 500
+BUDGET, EVERY, HELD_OUT = 250_000, 25_000, 500
 SETTINGS = ("trainer.batch_trees=32",)
 _SAME_LOSS = ("loss.clip.average=token", "loss.clip.clip_high=0.28")
 VARIANTS: Mapping[str, tuple[str, ...]] = {
@@ -57,7 +57,7 @@ def main(seeds: int, folder: Path, plot: Path | None) -> None:
     cases = [{"seed": seed, "variant": variant} for seed in range(seeds) for variant in VARIANTS]
     rows = run_all(cases, train, folder)
     print(f"\n{seeds} seeds, {BUDGET:,} decoded tokens each; mean +- standard deviation")
-    print(f"{'':26}{'before':>14}{'25 k':>14}{'100 k':>14}{'200 k':>14}{'end':>14}"
+    print(f"{'':26}{'before':>14}{'25 k':>14}{'50 k':>14}{'125 k':>14}{'end':>14}"
           f"{'rollouts':>10}{'seconds':>9}")  # fmt: skip
     for variant in VARIANTS:
         print_row(variant, [row for row in rows if row["variant"] == variant])
@@ -67,7 +67,7 @@ def main(seeds: int, folder: Path, plot: Path | None) -> None:
 
 def print_row(variant: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print accuracies at some marks, rollouts and seconds."""
-    at = [0, 25_000, 100_000, 200_000, BUDGET]
+    at = [0, 25_000, 50_000, 125_000, BUDGET]
     cells = [[100 * accuracy_at(row["curve"], mark, 0) for row in rows] for mark in at]
     rollouts = np.mean([row["rollouts"] for row in rows])
     seconds = np.mean([row["curve"][-1][1] for row in rows])
