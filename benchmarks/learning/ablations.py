@@ -23,42 +23,43 @@ from ralo_core.config import Config
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.learner.tree_diagnostics import tree_diagnostics
-from ralo_server.store import tree_facts
+from ralo_server.store.tree_facts import tree_facts
 from ralo_worker.model.tiny import make_tiny_model
 
 PROBLEMS = 96
-SAMPLING = [
-    ("branching", "sharing_ratio", ["branch=1"]),
-    ("branching", "sampling/fallbacks", ["branch=1"]),
-    ("more branching", "sampling/rounds", ["branch=4"]),
-    ("segments", "sharing_ratio", ["depth=1", "segment_tokens=32"]),
-    ("shorter segments", "leaf_depth_mean", ["depth=8", "segment_tokens=4"]),
-    ("initial divergence 8", "first_branches", ["init_branch_min=8", "init_branch_max=8"]),
-    ("initial divergence 2 to 8", "first_branches", ["init_branch_max=8"]),
-    ("fallback", "leaves_per_tree", ["fallback=off"]),
-    ("fallback only from answers", "sampling/fallbacks", ["fallback_from=any"]),
-    ("fallback to the prompt", "sharing_ratio", ["fallback=restart"]),
-    ("width to unlikely paths", "token_logprob", ["split=logprob", "split_temperature=0.1"]),
+LINE = "branch=1"
+"""Two paths that never branch leave the rest of the width to fallback, which the recipe with its
+two branches does not need on short answers."""
+SAMPLING: list[tuple[str, str, list[str], list[str]]] = [
+    ("branching", "sharing_ratio", [], [LINE]),
+    ("branching", "sampling/fallbacks", [], [LINE]),
+    ("segments", "sharing_ratio", [], ["depth=1", "segment_tokens=32"]),
+    ("shorter segments", "leaf_depth_mean", [], ["depth=8", "segment_tokens=4"]),
+    ("initial divergence 8", "first_branches", [], ["init_branch_min=8", "init_branch_max=8"]),
+    ("initial divergence 2 to 8", "first_branches", [], ["init_branch_max=8"]),
+    ("fallback", "leaves_per_tree", [LINE], [LINE, "fallback=off"]),
+    ("fallback to a boundary", "sharing_ratio", [LINE], [LINE, "fallback=restart"]),
+    ("fallback anywhere", "sharing_ratio", [LINE], [LINE, "fallback_segments=1"]),
+    ("fallback by log-prob", "sharing_ratio", [LINE], [LINE, "fallback=uncertain"]),
+    ("even split", "token_logprob", [], ["split=logprob", "split_temperature=0.1"]),
     (
-        "width to likely paths",
-        "token_logprob",
+        "even split", "token_logprob", [],
         ["split=logprob", "split_temperature=0.1", "split_prefer=high"],
     ),
-    ("width to uncertain paths", "token_logprob", ["split=entropy", "split_temperature=0.1"]),
-    ("response limit", "response_tokens", ["response_tokens=12"]),
-]
-"""Heuristic, its metric, settings of ``[sampling.treepo]``."""
-ADVANTAGE = [
-    ("sub-groups (GRPO instead)", "spread_of_equals", ["advantage.use=grpo"]),
-    ("sub-groups by size", "spread_of_equals", ["advantage.treepo.weighting=size"]),
-    ("root group", "zero_share", ["advantage.treepo.root=false"]),
-    ("keep equal sub-groups", "mean_square", [
-        "advantage.treepo.reject_equal=true", "advantage.treepo.normalise=off"
-    ]),
-    ("whitening", "mean_square", ["advantage.treepo.normalise=off"]),
-    ("one value per response", "inner_spread", ["advantage.use=treepo_segment"]),
+    ("even split", "token_logprob", [], ["split=entropy", "split_temperature=0.01"]),
+    ("response limit", "response_tokens", [], ["response_tokens=12"]),
 ]  # fmt: skip
-"""Heuristic, its metric, settings."""
+"""Heuristic, its metric, settings of ``[sampling.treepo]`` with it and without it."""
+RAW = "advantage.treepo.normalise=off"
+ADVANTAGE: list[tuple[str, str, list[str], list[str]]] = [
+    ("sub-groups", "spread_of_equals", [], ["advantage.use=grpo"]),
+    ("sub-groups alike", "spread_of_equals", [], ["advantage.treepo.weighting=size"]),
+    ("root group", "mean_square", [RAW], [RAW, "advantage.treepo.root=false"]),
+    ("equal sub-groups count", "mean_square", [RAW], [RAW, "advantage.treepo.reject_equal=true"]),
+    ("whitening", "mean_square", [], [RAW]),
+    ("one value per response", "inner_spread", [], ["advantage.use=treepo_segment"]),
+]
+"""Heuristic, its metric, settings with it and without it."""
 
 
 def config_of(model: Path, settings: Sequence[str]) -> Config:
@@ -114,9 +115,9 @@ def advantage_metrics(config: Config, trees: Sequence[RolloutTree]) -> dict[str,
     }
 
 
-def show(heuristic: str, metric: str, base: float, turned: float, settings: Sequence[str]) -> None:
+def show(heuristic: str, metric: str, on: float, off: float, settings: Sequence[str]) -> None:
     """Print one line."""
-    print(f"{heuristic:30} {metric:20} {base:9.3f} {turned:9.3f}   {', '.join(settings)}")
+    print(f"{heuristic:28} {metric:20} {on:9.3f} {off:9.3f}   {', '.join(settings)}")
 
 
 def main() -> None:
@@ -125,17 +126,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "tiny"
         make_tiny_model(model, seed=0)
-        plain = config_of(model, [])
-        trees = asyncio.run(grow(plain, model))
-        base = {**sampling_metrics(trees), **advantage_metrics(plain, trees)}
-        print(f"{'heuristic':30} {'metric':20} {'recipe':>9} {'turned':>9}")
-        for heuristic, metric, options in SAMPLING:
+
+        def sampled(options: Sequence[str]) -> dict[str, float]:
             config = config_of(model, [f"sampling.treepo.{option}" for option in options])
-            turned = sampling_metrics(asyncio.run(grow(config, model)))
-            show(heuristic, metric, base[metric], turned[metric], options)
-        for heuristic, metric, settings in ADVANTAGE:
-            turned = advantage_metrics(config_of(model, settings), trees)
-            show(heuristic, metric, base[metric], turned[metric], settings)
+            return sampling_metrics(asyncio.run(grow(config, model)))
+
+        print(f"{'heuristic':28} {'metric':20} {'with':>9} {'without':>9}")
+        for heuristic, metric, on, off in SAMPLING:
+            show(heuristic, metric, sampled(on)[metric], sampled(off)[metric], off)
+        trees = asyncio.run(grow(config_of(model, []), model))
+        for heuristic, metric, on, off in ADVANTAGE:
+            values = [
+                advantage_metrics(config_of(model, some), trees)[metric] for some in (on, off)
+            ]
+            show(heuristic, metric, values[0], values[1], off)
 
 
 if __name__ == "__main__":
