@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from ralo_core import PROMPT, BuildContext, Problem, SamplingContext
-from ralo_core.config import GenerationSettings, PromptSettings, resolve, set_layer
+from ralo_core.config import resolve, set_layer
 from ralo_core.config.layers import Layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
@@ -24,8 +24,7 @@ from ralo_server.store.tree_facts import tree_facts
 from ralo_treepo.sampler import TreeSampler
 from ralo_treepo.settings import TreeSamplerSettings
 from ralo_worker.model.tiny import make_tiny_model
-from ralo_worker.prompting import Prompting, load_tokenizer
-from ralo_worker.sampler.rollouts import Rollouts
+from ralo_worker.sampler.runtime import build_rollouts
 
 torch.set_num_threads(1)
 
@@ -108,13 +107,8 @@ def test_on_the_embedded_model_with_the_demos_recipe(split, briefly_taught):
     layers = [Layer("recipe", recipe.defaults), Layer("tiny", recipe.tiny)]
     config = resolve([*layers, set_layer([f"sampling.treepo.split={split}"])], REGISTRY)
     context = BuildContext(role="sampler", model_dir=model)
-    tokenizer, engine = load_tokenizer(model), config.build("engine", context)
-    rollouts = Rollouts(
-        engine=engine, algorithm=config.build("sampling", context), rewards={}, weights={},
-        prompting=Prompting(config.section(PromptSettings), tokenizer), tokenizer=tokenizer,
-        generation=config.section(GenerationSettings), eos_token_ids=engine.eos_token_ids,
-        max_length=engine.max_length, seed=0,
-    )  # fmt: skip
+    engine = config.build("engine", context)
+    rollouts = build_rollouts(config, context, engine)
 
     async def sample_all(problems):
         trees = await asyncio.gather(*map(rollouts.sample, problems))

@@ -21,12 +21,12 @@ from safetensors.torch import save_model
 
 from ralo_core import BuildContext, Problem, RolloutTree
 from ralo_core.cli.options import gather
-from ralo_core.config import Config, GenerationSettings, PromptSettings, TrainerSettings
+from ralo_core.config import Config, TrainerSettings
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_worker.prompting import Prompting, load_tokenizer
 from ralo_worker.sampler.evaluation import answers, judge
 from ralo_worker.sampler.rollouts import Rollouts
+from ralo_worker.sampler.runtime import build_rollouts
 from ralo_worker.trainer.gradient import Gradient
 from ralo_worker.trainer.model import open_model
 from ralo_worker.trainer.objective import open_objective
@@ -146,16 +146,4 @@ def make_rollouts(config: Config, directory: Path) -> Rollouts:
     """Return the sampler's parts over an engine of the model in `directory`."""
     context = BuildContext(role="sampler", model_dir=directory)
     engine: Any = config.build("engine", context)
-    tokenizer = load_tokenizer(directory)
-    return Rollouts(
-        engine=engine,
-        algorithm=config.build("sampling", context),
-        rewards=config.build_pipeline("reward", context),
-        weights=config.data["reward"]["weights"],
-        prompting=Prompting(config.section(PromptSettings), tokenizer),
-        tokenizer=tokenizer,
-        generation=config.section(GenerationSettings),
-        eos_token_ids=engine.eos_token_ids,
-        max_length=engine.max_length,
-        seed=config.seed,
-    )
+    return build_rollouts(config, context, engine)

@@ -15,7 +15,7 @@ import attrs
 
 from ralo_core import BuildContext, RaloError
 from ralo_core.client import EvalJob
-from ralo_core.config import GenerationSettings, PromptSettings, SamplerSettings
+from ralo_core.config import Config, GenerationSettings, PromptSettings, SamplerSettings
 from ralo_core.errors import RunOver, ServerError
 from ralo_core.protocols import InferenceEngine
 from ralo_worker.membership import Membership
@@ -100,7 +100,7 @@ class Sampler:
     def _build(self, engine: InferenceEngine, context: BuildContext) -> None:
         settings = self.member.config.section(SamplerSettings)
         self.lanes = Lanes(engine, settings.evaluation_share)
-        self.rollouts = build_rollouts(self.member, context, self.lanes.rollouts)
+        self.rollouts = build_rollouts(self.member.config, context, self.lanes.rollouts)
         self.work = Work(
             client=self.client,
             rollouts=self.rollouts,
@@ -158,9 +158,8 @@ class Sampler:
             log.warning("could not hand %d leases back: %s", len(leases), error)
 
 
-def build_rollouts(member: Membership, context: BuildContext, engine: InferenceEngine) -> Rollouts:
+def build_rollouts(config: Config, context: BuildContext, engine: InferenceEngine) -> Rollouts:
     """Build the components of the sampler around `engine`, for the model of `context`."""
-    config = member.config
     assert context.model_dir is not None
     tokenizer = load_tokenizer(context.model_dir)
     return Rollouts(
