@@ -21,7 +21,7 @@ from safetensors.torch import save_model
 
 from ralo_core import BuildContext, Problem, RolloutTree
 from ralo_core.cli.options import gather
-from ralo_core.config import Config, TrainerSettings
+from ralo_core.config import Config, RegularisationSettings, TrainerSettings
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_worker.sampler.evaluation import answers, judge
@@ -64,7 +64,9 @@ class OneProcess:
         self.work, self.lag, self.version = work, lag, 0
         shutil.copytree(model, self._directory(0))
         self.policy = open_model(self._directory(0))
-        self.objective = open_objective(self.config, self.policy, None)
+        priced = self.config.section(RegularisationSettings).kl
+        reference = open_model(self._directory(0)) if priced else None
+        self.objective = open_objective(self.config, self.policy, reference)
         self.rule = self.config.build("optimizer", BuildContext(role="learner"))
         self.optimizer = self.rule.build(self.policy.named_parameters())
         self.rollouts = make_rollouts(self.config, self._directory(0))
