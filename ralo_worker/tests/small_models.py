@@ -6,6 +6,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from ralo_core import PROMPT, TreeBuilder
 from ralo_worker.trainer.micro_batches import micro_batches
 from ralo_worker.trainer.packs import make_packs
+from ralo_worker.trainer.policy import Policy
 
 
 def small_model(seed=0, **options):
@@ -17,6 +18,10 @@ def small_model(seed=0, **options):
         **options,
     )  # fmt: skip
     return Qwen2ForCausalLM(config).eval()
+
+
+def small_policy(seed=0, **options):
+    return Policy(small_model(seed, **options))
 
 
 def random_tree(rng, leaves):

@@ -1,5 +1,7 @@
 """From trees to a gradient as the config says: what is set reaches the computation."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,9 @@ from ralo_core.config import resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_worker.trainer.gradient import batch_gradient
+from ralo_worker.trainer.gradient_sums import GradientSums
 from ralo_worker.trainer.objective import open_objective
+from ralo_worker.trainer.policy import Policy
 from ralo_worker.trainer.rows import make_rows
 
 torch.set_num_threads(1)
@@ -33,27 +37,25 @@ def trees():
     ]
 
 
-class Counting:
-    """A model that counts the tokens it is given, padding included."""
-
-    def __init__(self, model):
-        self.model, self.tokens = model, 0
-
-    def __call__(self, input_ids, **options):
-        self.tokens += input_ids.numel()
-        return self.model(input_ids=input_ids, **options)
-
-    def __getattr__(self, name):
-        return getattr(self.model, name)
-
-
 def objective(model, *settings, reference=None):
-    return open_objective(resolve([set_layer(settings)], REGISTRY), model, reference)
+    config = resolve([set_layer(settings)], REGISTRY)
+    return open_objective(config, Policy(model), reference and Policy(reference))
+
+
+@contextmanager
+def counted(model):
+    """Collects the number of tokens of every forward pass, padding included."""
+    counts = []
+    hook = model.model.embed_tokens.register_forward_hook(
+        lambda _, arguments, __: counts.append(arguments[0].numel())
+    )
+    yield counts
+    hook.remove()
 
 
 def computed(model, trees, *settings):
-    counting = Counting(model)
-    return objective(counting, *settings).gradient(trees, 0), counting.tokens
+    with counted(model) as tokens:
+        return objective(model, *settings).gradient(trees, 0), sum(tokens)
 
 
 def assert_same(found, expected):
@@ -69,7 +71,9 @@ def test_trees_are_laid_out_by_the_settings_and_the_gradient_is_that_of_every_ro
     config = resolve([], REGISTRY)
     context = BuildContext(role="trainer")
     rows = make_rows(trees, config.build("advantage", context).estimate(trees))
-    assert_same(apart, batch_gradient(model, config.build("loss", context), one_batch(rows)))
+    assert_same(
+        apart, batch_gradient(Policy(model), config.build("loss", context), one_batch(rows))
+    )
     shared, fewer = computed(model, trees)
     assert_same(shared, apart)
     assert fewer < 0.8 * most
@@ -96,6 +100,36 @@ def test_corrections_and_reference_of_the_config_are_used(model, trees):
     metrics = found.gradient(trees, 0).metrics
     assert {"masked_fraction/tis", "masked_fraction/m2po", "reference_kl"} <= metrics.keys()
     assert metrics["reference_kl"] > 0
+
+
+def test_a_batch_is_surveyed_only_where_a_correction_asks(model, trees):
+    for pipeline, passes in (("[]", 0), ("['tis']", 0), ("['tis', 'm2po']", 1)):
+        asked = objective(model, f"correction.pipeline={pipeline}")
+        with counted(model) as tokens:
+            asked.survey(asked.plan(trees).packs, 0)
+        assert len(tokens) == passes, pipeline
+
+
+@pytest.mark.parametrize("pipeline", ["[]", "['m2po']"])
+def test_shares_of_a_batch_that_are_merged_are_the_batch(trees, pipeline):
+    """What ranks do: the sums of gradients are added, everything else is merged."""
+    settings = (f"correction.pipeline={pipeline}", "correction.m2po.tau=0.3",
+                "regularisation.entropy=0.1", "trainer.shared_tokens=20")  # fmt: skip
+    whole = objective(small_model(), *settings).gradient(trees, 2)
+    ranks = [objective(small_model(), *settings) for _ in range(3)]
+    plan = ranks[0].plan(trees)
+    shares = [plan.packs[:1], plan.packs[1:], []]
+    surveys = [rank.survey(share, 2) for rank, share in zip(ranks, shares, strict=True)]
+    for rank in ranks:
+        rank.show([part for parts in surveys for part in parts])
+    first, *others = [rank.accumulate(share, 2) for rank, share in zip(ranks, shares, strict=True)]
+    total = first.merged(others)
+    assert total.mean_metrics() == pytest.approx(whole.metrics, rel=1e-4)
+    assert total.normaliser + plan.left_out == whole.weight
+    parts = [dict(GradientSums(rank.policy).items()) for rank in ranks]
+    for name, value in whole.tensors.items():
+        added = sum(part[name] for part in parts if part[name] is not None)
+        torch.testing.assert_close(added / whole.weight, value, rtol=1e-4, atol=1e-6)
 
 
 def test_staleness_is_measured_from_the_version_that_is_trained(model, trees):

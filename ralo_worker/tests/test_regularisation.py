@@ -16,7 +16,7 @@ from ralo_worker.trainer import policy as policy_module
 from ralo_worker.trainer.gradient import batch_gradient
 from ralo_worker.trainer.micro_batches import micro_batches
 from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.policy import entropies
+from ralo_worker.trainer.policy import Policy, entropies
 from ralo_worker.trainer.regularisation import Regulariser
 from ralo_worker.trainer.rows import make_rows
 from ralo_worker.trainer.token_means import TokenMeans
@@ -50,7 +50,7 @@ def trees():
 def gradient_of(model, loss, trees, advantages, regulariser, max_tokens=10_000, shared=0):
     packs = list(make_packs(make_rows(trees, advantages), shared))
     batches = micro_batches(packs, max_tokens, 0)
-    return batch_gradient(model, loss, batches, regulariser=regulariser)
+    return batch_gradient(Policy(model), loss, batches, regulariser=regulariser)
 
 
 def expected(model, reference, trees, kind, average, kl, entropy):
@@ -84,7 +84,9 @@ def expected(model, reference, trees, kind, average, kl, entropy):
 
 def regulariser_of(loss, reference, **settings):
     chosen = RegularisationSettings(**settings)
-    return Regulariser(settings=chosen, loss=loss, reference=reference if chosen.kl else None)
+    return Regulariser(
+        settings=chosen, loss=loss, reference=Policy(reference) if chosen.kl else None
+    )
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -7,9 +7,7 @@ Neighbours: the modules beside this one are the steps, `runtime` asks for a grad
 batch. It knows neither HTTP nor where weights come from.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
@@ -17,21 +15,36 @@ from ralo_core import BuildContext, RolloutTree
 from ralo_core.config import Config, RegularisationSettings, TrainerSettings
 from ralo_core.protocols import AdvantageEstimator, Correction, Loss
 from ralo_worker.trainer.forests import make_forests
-from ralo_worker.trainer.gradient import Gradient, batch_gradient
-from ralo_worker.trainer.micro_batches import micro_batches
+from ralo_worker.trainer.gradient import Gradient, accumulate, divided
+from ralo_worker.trainer.gradient_sums import GradientSums
+from ralo_worker.trainer.micro_batches import MicroBatch, micro_batches
 from ralo_worker.trainer.model import attends_fully, pair_cost
 from ralo_worker.trainer.packs import Pack, make_packs
+from ralo_worker.trainer.policy import Policy
 from ralo_worker.trainer.regularisation import Regulariser
 from ralo_worker.trainer.rows import Row, make_rows, without_zeros
-from ralo_worker.trainer.survey import survey
+from ralo_worker.trainer.sums import Sums
+from ralo_worker.trainer.survey import Part, asks, show, surveyed
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What is to be computed of a batch: `packs`, none where nothing has a gradient. `left_out` is
+    the normaliser of the rows that are in none, because their gradient is zero."""
+
+    packs: Sequence[Pack]
+    left_out: float
 
 
 @attrs.frozen(kw_only=True)
 class Objective:
-    """The parts that a run chose, over `model`: the policy, whose weights may change between
-    calls."""
+    """The parts that a run chose, over `policy`, whose weights may change between calls.
 
-    model: Any
+    A trainer by itself asks for the `gradient`. Ranks make the same `plan`, and each calls
+    `survey`, `show` and `accumulate` for its share of the packs.
+    """
+
+    policy: Policy
     settings: TrainerSettings
     advantage: AdvantageEstimator
     loss: Loss
@@ -39,30 +52,53 @@ class Objective:
     regulariser: Regulariser | None = None
 
     def gradient(self, trees: Sequence[RolloutTree], version: int) -> Gradient | None:
-        """Return the gradient of `trees` at the model's weights, which are those of `version`.
+        """Return the gradient of `trees` at the policy's weights, which are those of `version`.
 
         None if nothing has a gradient, because every advantage is zero.
         """
+        plan = self.plan(trees)
+        if not plan.packs:
+            return None
+        self.show(self.survey(plan.packs, version))
+        return divided(self.policy, self.accumulate(plan.packs, version), plan.left_out)
+
+    def plan(self, trees: Sequence[RolloutTree]) -> Plan:
+        """Return how `trees` are computed: the same for the same trees and settings."""
         rows: Sequence[Row] = make_rows(trees, self.advantage.estimate(trees))
         left_out = 0.0
         if self.regulariser is None:
             rows, left_out = without_zeros(rows, self.loss)
-        if not rows:
-            return None
-        cut = partial(micro_batches, self._packs(rows), self.settings.microbatch_tokens, version)
-        survey(self.model, cut(), self.corrections.values())
-        return batch_gradient(
-            self.model, self.loss, cut(), left_out, self.corrections, self.regulariser
-        )
+        return Plan(packs=self._packs(rows) if rows else (), left_out=left_out)
+
+    def survey(self, packs: Sequence[Pack], version: int) -> list[Part]:
+        """Return what the corrections must see of `packs` before any `accumulate`; nothing where
+        none asks."""
+        if not asks(self.corrections.values()):
+            return []
+        return surveyed(self.policy, self._cut(packs, version))
+
+    def show(self, parts: Sequence[Part]) -> None:
+        """Let the corrections see what the surveys of all packs of a batch gave."""
+        show(parts, self.corrections.values())
+
+    def accumulate(self, packs: Sequence[Pack], version: int) -> Sums:
+        """Clear the policy's `GradientSums`, put the gradient sum of `packs` there, and return
+        what else they came to."""
+        GradientSums(self.policy).clear()
+        batches = self._cut(packs, version)
+        return accumulate(self.policy, self.loss, batches, self.corrections, self.regulariser)
+
+    def _cut(self, packs: Sequence[Pack], version: int) -> Iterator[MicroBatch]:
+        return micro_batches(packs, self.settings.microbatch_tokens, version)
 
     def _packs(self, rows: Sequence[Row]) -> list[Pack]:
-        most, cost = self.settings.microbatch_tokens, pair_cost(self.model)
-        limit = self.settings.shared_tokens if attends_fully(self.model) else 0
+        most, cost = self.settings.microbatch_tokens, pair_cost(self.policy.model)
+        limit = self.settings.shared_tokens if attends_fully(self.policy.model) else 0
         return make_forests(list(make_packs(rows, limit, cost)), limit, most, cost)
 
 
-def open_objective(config: Config, model: Any, reference: Any | None) -> Objective:
-    """Return what `config` says of the trainer, for `model`; `reference` is the model that a KL
+def open_objective(config: Config, policy: Policy, reference: Policy | None) -> Objective:
+    """Return what `config` says of the trainer, for `policy`; `reference` is the policy that a KL
     is measured to, None where none is asked for."""
     context, terms = BuildContext(role="trainer"), config.section(RegularisationSettings)
     loss = config.build("loss", context)
@@ -70,7 +106,7 @@ def open_objective(config: Config, model: Any, reference: Any | None) -> Objecti
     if terms.kl or terms.entropy:
         regulariser = Regulariser(settings=terms, loss=loss, reference=reference)
     return Objective(
-        model=model,
+        policy=policy,
         settings=config.section(TrainerSettings),
         advantage=config.build("advantage", context),
         loss=loss,

@@ -9,7 +9,6 @@ import math
 import time
 import uuid
 from collections.abc import Mapping
-from typing import Any
 
 from ralo_core import Batch, BuildContext, RaloError
 from ralo_core.client import GRADIENT_REFUSED
@@ -20,6 +19,7 @@ from ralo_worker.membership import Membership, Timer
 from ralo_worker.trainer.gradient import Gradient
 from ralo_worker.trainer.model import open_model
 from ralo_worker.trainer.objective import open_objective
+from ralo_worker.trainer.policy import Policy
 from ralo_worker.weights.cache import WeightsCache
 
 log = logging.getLogger(__name__)
@@ -64,15 +64,16 @@ class Trainer:
         found = self.cache.newest(-1)
         assert found is not None  # there is one since the loop above
         self.model = open_model(found.directory)
-        self.objective = open_objective(self.member.config, self.model, self._reference())
+        policy = Policy(self.model)
+        self.objective = open_objective(self.member.config, policy, self._reference())
         self.version = self.member.activity.version = found.version.number
         self.member.activity.fetched(found)
 
-    def _reference(self) -> Any | None:
-        """Return the model that the run began with, where a KL to it is asked for."""
+    def _reference(self) -> Policy | None:
+        """Return the policy that the run began with, where a KL to it is asked for."""
         if not self.member.config.section(RegularisationSettings).kl:
             return None
-        return open_model(self.cache.stage(self.client.manifest(0)).directory)
+        return Policy(open_model(self.cache.stage(self.client.manifest(0)).directory))
 
     def _train(self, batch: Batch) -> None:
         """Answer one lease: with a gradient, as empty, or by giving it back."""
