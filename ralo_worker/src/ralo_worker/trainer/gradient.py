@@ -68,6 +68,16 @@ def accumulate(
     return sums
 
 
+def idle(policy: Policy, batch: MicroBatch, regulariser: Regulariser | None) -> None:
+    """Take part in a micro-batch of other ranks and add nothing, where all gather weights at once."""
+    batch = on_device(batch, policy.device)
+    logprobs, _ = policy(batch)
+    if regulariser is not None and regulariser.reference is not None:
+        with torch.no_grad():
+            regulariser.reference(batch)
+    (logprobs.sum() * 0.0).backward()
+
+
 def divided(policy: Policy, sums: Sums, left_out: float = 0.0) -> Gradient:
     """Return the policy's gradient sums over the normaliser, which are thereby used up."""
     weight, gradients = sums.normaliser + left_out, GradientSums(policy)
