@@ -31,6 +31,7 @@ from ralo_worker.trainer.gradient import Gradient
 from ralo_worker.trainer.model import open_model
 from ralo_worker.trainer.objective import open_objective
 from ralo_worker.trainer.policy import Policy
+from ralo_worker.trainer.together import Together
 
 
 @attrs.frozen(kw_only=True)
@@ -67,7 +68,9 @@ class OneProcess:
         self.model = open_model(self._directory(0))
         priced = self.config.section(RegularisationSettings).kl
         reference = Policy(open_model(self._directory(0))) if priced else None
-        self.objective = open_objective(self.config, Policy(self.model), reference)
+        self.together = Together(
+            objective=open_objective(self.config, Policy(self.model), reference)
+        )
         self.rule = self.config.build("optimizer", BuildContext(role="learner"))
         self.optimizer = self.rule.build(self.model.named_parameters())
         self.rollouts = make_rollouts(self.config, self._directory(0))
@@ -81,7 +84,7 @@ class OneProcess:
         started, before = time.perf_counter(), self._decoded()
         count = self.config.section(TrainerSettings).batch_trees
         trees = self._events.run(self._sample(list(islice(self._problems, count))))
-        gradient = self.objective.gradient(trees, self.version)
+        gradient = self.together.gradient(trees, self.version)
         if gradient is not None:
             self._apply(gradient)
         self._load(max(0, self.version - self.lag))

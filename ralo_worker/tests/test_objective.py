@@ -16,6 +16,7 @@ from ralo_worker.trainer.gradient_sums import GradientSums
 from ralo_worker.trainer.objective import open_objective
 from ralo_worker.trainer.policy import Policy
 from ralo_worker.trainer.rows import make_rows
+from ralo_worker.trainer.together import Together
 
 torch.set_num_threads(1)
 
@@ -42,6 +43,10 @@ def objective(model, *settings, reference=None):
     return open_objective(config, Policy(model), reference and Policy(reference))
 
 
+def gradient(objective, trees, version=0):
+    return Together(objective=objective).gradient(trees, version)
+
+
 @contextmanager
 def counted(model):
     """Collects the number of tokens of every forward pass, padding included."""
@@ -55,7 +60,7 @@ def counted(model):
 
 def computed(model, trees, *settings):
     with counted(model) as tokens:
-        return objective(model, *settings).gradient(trees, 0), sum(tokens)
+        return gradient(objective(model, *settings), trees), sum(tokens)
 
 
 def assert_same(found, expected):
@@ -90,14 +95,14 @@ def test_a_model_with_windows_gets_every_row_by_itself(trees):
 
 def test_without_any_advantage_there_is_no_gradient_unless_a_term_is_added(model, trees):
     equal = [tree.with_rewards({}, np.ones(len(tree.leaves), np.float32)) for tree in trees]
-    assert objective(model).gradient(equal, 0) is None
-    assert objective(model, "regularisation.entropy=0.01").gradient(equal, 0) is not None
+    assert gradient(objective(model), equal) is None
+    assert gradient(objective(model, "regularisation.entropy=0.01"), equal) is not None
 
 
 def test_corrections_and_reference_of_the_config_are_used(model, trees):
     settings = ("loss.use=policy_gradient", "correction.pipeline=['tis', 'm2po']")
     found = objective(model, *settings, "regularisation.kl=0.1", reference=small_model(1))
-    metrics = found.gradient(trees, 0).metrics
+    metrics = gradient(found, trees).metrics
     assert {"masked_fraction/tis", "masked_fraction/m2po", "reference_kl"} <= metrics.keys()
     assert metrics["reference_kl"] > 0
 
@@ -106,7 +111,7 @@ def test_a_batch_is_surveyed_only_where_a_correction_asks(model, trees):
     for pipeline, passes in (("[]", 0), ("['tis']", 0), ("['tis', 'm2po']", 1)):
         asked = objective(model, f"correction.pipeline={pipeline}")
         with counted(model) as tokens:
-            asked.survey(asked.plan(trees).packs, 0)
+            asked.survey(asked.share(asked.plan(trees)), 0)
         assert len(tokens) == passes, pipeline
 
 
@@ -115,10 +120,10 @@ def test_shares_of_a_batch_that_are_merged_are_the_batch(trees, pipeline):
     """What ranks do: the sums of gradients are added, everything else is merged."""
     settings = (f"correction.pipeline={pipeline}", "correction.m2po.tau=0.3",
                 "regularisation.entropy=0.1", "trainer.shared_tokens=20")  # fmt: skip
-    whole = objective(small_model(), *settings).gradient(trees, 2)
+    whole = gradient(objective(small_model(), *settings), trees, 2)
     ranks = [objective(small_model(), *settings) for _ in range(3)]
     plan = ranks[0].plan(trees)
-    shares = [plan.packs[:1], plan.packs[1:], []]
+    shares = [rank.share(plan, number, 3) for number, rank in enumerate(ranks)]
     surveys = [rank.survey(share, 2) for rank, share in zip(ranks, shares, strict=True)]
     for rank in ranks:
         rank.show([part for parts in surveys for part in parts])
@@ -133,5 +138,5 @@ def test_shares_of_a_batch_that_are_merged_are_the_batch(trees, pipeline):
 
 
 def test_staleness_is_measured_from_the_version_that_is_trained(model, trees):
-    metrics = objective(model).gradient(trees, 3).metrics
+    metrics = gradient(objective(model), trees, 3).metrics
     assert metrics["staleness_share_2_4"] == 1.0, "all trees are of version 0"

@@ -134,6 +134,9 @@ class TrainerSettings:
         at_least(0),
     )
     threads: int = setting(0, "CPU threads of torch; 0: torch's default", at_least(0))
+    overlap: bool = setting(
+        True, "fetch the next batch and newer weights, and send the last gradient, while computing"
+    )
 
 
 @attrs.frozen(kw_only=True)

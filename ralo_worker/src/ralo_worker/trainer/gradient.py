@@ -69,7 +69,8 @@ def accumulate(
 
 
 def idle(policy: Policy, batch: MicroBatch, regulariser: Regulariser | None) -> None:
-    """Take part in a micro-batch of other ranks and add nothing, where all gather weights at once."""
+    """Take part in a micro-batch of other ranks, and add nothing: a sharded policy is gathered by
+    all at once."""
     batch = on_device(batch, policy.device)
     logprobs, _ = policy(batch)
     if regulariser is not None and regulariser.reference is not None:

@@ -80,7 +80,7 @@ class Group:
         return self.rank == 0
 
     def add_up(self, values: Tensor, target: int) -> None:
-        """Let `values` of rank `target` become the sum over all ranks; those of others are spent."""
+        """Let `values` of rank `target` become the sum over all ranks; those of others are any."""
         if self.size > 1:
             dist.reduce(values, dst=target)
 

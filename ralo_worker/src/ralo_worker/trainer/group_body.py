@@ -4,8 +4,8 @@ Every rank has the encoded tensors of the parameters that it owns. In the body t
 the other, so a rank holds few and long stretches of it, and sends the chunks that lie in them. Of a
 chunk that lies in two ranks, the one that holds more of it is given the rest.
 
-Neighbours: `uploading` makes the body; `ralo_core.client` declares and finalizes it on rank 0, as it
-does one that lies in one process. The orchestrator sees one upload.
+Neighbours: `uploading` makes the body; `ralo_core.client` declares and finalizes it on rank 0, as
+it does one that lies in one process. The orchestrator sees one upload.
 """
 
 import itertools
@@ -16,7 +16,6 @@ from contextlib import suppress
 from typing import Any
 
 import attrs
-import numpy as np
 import numpy.typing as npt
 
 from ralo_core import wire

@@ -1,7 +1,7 @@
 """Who of a group does what: the packs of a batch, and the parameters of a model, split over ranks.
 
-Neighbours: `objective` computes the packs of one rank, `reduction` brings every parameter's gradient
-to the rank that owns it. Every rank comes to the same answer by itself, so nothing is sent.
+Neighbours: `objective` computes the packs of one rank, `reduction` brings the gradient of every
+parameter to the rank that owns it. Every rank comes to the same answer by itself: nothing is sent.
 """
 
 import heapq
@@ -23,14 +23,14 @@ def split(costs: Sequence[float], ranks: int) -> list[list[int]]:
 
 
 def split_packs(packs: Sequence[Pack], ranks: int, pair_cost: float) -> list[list[Pack]]:
-    """Return the packs of each rank, of about the same cost; `pair_cost` is that of `make_packs`."""
+    """Return the packs of each rank, of about equal cost; `pair_cost` is that of `make_packs`."""
     sizes = [len(pack.tokens) for pack in packs]
     costs = [size + pair_cost * size**2 for size in sizes]
     return [[packs[index] for index in share] for share in split(costs, ranks)]
 
 
 def owners(sizes: Mapping[str, int], ranks: int) -> dict[str, int]:
-    """Return the rank that owns each parameter, by name, such that each has about as many values."""
+    """Return the rank that owns each parameter, by name: each rank gets about as many values."""
     names = sorted(sizes)
     shares = split([sizes[name] for name in names], ranks)
     owned = {names[index]: rank for rank, share in enumerate(shares) for index in share}

@@ -32,11 +32,12 @@ class Together:
     objective: Objective
     group: Group = attrs.field(factory=Group)
     phases: Phases = attrs.field(factory=lambda: Phases(Activity()))
-    owned_by: Mapping[str, int] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        owned_by = owners_of(self.objective.policy, self.group)
-        object.__setattr__(self, "owned_by", owned_by)
+    owned_by: Mapping[str, int] = attrs.field(
+        init=False,
+        default=attrs.Factory(
+            lambda self: owners_of(self.objective.policy, self.group), takes_self=True
+        ),
+    )
 
     def gradient(self, trees: Sequence[RolloutTree], version: int) -> Gradient | None:
         """Return the gradient of `trees` at the policy's weights, which are those of `version`,

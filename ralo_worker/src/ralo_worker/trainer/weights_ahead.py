@@ -6,15 +6,14 @@ once all of its ranks have it.
 Neighbours: `weights.cache` brings versions, `runtime` swaps between batches.
 """
 
-import logging
 import threading
+from contextlib import suppress
 
 from ralo_core.errors import RunOver
 from ralo_worker.membership import Activity
+from ralo_worker.trainer.beside import Beside
 from ralo_worker.weights.cache import WeightsCache
 from ralo_worker.weights.staged import Staged
-
-log = logging.getLogger(__name__)
 
 _WAIT_SECONDS = 2.0
 
@@ -34,18 +33,18 @@ class WeightsAhead:
         self._cache, self._activity, self._stopping = cache, activity, stopping
         self._newest = first.version.number
         self._staged: dict[int, Staged] = {}
-        self._fault: Exception | None = None
-        self._thread = None
+        self._over = False
+        self._following: Beside[None] = Beside("ralo-weights", overlap)
+        self._overlap = overlap
         if overlap:
-            self._thread = threading.Thread(target=self._follow, name="ralo-weights", daemon=True)
-            self._thread.start()
+            self._following.start(self._follow)
 
     def numbers(self) -> set[int]:
         """Return the versions that are here and not swapped in. Raises what bringing them did."""
-        if self._thread is None:
+        if not self._overlap:
             self._look(wait=0.0)
-        if self._fault is not None:
-            raise self._fault
+        with suppress(TimeoutError):  # it goes on
+            self._following.result(0.0)
         return set(self._staged)
 
     def take(self, number: int) -> Staged:
@@ -55,17 +54,18 @@ class WeightsAhead:
         return found
 
     def _follow(self) -> None:
-        try:
-            while not self._stopping.is_set():
-                self._look(_WAIT_SECONDS)
-        except (RunOver, ConnectionError) as news:
-            # The main thread hears the same, unless only this connection was given up.
-            log.debug("no more weights are fetched: %s", news)
-        except Exception as error:  # whatever it is, the main thread must not go on without weights
-            self._fault = error
+        while not self._stopping.is_set() and not self._over:
+            self._look(_WAIT_SECONDS)
 
     def _look(self, wait: float) -> None:
-        found = self._cache.newest(self._newest, wait)
+        try:
+            found = self._cache.newest(self._newest, wait)
+        except RunOver:  # rank 0 hears it when it asks for the next batch
+            self._over, found = True, None
+        except ConnectionError:
+            if not self._stopping.is_set():
+                raise
+            found = None
         if found is not None:
             self._activity.fetched(found)
             self._newest = found.version.number
