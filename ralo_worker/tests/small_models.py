@@ -12,11 +12,11 @@ from ralo_worker.trainer.policy import Policy
 def small_model(seed=0, **options):
     """A Qwen2 of two layers; `options` are further ones of its config."""
     torch.manual_seed(seed)
-    config = Qwen2Config(
-        vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True,
-        **options,
-    )  # fmt: skip
+    shape = {
+        "vocab_size": 50, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True,
+    }  # fmt: skip
+    config = Qwen2Config(**shape | options)
     return Qwen2ForCausalLM(config).eval()
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_gradient import plain_gradient
 from small_models import one_batch, random_tree, small_model
 
 from ralo_core import PROMPT, BuildContext, TreeBuilder
@@ -24,36 +25,13 @@ def model():
     return small_model()
 
 
-def reference(model, trees, advantages, low, high):
-    """Leaf by leaf, token by token, as the formula reads; no padding and no batching."""
-    terms, count = [], 0
-    for tree, advantage in zip(trees, advantages, strict=True):
-        for leaf in range(len(tree.leaves)):
-            response = tree.leaf_tokens(leaf)
-            tokens = torch.tensor([*tree.prompt, *response]).long()[None]
-            logits = model(tokens).logits[0] / tree.temperature
-            old = torch.tensor(tree.leaf_logprobs(leaf))
-            for t, token in enumerate(response):
-                position = len(tree.prompt) + t - 1
-                new = torch.log_softmax(logits[position], -1)[int(token)]
-                ratio = torch.exp(new - old[t])
-                value = float(advantage[leaf])
-                clipped = torch.clamp(ratio, 1 - low, 1 + high)
-                terms.append(-torch.min(ratio * value, clipped * value))
-                count += 1
-    loss = torch.stack(terms).sum() / count
-    gradient = torch.autograd.grad(loss, list(model.parameters()))
-    names = [name for name, _ in model.named_parameters()]
-    return dict(zip(names, gradient, strict=True)), float(loss), count
-
-
 @pytest.mark.parametrize("max_tokens", [1, 40, 10_000])
 @pytest.mark.parametrize("shared", [0, 25, 10_000])
 def test_gradient_equals_the_formula_however_the_batch_is_cut(model, max_tokens, shared):
     rng = np.random.default_rng(3)
     trees = [random_tree(rng, leaves) for leaves in (1, 4, 6)]
     advantages = [rng.normal(size=len(tree.leaves)).astype(np.float32) for tree in trees]
-    expected, loss, count = reference(model, trees, advantages, 0.2, 0.28)
+    expected, loss, count = plain_gradient(model, trees, advantages)
     objective = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
     packs = list(make_packs(make_rows(trees, advantages), shared))
     cut = micro_batches(packs, max_tokens, 0)
@@ -148,11 +126,11 @@ def test_a_pack_holds_every_token_once_and_each_sees_its_own_path(seed, limit):
         assert size <= limit or len(pack.rows) == 1
         seen = pack.attention()
         for row, places, predictors in zip(pack.rows, pack.places, pack.predictors, strict=True):
-            path = [*range(pack.prompt), *places]
+            path = [*range(len(tree.prompt)), *places]
             response = np.concatenate([tree.tokens[tree.segment(node)] for node in row.path])
             assert pack.tokens[path].tolist() == [*tree.prompt, *response]
             assert pack.positions[path].tolist() == list(range(len(path)))
-            assert predictors.tolist() == path[pack.prompt - 1 : -1]
+            assert predictors.tolist() == path[len(tree.prompt) - 1 : -1]
             for count, place in enumerate(path, 1):
                 assert np.flatnonzero(seen[place]).tolist() == sorted(path[:count])
 
