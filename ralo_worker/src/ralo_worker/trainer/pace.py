@@ -24,9 +24,9 @@ class Pace:
 
     stopping: threading.Event = attrs.field(factory=threading.Event)
 
-    def idle_turns(self, count: int) -> int:
-        """Return how many idle turns are to be taken after `count` micro-batches."""
-        return 0
+    def turns(self, count: int) -> int:
+        """Return how many turns are to be taken by a rank that has `count` micro-batches."""
+        return count
 
     def check(self) -> None:
         """Raise `Halted` if the trainer was told to stop."""
@@ -40,9 +40,9 @@ class CommonPace(Pace):
 
     channel: Channel = attrs.field(factory=Channel)
 
-    def idle_turns(self, count: int) -> int:
-        """Return by how many micro-batches the rank with most has more."""
-        return max(self.channel.gather(count)) - count
+    def turns(self, count: int) -> int:
+        """Return the micro-batches of the rank that has most."""
+        return max(self.channel.gather(count))
 
     def check(self) -> None:
         """Raise `Halted` on all ranks if one was told to stop."""

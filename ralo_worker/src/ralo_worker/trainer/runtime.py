@@ -12,6 +12,7 @@ Neighbours: `membership` joins the run, `together` computes, `uploading` sends, 
 
 import logging
 import time
+from pathlib import Path
 
 import attrs
 
@@ -26,9 +27,10 @@ from ralo_worker.trainer.gradient import Gradient
 from ralo_worker.trainer.group import Group
 from ralo_worker.trainer.model import open_model
 from ralo_worker.trainer.objective import open_objective
-from ralo_worker.trainer.pace import Halted, Pace
+from ralo_worker.trainer.pace import CommonPace, Halted, Pace
 from ralo_worker.trainer.phases import Phases
 from ralo_worker.trainer.policy import Policy
+from ralo_worker.trainer.sharding import shard
 from ralo_worker.trainer.together import Together
 from ralo_worker.trainer.uploading import Answered, Uploading
 from ralo_worker.trainer.weights_ahead import WeightsAhead
@@ -57,9 +59,10 @@ class Trainer:
         self.member, self.client = member, member.client
         self.group = group or Group()
         self.phases = Phases(member.activity)
-        self.overlap = member.config.section(TrainerSettings).overlap
-        self.batches = BatchesAhead(self.client, self.phases, member.stopping, self.overlap)
-        self.sending: Beside[None] = Beside("ralo-send", self.overlap)
+        self.settings = member.config.section(TrainerSettings)
+        overlap = self.settings.overlap
+        self.batches = BatchesAhead(self.client, self.phases, member.stopping, overlap)
+        self.sending: Beside[None] = Beside("ralo-send", overlap)
         self.version = -1
         self._seconds = 0.0
 
@@ -92,10 +95,8 @@ class Trainer:
     def _open(self) -> None:
         self.cache = WeightsCache(self.client, self.member.run, relays=self.member.relays)
         found = self._newest()
-        policy = Policy(open_model(found.directory))
-        pace = Pace(self.member.stopping)
-        objective = open_objective(self.member.config, policy, self._reference(), pace)
-        self.policy = policy
+        self.policy = self._policy(found.directory)
+        objective = open_objective(self.member.config, self.policy, self._reference(), self._pace())
         self.together = Together(objective=objective, group=self.group, phases=self.phases)
         self.uploading = Uploading(
             client=self.client,
@@ -108,7 +109,7 @@ class Trainer:
         self.version = self.member.activity.version = found.version.number
         self.member.activity.fetched(found)
         self.weights = WeightsAhead(
-            self.cache, found, self.member.activity, self.member.stopping, self.overlap
+            self.cache, found, self.member.activity, self.member.stopping, self.settings.overlap
         )
 
     def _newest(self) -> Staged:
@@ -122,7 +123,17 @@ class Trainer:
         """Return the policy that the run began with, where a KL to it is asked for."""
         if not self.member.config.section(RegularisationSettings).kl:
             return None
-        return Policy(open_model(self.cache.stage(self.client.manifest(0)).directory))
+        return self._policy(self.cache.stage(self.client.manifest(0)).directory)
+
+    def _policy(self, directory: Path) -> Policy:
+        if self.settings.sharding == "none":
+            return Policy(open_model(directory), self.settings)
+        return shard(Policy(open_model(directory, "cpu"), self.settings), self.group)
+
+    def _pace(self) -> Pace:
+        if self.settings.sharding == "none":
+            return Pace(self.member.stopping)
+        return CommonPace(self.member.stopping, self.group.control)
 
     def _order(self) -> Order:
         """Return what is next; other ranks than 0 hear it from that one."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from ralo_worker.trainer.micro_batches import MicroBatch, micro_batches
+from ralo_worker.trainer.micro_batches import MicroBatch, cut, micro_batches
 from ralo_worker.trainer.pace import Pace
 from ralo_worker.trainer.packs import Pack
 
@@ -20,26 +20,23 @@ class Share:
     spare: Pack
 
 
-@attrs.define(eq=False)
 class Turns:
     """The turns of `share` in micro-batches of at most `max_tokens`, at weights of `version`."""
 
-    share: Share
-    max_tokens: int
-    version: int
-    pace: Pace
-    _taken: int = attrs.field(default=0, init=False)
+    def __init__(self, share: Share, max_tokens: int, version: int, pace: Pace) -> None:
+        self._share, self._max_tokens, self._version = share, max_tokens, version
+        self._pace = pace
+        count = sum(1 for _ in cut(share.packs, max_tokens))
+        self._idle = pace.turns(count) - count
 
     def __iter__(self) -> Iterator[MicroBatch]:
         """Yield the micro-batches. Raises `Halted` between two of them."""
-        self._taken = 0
-        for batch in micro_batches(self.share.packs, self.max_tokens, self.version):
-            self.pace.check()
-            self._taken += 1
+        for batch in micro_batches(self._share.packs, self._max_tokens, self._version):
+            self._pace.check()
             yield batch
 
     def idle(self) -> Iterator[MicroBatch]:
         """Yield what the idle turns are taken with, once the others are."""
-        for _ in range(self.pace.idle_turns(self._taken)):
-            self.pace.check()
-            yield from micro_batches([self.share.spare], self.max_tokens, self.version)
+        for _ in range(self._idle):
+            self._pace.check()
+            yield from micro_batches([self._share.spare], self._max_tokens, self._version)
