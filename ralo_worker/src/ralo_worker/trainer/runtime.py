@@ -163,7 +163,8 @@ class Trainer:
 
     def _train(self, batch: Batch) -> None:
         """Answer one lease: with a gradient, as empty, or by giving it back."""
-        self.batches.prepare(self._seconds)
+        if self.group.leads:
+            self.batches.prepare(self._seconds)
         started = time.monotonic()
         try:
             gradient = self.together.gradient(batch.trees, self.version)
