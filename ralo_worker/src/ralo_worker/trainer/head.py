@@ -38,7 +38,7 @@ def own_head(model: Any) -> torch.nn.Module | None:
 
     A cap on the logits shows only where they are large, so the hidden states are made large.
     """
-    head, decoder = model.get_output_embeddings(), model.get_decoder()
+    head: torch.nn.Module = model.get_output_embeddings()
     seen: list[Tensor] = []
 
     def enlarge(_module: Any, _inputs: Any, output: Any) -> Any:
@@ -49,7 +49,7 @@ def own_head(model: Any) -> torch.nn.Module | None:
         return output
 
     tokens = torch.arange(min(8, model.config.vocab_size), device=model.device)[None]
-    hook = decoder.register_forward_hook(enlarge)
+    hook = model.get_decoder().register_forward_hook(enlarge)
     try:
         with torch.no_grad():
             logits = model(input_ids=tokens, use_cache=False).logits
@@ -57,7 +57,7 @@ def own_head(model: Any) -> torch.nn.Module | None:
     finally:
         hook.remove()
     if found.shape == logits.shape and torch.allclose(found, logits, rtol=1e-3, atol=1e-2):
-        return head  # type: ignore[no-any-return]  # transformers is not typed
+        return head
     log.warning(
         "the logits of %s are not what its head gives, so trainer.head_chunk_mb saves little: "
         "all logits of a micro-batch are held at once",

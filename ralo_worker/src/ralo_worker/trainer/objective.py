@@ -7,7 +7,8 @@ Neighbours: the modules beside this one are the steps, `runtime` asks for a grad
 batch. It knows neither HTTP nor where weights come from.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import attrs
 
@@ -16,7 +17,8 @@ from ralo_core.config import Config, RegularisationSettings, TrainerSettings
 from ralo_core.protocols import AdvantageEstimator, Correction, Loss
 from ralo_worker.trainer.forests import make_forests
 from ralo_worker.trainer.gradient import Gradient, accumulate, divided
-from ralo_worker.trainer.gradient_sums import GradientSums
+from ralo_worker.trainer.gradient_sums import GradientSums, gradient_sums
+from ralo_worker.trainer.memory_limit import TokenBudget
 from ralo_worker.trainer.micro_batches import MicroBatch, micro_batches
 from ralo_worker.trainer.model import attends_fully, pair_cost
 from ralo_worker.trainer.packs import Pack, make_packs
@@ -40,11 +42,14 @@ class Plan:
 class Objective:
     """The parts that a run chose, over `policy`, whose weights may change between calls.
 
-    A trainer by itself asks for the `gradient`. Ranks make the same `plan`, and each calls
+    `gradients` reads what `accumulate` added up; `budget` is what this process has learnt of its
+    memory. A trainer by itself asks for the `gradient`. Ranks make the same `plan`, and each calls
     `survey`, `show` and `accumulate` for its share of the packs.
     """
 
     policy: Policy
+    gradients: GradientSums
+    budget: TokenBudget
     settings: TrainerSettings
     advantage: AdvantageEstimator
     loss: Loss
@@ -60,7 +65,7 @@ class Objective:
         if not plan.packs:
             return None
         self.show(self.survey(plan.packs, version))
-        return divided(self.policy, self.accumulate(plan.packs, version), plan.left_out)
+        return divided(self.gradients, self.accumulate(plan.packs, version), plan.left_out)
 
     def plan(self, trees: Sequence[RolloutTree]) -> Plan:
         """Return how `trees` are computed: the same for the same trees and settings."""
@@ -68,38 +73,45 @@ class Objective:
         left_out = 0.0
         if self.regulariser is None:
             rows, left_out = without_zeros(rows, self.loss)
-        return Plan(packs=self._packs(rows) if rows else (), left_out=left_out)
+        packs = self._packs(rows, self.settings.microbatch_tokens) if rows else ()
+        return Plan(packs=packs, left_out=left_out)
 
     def survey(self, packs: Sequence[Pack], version: int) -> list[Part]:
         """Return what the corrections must see of `packs` before any `accumulate`; nothing where
         none asks."""
         if not asks(self.corrections.values()):
             return []
-        return surveyed(self.policy, self._cut(packs, version))
+        return self.budget.run(partial(self._cut, packs, version), partial(surveyed, self.policy))
 
     def show(self, parts: Sequence[Part]) -> None:
         """Let the corrections see what the surveys of all packs of a batch gave."""
         show(parts, self.corrections.values())
 
     def accumulate(self, packs: Sequence[Pack], version: int) -> Sums:
-        """Clear the policy's `GradientSums`, put the gradient sum of `packs` there, and return
-        what else they came to."""
-        GradientSums(self.policy).clear()
-        batches = self._cut(packs, version)
+        """Clear `gradients`, put the gradient sums of `packs` there, and return what else they
+        came to. It starts anew with smaller micro-batches where memory runs out."""
+        return self.budget.run(partial(self._cut, packs, version), self._accumulated)
+
+    def _accumulated(self, batches: Iterable[MicroBatch]) -> Sums:
+        self.gradients.clear()
         return accumulate(self.policy, self.loss, batches, self.corrections, self.regulariser)
 
-    def _cut(self, packs: Sequence[Pack], version: int) -> Iterator[MicroBatch]:
-        return micro_batches(packs, self.settings.microbatch_tokens, version)
+    def _cut(self, packs: Sequence[Pack], version: int, tokens: int) -> Iterator[MicroBatch]:
+        if tokens < self.settings.microbatch_tokens:  # the packs were planned for more memory
+            packs = self._packs([row for pack in packs for row in pack.rows], tokens)
+        return micro_batches(packs, tokens, version)
 
-    def _packs(self, rows: Sequence[Row]) -> list[Pack]:
-        most, cost = self.settings.microbatch_tokens, pair_cost(self.policy.model)
-        limit = self.settings.shared_tokens if attends_fully(self.policy.model) else 0
-        return make_forests(list(make_packs(rows, limit, cost)), limit, most, cost)
+    def _packs(self, rows: Sequence[Row], tokens: int) -> list[Pack]:
+        cost = pair_cost(self.policy.model)
+        shared = min(self.settings.shared_tokens, tokens)
+        limit = shared if attends_fully(self.policy.model) else 0
+        return make_forests(list(make_packs(rows, limit, cost)), limit, tokens, cost)
 
 
 def open_objective(config: Config, policy: Policy, reference: Policy | None) -> Objective:
     """Return what `config` says of the trainer, for `policy`; `reference` is the policy that a KL
     is measured to, None where none is asked for."""
+    settings = config.section(TrainerSettings)
     context, terms = BuildContext(role="trainer"), config.section(RegularisationSettings)
     loss = config.build("loss", context)
     regulariser = None
@@ -107,7 +119,9 @@ def open_objective(config: Config, policy: Policy, reference: Policy | None) -> 
         regulariser = Regulariser(settings=terms, loss=loss, reference=reference)
     return Objective(
         policy=policy,
-        settings=config.section(TrainerSettings),
+        gradients=gradient_sums(policy, settings.offload_gradients),
+        budget=TokenBudget(settings.microbatch_tokens),
+        settings=settings,
         advantage=config.build("advantage", context),
         loss=loss,
         corrections=config.build_pipeline("correction", context),

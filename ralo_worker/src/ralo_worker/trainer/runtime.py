@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from ralo_core import Batch, BuildContext, RaloError
 from ralo_core.client import GRADIENT_REFUSED
-from ralo_core.config import RegularisationSettings
+from ralo_core.config import RegularisationSettings, TrainerSettings
 from ralo_core.errors import RunOver, ServerError
 from ralo_worker.engines.weights import load_weights
 from ralo_worker.membership import Membership, Timer
@@ -64,7 +64,7 @@ class Trainer:
         found = self.cache.newest(-1)
         assert found is not None  # there is one since the loop above
         self.model = open_model(found.directory)
-        policy = Policy(self.model)
+        policy = Policy(self.model, self.member.config.section(TrainerSettings))
         self.objective = open_objective(self.member.config, policy, self._reference())
         self.version = self.member.activity.version = found.version.number
         self.member.activity.fetched(found)
@@ -73,7 +73,8 @@ class Trainer:
         """Return the policy that the run began with, where a KL to it is asked for."""
         if not self.member.config.section(RegularisationSettings).kl:
             return None
-        return Policy(open_model(self.cache.stage(self.client.manifest(0)).directory))
+        model = open_model(self.cache.stage(self.client.manifest(0)).directory)
+        return Policy(model, self.member.config.section(TrainerSettings))
 
     def _train(self, batch: Batch) -> None:
         """Answer one lease: with a gradient, as empty, or by giving it back."""
