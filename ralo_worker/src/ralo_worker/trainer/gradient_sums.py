@@ -22,10 +22,17 @@ _MOVING_BYTES = 1 << 28
 
 
 class GradientSums:
-    """The sums of `policy`'s trained parameters, under the names of its model, tied ones once."""
+    """The sums of `policy`'s trained parameters, under the names of its model, tied ones once.
+
+    To be made after it was sharded: that gives it other parameters.
+    """
 
     def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+        self._trained = {
+            name: parameter
+            for name, parameter in policy.model.named_parameters()
+            if parameter.requires_grad
+        }
 
     def items(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the name and the float32 sum of every trained parameter, 0 where no backward pass
@@ -34,16 +41,13 @@ class GradientSums:
         The tensors are the sums themselves: they may be divided in place, and whoever keeps them
         beyond `clear` owns them. A sharded parameter's are this rank's part.
         """
-        for name, parameter in self._trained():
+        for name, parameter in self._trained.items():
             yield name, torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
     def clear(self) -> None:
         """Drop all sums."""
-        self._policy.zero_grad(set_to_none=True)
-
-    def _trained(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        named = self._policy.model.named_parameters()
-        return ((name, parameter) for name, parameter in named if parameter.requires_grad)
+        for parameter in self._trained.values():
+            parameter.grad = None
 
 
 @attrs.frozen(kw_only=True)
@@ -57,23 +61,24 @@ class _Moving:
 class OffloadedSums(GradientSums):
     """The sums in the host's memory, pinned where the policy is on a GPU, as plain tensors.
 
-    To be made once per policy, and after it was sharded: it hooks into the backward pass.
+    To be made once per policy: it hooks into the backward pass.
     """
 
     def __init__(self, policy: Policy) -> None:
         super().__init__(policy)
+        self._pinned = policy.device.type == "cuda"
         self._device: Any = torch.get_device_module(policy.device)
         self._stream = self._device.Stream()
         self._totals: dict[torch.nn.Parameter, Tensor] = {}
         self._reached: set[torch.nn.Parameter] = set()
         self._moving: deque[_Moving] = deque()
-        for _, parameter in self._trained():
+        for parameter in self._trained.values():
             parameter.register_post_accumulate_grad_hook(self._move)
 
     def items(self) -> Iterator[tuple[str, Tensor]]:
         """As `GradientSums.items`; a sharded parameter's are plain tensors, too."""
         self._wait(0)
-        for name, parameter in self._trained():
+        for name, parameter in self._trained.items():
             if parameter in self._reached:
                 yield name, self._totals[parameter]
             else:
@@ -116,10 +121,9 @@ class OffloadedSums(GradientSums):
     def _room(self) -> dict[torch.nn.Parameter, Tensor]:
         """Return room for every total: one piece, since pinned memory is given out in powers of
         two."""
-        parts = {parameter: _local(parameter) for _, parameter in self._trained()}
+        parts = {parameter: _local(parameter) for parameter in self._trained.values()}
         sizes = [part.numel() for part in parts.values()]
-        pinned = self._policy.device.type == "cuda"
-        room = torch.empty(sum(sizes), dtype=torch.float32, pin_memory=pinned).split(sizes)
+        room = torch.empty(sum(sizes), dtype=torch.float32, pin_memory=self._pinned).split(sizes)
         return {
             parameter: total.view(part.shape)
             for (parameter, part), total in zip(parts.items(), room, strict=True)
