@@ -1,4 +1,5 @@
-"""Copy the safetensors files of a weight version into a live model, in place.
+"""Copy the safetensors files of a weight version into a live model, in place; where the version is
+an adapter, into that of the model.
 
 Names and shapes are checked before the first byte is copied, so a wrong directory leaves the
 model as it was. Tied weights are one tensor under several names: any of them will do.
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from ralo_worker.adapters import published_tensors
 from ralo_worker.engines.checkpoint import misshapen, refuse_faults, shapes, weight_files
 
 
@@ -23,18 +25,18 @@ def load_weights(model: Any, directory: Path) -> None:
     Values are cast to the model's dtype. Raises `RaloError` naming what is missing, unknown
     or of another shape; the model is then unchanged.
     """
-    targets: dict[str, torch.Tensor] = model.state_dict()
-    _check(targets, shapes(directory), _tied_names(model), directory)
+    targets = published_tensors(model, directory)
+    _check(targets, shapes(directory), _tied_names(targets), directory)
     for file in weight_files(directory):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
                 targets[name].copy_(tensors.get_tensor(name))
 
 
-def _tied_names(model: Any) -> dict[str, frozenset[str]]:
+def _tied_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, frozenset[str]]:
     """Return, per tensor name, all names of the same memory."""
     by_memory: dict[tuple[int, int], list[str]] = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in tensors.items():
         by_memory.setdefault((tensor.data_ptr(), tensor.numel()), []).append(name)
     return {name: frozenset(names) for names in by_memory.values() for name in names}
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ralo_core.protocols import Correction, Loss, LossBatch
+from ralo_worker.adapters import published_name
 from ralo_worker.trainer.micro_batches import MicroBatch
 from ralo_worker.trainer.off_policy import Distance
 from ralo_worker.trainer.policy import chosen_logprobs, entropies, on_device, token_logits
@@ -61,7 +62,7 @@ def batch_gradient(
         _add(model, loss, on_device(batch, model.device), corrections or {}, regulariser, sums)
     weight = sums.normaliser + left_out
     tensors = {
-        name: _mean(parameter, weight)
+        published_name(name): _mean(parameter, weight)
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
     }

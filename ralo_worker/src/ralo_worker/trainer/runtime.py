@@ -11,14 +11,16 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from ralo_core import Batch, BuildContext, RaloError
 from ralo_core.client import GRADIENT_REFUSED
-from ralo_core.config import RegularisationSettings
+from ralo_core.config import LoraSettings, RegularisationSettings
 from ralo_core.errors import RunOver, ServerError
 from ralo_worker.engines.weights import load_weights
 from ralo_worker.membership import Membership, Timer
 from ralo_worker.trainer.gradient import Gradient
-from ralo_worker.trainer.model import open_model
+from ralo_worker.trainer.model import WithoutAdapter, open_model
 from ralo_worker.trainer.objective import open_objective
 from ralo_worker.weights.cache import WeightsCache
 
@@ -63,7 +65,8 @@ class Trainer:
         self.cache = WeightsCache(self.client, self.member.run, relays=self.member.relays)
         found = self.cache.newest(-1)
         assert found is not None  # there is one since the loop above
-        self.model = open_model(found.directory)
+        lora = self.member.config.section(LoraSettings)
+        self.model = open_model(found.directory, getattr(torch, lora.base_dtype))
         self.objective = open_objective(self.member.config, self.model, self._reference())
         self.version = self.member.activity.version = found.version.number
         self.member.activity.fetched(found)
@@ -72,6 +75,8 @@ class Trainer:
         """Return the model that the run began with, where a KL to it is asked for."""
         if not self.member.config.section(RegularisationSettings).kl:
             return None
+        if self.member.config.section(LoraSettings).rank:
+            return WithoutAdapter(self.model)
         return open_model(self.cache.stage(self.client.manifest(0)).directory)
 
     def _train(self, batch: Batch) -> None:
