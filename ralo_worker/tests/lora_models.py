@@ -5,6 +5,7 @@ import shutil
 
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors import safe_open
 
 RANK, ALPHA = 4, 10
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -25,11 +26,8 @@ def with_adapter(model, seed, targets=TARGETS):
 def save_version(adapted, base, directory):
     """Save the adapter of `adapted` as a version: beside the files of the directory `base`."""
     shutil.copytree(base, directory)
-    weight_map = {}
-    for file in base.glob("*.safetensors"):
-        weight_map["any"] = file.name
-    (directory / "model.safetensors.index.json").write_text(
-        json.dumps({"metadata": {}, "weight_map": weight_map})
-    )
+    with safe_open(directory / "model.safetensors", "pt") as file:
+        index = {"metadata": {}, "weight_map": dict.fromkeys(file.keys(), "model.safetensors")}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
     adapted.save_pretrained(directory)
     return directory

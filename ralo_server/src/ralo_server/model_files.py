@@ -21,8 +21,8 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"
 _WEIGHT_ENDINGS = (
     ".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".gguf", ".delta",
 )  # fmt: skip
-_INDEX = "model.safetensors.index.json"
-_OF_WEIGHTS = (_INDEX, MANIFEST)
+INDEX = "model.safetensors.index.json"
+_OF_WEIGHTS = (INDEX, MANIFEST)
 
 
 def check_model(directory: Path) -> None:
@@ -48,8 +48,8 @@ def check_model(directory: Path) -> None:
 
 def weight_files(directory: Path) -> Sequence[Path]:
     """Return the safetensors files of a model; raises `RaloError` if any is missing."""
-    if (directory / _INDEX).is_file():
-        names = sorted(set(_read_json(directory, _INDEX)["weight_map"].values()))
+    if (directory / INDEX).is_file():
+        names = sorted(set(_read_json(directory, INDEX)["weight_map"].values()))
         files = [directory / name for name in names]
     else:
         files = sorted(directory.glob("*.safetensors"))
@@ -81,7 +81,7 @@ def copy_weights(source: Path, target: Path) -> None:
             msg = f"cannot copy {file} into the run ({error}); a LoRA run holds its model once"
             raise RaloError(msg) from error
         weight_map.update(dict.fromkeys(read_places(file), file.name))
-    (target / _INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}, indent=1))
+    (target / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}, indent=1))
 
 
 def model_type(directory: Path) -> str:

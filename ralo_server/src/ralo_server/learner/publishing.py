@@ -26,8 +26,9 @@ from ralo_core.errors import ConfigError
 from ralo_core.hashed_file import write_hashed
 from ralo_server.blobs import UNFINISHED, new_directory, sha256_of
 from ralo_server.learner.differing import Differences
-from ralo_server.learner.shards import INDEX, Shard, index_of, size_of, split
+from ralo_server.learner.shards import Shard, index_of, size_of, split
 from ralo_server.learner.tensor_file import Spec, bytes_of
+from ralo_server.model_files import INDEX
 from ralo_server.rundir import RunDirectory
 from ralo_server.version_files import read_manifest, write_manifest
 

@@ -11,7 +11,6 @@ import attrs
 
 from ralo_server.learner.tensor_file import FileLayout, Spec, layout_of
 
-INDEX = "model.safetensors.index.json"
 _STEM = "model"
 _METADATA = {"format": "pt"}
 
