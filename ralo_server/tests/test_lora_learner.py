@@ -10,8 +10,10 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from ralo_core.cli.main import main
+from ralo_core.config import LoraSettings
 from ralo_core.errors import ConfigError, RaloError
 from ralo_server.rollback import roll_back
+from ralo_server.starting_adapter import chosen_layers
 from ralo_server.version_files import damage
 
 RANK, ALPHA = 3, 6.0
@@ -282,3 +284,28 @@ def ralo(*arguments, code=0):
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == code, done.output
     return done
+
+
+def test_an_adapter_of_a_7b_model_is_megabytes(tmp_path):
+    """The shapes of Qwen2.5-7B, in a file of holes; the sum is by hand, as docs/lora.md has it."""
+    hidden, keys, inner, blocks = 3584, 512, 18944, 28
+    shapes = {"self_attn.q_proj": (hidden, hidden), "self_attn.k_proj": (keys, hidden),
+              "self_attn.v_proj": (keys, hidden), "self_attn.o_proj": (hidden, hidden),
+              "mlp.gate_proj": (inner, hidden), "mlp.up_proj": (inner, hidden),
+              "mlp.down_proj": (hidden, inner)}  # fmt: skip
+    entries, end = {}, 0
+    for block in range(blocks):
+        for name, shape in shapes.items():
+            start, end = end, end + 2 * math.prod(shape)
+            entries[f"model.layers.{block}.{name}.weight"] = {
+                "dtype": "BF16", "shape": shape, "data_offsets": [start, end]
+            }  # fmt: skip
+    header = json.dumps(entries).encode()
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + end)
+    (tmp_path / "config.json").write_text("{}")
+    layers = chosen_layers(tmp_path, LoraSettings(rank=16))
+    assert sum(16 * (outputs + inputs) for outputs, inputs in layers.values()) == 40_370_176
+    two = chosen_layers(tmp_path, LoraSettings(rank=16, targets=["q_proj", "v_proj"]))
+    assert sum(16 * (outputs + inputs) for outputs, inputs in two.values()) == 5_046_272
