@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from ralo_worker.adapters import published_name
 from ralo_worker.trainer.policy import Policy
 
 _MOVING_BYTES = 1 << 28
@@ -22,14 +23,15 @@ _MOVING_BYTES = 1 << 28
 
 
 class GradientSums:
-    """The sums of `policy`'s trained parameters, under the names of its model, tied ones once.
+    """The sums of `policy`'s trained parameters, under the names that they are published by, tied
+    ones once; `trained` are these parameters.
 
     To be made after it was sharded: that gives it other parameters.
     """
 
     def __init__(self, policy: Policy) -> None:
-        self._trained = {
-            name: parameter
+        self.trained = {
+            published_name(name): parameter
             for name, parameter in policy.model.named_parameters()
             if parameter.requires_grad
         }
@@ -41,12 +43,12 @@ class GradientSums:
         The tensors are the sums themselves: they may be divided in place, and whoever keeps them
         beyond `clear` owns them. A sharded parameter's are this rank's part.
         """
-        for name, parameter in self._trained.items():
+        for name, parameter in self.trained.items():
             yield name, torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
     def clear(self) -> None:
         """Drop all sums."""
-        for parameter in self._trained.values():
+        for parameter in self.trained.values():
             parameter.grad = None
 
 
@@ -72,13 +74,13 @@ class OffloadedSums(GradientSums):
         self._totals: dict[torch.nn.Parameter, Tensor] = {}
         self._reached: set[torch.nn.Parameter] = set()
         self._moving: deque[_Moving] = deque()
-        for parameter in self._trained.values():
+        for parameter in self.trained.values():
             parameter.register_post_accumulate_grad_hook(self._move)
 
     def items(self) -> Iterator[tuple[str, Tensor]]:
         """As `GradientSums.items`; a sharded parameter's are plain tensors, too."""
         self._wait(0)
-        for name, parameter in self._trained.items():
+        for name, parameter in self.trained.items():
             if parameter in self._reached:
                 yield name, self._totals[parameter]
             else:
@@ -121,7 +123,7 @@ class OffloadedSums(GradientSums):
     def _room(self) -> dict[torch.nn.Parameter, Tensor]:
         """Return room for every total: one piece, since pinned memory is given out in powers of
         two."""
-        parts = {parameter: _local(parameter) for parameter in self._trained.values()}
+        parts = {parameter: _local(parameter) for parameter in self.trained.values()}
         sizes = [part.numel() for part in parts.values()]
         room = torch.empty(sum(sizes), dtype=torch.float32, pin_memory=self._pinned).split(sizes)
         return {

@@ -21,7 +21,7 @@ from ralo_worker.trainer.gradient import accumulate, idle
 from ralo_worker.trainer.gradient_sums import GradientSums, gradient_sums
 from ralo_worker.trainer.memory_limit import TokenBudget
 from ralo_worker.trainer.micro_batches import MicroBatch
-from ralo_worker.trainer.model import attends_fully, pair_cost
+from ralo_worker.trainer.model import WithoutAdapter, attends_fully, pair_cost
 from ralo_worker.trainer.pace import Pace
 from ralo_worker.trainer.packs import Pack, make_packs
 from ralo_worker.trainer.policy import Policy
@@ -137,7 +137,10 @@ class Objective:
 
 
 def open_objective(
-    config: Config, policy: Policy, reference: Policy | None, pace: Pace | None = None
+    config: Config,
+    policy: Policy,
+    reference: Policy | WithoutAdapter | None,
+    pace: Pace | None = None,
 ) -> Objective:
     """Return what `config` says of the trainer, for `policy`; `reference` is the policy that a KL
     is measured to, None where none is asked for. `pace` is that of the trainer."""

@@ -14,32 +14,25 @@ from torch.distributed.tensor import DTensor
 
 from ralo_worker.trainer.gradient_sums import GradientSums
 from ralo_worker.trainer.group import Group
-from ralo_worker.trainer.policy import Policy
 from ralo_worker.trainer.shares import owners
 
 
-def owners_of(policy: Policy, group: Group) -> dict[str, int]:
-    """Return the rank that owns each trained parameter of `policy`, by name."""
-    named = policy.model.named_parameters()
-    sizes = {name: value.numel() for name, value in named if value.requires_grad}
+def owners_of(gradients: GradientSums, group: Group) -> dict[str, int]:
+    """Return the rank that owns each parameter whose gradients are summed, by name."""
+    sizes = {name: parameter.numel() for name, parameter in gradients.trained.items()}
     return owners(sizes, group.size)
 
 
 @torch.no_grad()
 def reduced(
-    policy: Policy,
-    gradients: GradientSums,
-    group: Group,
-    owned_by: Mapping[str, int],
-    weight: float,
+    gradients: GradientSums, group: Group, owned_by: Mapping[str, int], weight: float
 ) -> dict[str, Tensor]:
-    """Return the sum over ranks of the `gradients` of `policy`, over `weight`, of the parameters
-    that this rank owns: float32 on the CPU. `gradients` is clear afterwards."""
-    parameters = dict(policy.model.named_parameters())
+    """Return the sum over ranks of `gradients`, over `weight`, of the parameters that this rank
+    owns: float32 on the CPU. `gradients` is clear afterwards."""
     found = {}
     for name, value in gradients.items():
         owner = owned_by[name]
-        total = _total(parameters[name], value, group, owner)
+        total = _total(gradients.trained[name], value, group, owner)
         if owner == group.rank:
             found[name] = total.div_(weight).to("cpu", torch.float32)
     gradients.clear()

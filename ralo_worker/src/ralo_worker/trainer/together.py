@@ -57,7 +57,7 @@ class Together:
         sums = Sums().merged(self._everywhere(lambda: objective.accumulate(mine, version)))
         with self.phases("reduce"):
             weight = sums.normaliser + plan.left_out
-            tensors = reduced(objective.policy, objective.gradients, group, self.owned_by, weight)
+            tensors = reduced(objective.gradients, group, self.owned_by, weight)
         return Gradient(tensors=tensors, weight=weight, metrics=sums.mean_metrics())
 
     def _everywhere(self, compute: Callable[[], R]) -> list[R]:
