@@ -35,7 +35,7 @@ class Together:
     owned_by: Mapping[str, int] = attrs.field(
         init=False,
         default=attrs.Factory(
-            lambda self: owners_of(self.objective.policy, self.group), takes_self=True
+            lambda self: owners_of(self.objective.gradients, self.group), takes_self=True
         ),
     )
 
