@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -28,7 +27,7 @@ def open_causal_lm(directory: Path, **options: Any) -> Any:
     """
     try:
         return AutoModelForCausalLM.from_pretrained(directory, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: of another shape
         msg = f"cannot open the model in {directory}: {error}"
         raise RaloError(msg) from error
 
@@ -58,6 +57,9 @@ def adapter_parameters(model: Any) -> dict[str, torch.nn.Parameter]:
 @contextmanager
 def adapter_off(model: Any) -> Iterator[None]:
     """Let `model` compute as if it had no adapter, for as long as the block runs."""
+    # Two seconds that a run of the whole model need not wait for.
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     layers = [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer)]
     for layer in layers:
         layer.enable_adapters(enabled=False)
