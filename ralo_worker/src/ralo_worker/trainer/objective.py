@@ -110,7 +110,7 @@ class Objective:
 
 def open_objective(config: Config, policy: Policy, reference: Policy | None) -> Objective:
     """Return what `config` says of the trainer, for `policy`; `reference` is the policy that a KL
-    is measured to, None where none is asked for."""
+    is measured to, None where none is asked for. Both as they are trained: sharded, if at all."""
     settings = config.section(TrainerSettings)
     context, terms = BuildContext(role="trainer"), config.section(RegularisationSettings)
     loss = config.build("loss", context)
