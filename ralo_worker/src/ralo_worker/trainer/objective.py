@@ -143,7 +143,8 @@ def open_objective(
     pace: Pace | None = None,
 ) -> Objective:
     """Return what `config` says of the trainer, for `policy`; `reference` is the policy that a KL
-    is measured to, None where none is asked for. `pace` is that of the trainer."""
+    is measured to, None where none is asked for. Both as they are trained: sharded, if at all.
+    `pace` is that of the trainer."""
     settings = config.section(TrainerSettings)
     context, terms = BuildContext(role="trainer"), config.section(RegularisationSettings)
     loss = config.build("loss", context)
