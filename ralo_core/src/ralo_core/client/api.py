@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ralo_core import wire
 from ralo_core.client.gradients import GradientSender
 from ralo_core.client.transport import Backoff, Transport
+from ralo_core.client.underway import Underway
 from ralo_core.data import Batch, DeltaLink, Problem, RolloutTree, WeightVersion
 from ralo_core.errors import ServerError
 from ralo_core.structuring import structure
@@ -66,6 +67,7 @@ class Client:
         self.chunk_bytes = _CHUNK_BYTES
         self._held: set[str] = set()
         self._held_lock = threading.Lock()
+        self._asking = Underway()
         self.transport = Transport(
             url,
             headers={"X-Ralo-Worker": worker_id},
@@ -104,6 +106,14 @@ class Client:
         with self._held_lock:
             self._held.difference_update(answer["over"])
         return answer
+
+    def leave(self) -> int:
+        """Say that this worker ends; what it holds goes back at once. Returns how many leases.
+
+        Waits for requests for work that are under way, so that what they bring goes back, too.
+        """
+        self._asking.wait_until_none()
+        return int(self._post("/worker/leave", {})["returned"])
 
     def problems(self, count: int, wait: float = 5.0) -> list[LeasedProblem] | None:
         """Lease up to `count` problems, waiting up to `wait` seconds for the first."""
@@ -199,9 +209,10 @@ class Client:
 
     def eval_job(self) -> EvalJob | None:
         """Lease an evaluation job."""
-        answer = self.transport.request(
-            "POST", "/eval/job/claim", json={"worker_id": self.worker_id}, headers=_new_key()
-        )
+        with self._asking:
+            answer = self.transport.request(
+                "POST", "/eval/job/claim", json={"worker_id": self.worker_id}, headers=_new_key()
+            )
         if answer.status_code == 204:
             return None
         job = answer.json()
@@ -258,9 +269,10 @@ class Client:
         wait: float,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
-        answer = self.transport.request(
-            "GET", path, params=params, headers=headers, timeout=wait + 30.0
-        )
+        with self._asking:
+            answer = self.transport.request(
+                "GET", path, params=params, headers=headers, timeout=wait + 30.0
+            )
         if answer.status_code != 204:
             return answer
         # A server without a place to wait in says when to come again.
