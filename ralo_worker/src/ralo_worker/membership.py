@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 
 from ralo_core.client import Client
+from ralo_core.client.address import address_of
 from ralo_core.config import Config, WeightsSettings, from_data
 from ralo_core.data import EngineReport, WeightsReport
 from ralo_core.errors import RaloError, RunOver, ServerError
@@ -119,13 +120,13 @@ def join(
     relays: Sequence[str] = (),
 ) -> Membership:
     """Register at the orchestrator and return the membership; its `relays` come before those of
-    the run.
+    the run. `url` may also be a run directory that this machine sees: `ralo_core.client.address`.
 
     Waits for a server that is not up yet. Raises `RaloError` with the pip command if this
     worker lacks a plugin of the run or has another version of it.
     """
     worker_id = f"{role}-{socket.gethostname()}-{os.getpid()}"
-    client = Client(url, worker_id, token=token, ca=ca, stopping=stopping)
+    client = Client(address_of(url, role, token), worker_id, ca=ca, stopping=stopping)
     document = client.config()
     data = document["config"]
     host = PluginHost(disabled=data["plugins"]["disable"]).load()
@@ -136,7 +137,7 @@ def join(
     clock, sent = ServerClock(), time.time()
     answer = _register(client, role, plugins)
     clock.heard(sent, answer["time"], time.time())
-    log.info("joined run %s at %s as %s", document["run"], url, worker_id)
+    log.info("joined run %s at %s as %s", document["run"], client.transport.url, worker_id)
     config = from_data(data, Registry(host), sections)
     return Membership(
         client=client,

@@ -79,7 +79,11 @@ def connection_options(command: F) -> F:
             help="Token of the role, where the orchestrator asks for one.",
         ),
         click.option(
-            "--server", "url", required=True, metavar="URL", help="The orchestrator's URL."
+            "--server",
+            "url",
+            required=True,
+            metavar="URL|RUN_DIR",
+            help="The orchestrator's URL, or the run's directory, which also has the token.",
         ),
     ):
         command = option(command)

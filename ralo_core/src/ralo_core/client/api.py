@@ -16,6 +16,7 @@ import attrs
 import numpy.typing as npt
 
 from ralo_core import wire
+from ralo_core.client.address import Address, FixedAddress
 from ralo_core.client.gradients import GradientSender
 from ralo_core.client.transport import Backoff, Transport
 from ralo_core.client.underway import Underway
@@ -47,7 +48,7 @@ class EvalJob:
 
 
 class Client:
-    """A worker's view of the orchestrator at `url`. Thread-safe.
+    """A worker's view of the orchestrator at `server`, a URL or an `Address`. Thread-safe.
 
     `chunk_bytes` is the chunk size that gradient uploads begin with; the server may lower or
     raise it.
@@ -55,7 +56,7 @@ class Client:
 
     def __init__(
         self,
-        url: str,
+        server: str | Address,
         worker_id: str = "cli",
         *,
         token: str = "",
@@ -69,9 +70,8 @@ class Client:
         self._held_lock = threading.Lock()
         self._asking = Underway()
         self.transport = Transport(
-            url,
+            FixedAddress(server, token) if isinstance(server, str) else server,
             headers={"X-Ralo-Worker": worker_id},
-            token=token,
             ca=ca,
             backoff=backoff,
             stopping=stopping,

@@ -98,6 +98,9 @@ class ServerSettings:
     )
     certfile: str = setting("", "PEM file of the server's certificate chain; empty: plain HTTP")
     keyfile: str = setting("", "PEM file of the certificate's private key")
+    public_name: str = setting(
+        "", "this machine's name or address in server.url; empty: where the server listens"
+    )
 
 
 @attrs.frozen(kw_only=True)
