@@ -25,6 +25,7 @@ from ralo_worker.trainer.gradient import batch_gradient
 from ralo_worker.trainer.micro_batches import cut, micro_batches
 from ralo_worker.trainer.model import pair_cost
 from ralo_worker.trainer.packs import Pack, make_packs
+from ralo_worker.trainer.policy import Policy
 from ralo_worker.trainer.rows import make_rows
 
 PROMPT_TOKENS, MICROBATCH_TOKENS, LIMIT = 24, 16384, 4096
@@ -79,7 +80,7 @@ def make_model(scale: Scale) -> Qwen2ForCausalLM:
 def tensors(model: Qwen2ForCausalLM, packs: list[Pack]) -> dict[str, torch.Tensor]:
     """Return the gradient of the clip loss."""
     loss = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
-    return batch_gradient(model, loss, micro_batches(packs, MICROBATCH_TOKENS, 0)).tensors
+    return batch_gradient(Policy(model), loss, micro_batches(packs, MICROBATCH_TOKENS, 0)).tensors
 
 
 def computed(packs: list[Pack]) -> int:

@@ -21,6 +21,7 @@ from ralo_worker.trainer.gradient import Gradient, batch_gradient
 from ralo_worker.trainer.micro_batches import micro_batches
 from ralo_worker.trainer.model import pair_cost
 from ralo_worker.trainer.packs import make_packs
+from ralo_worker.trainer.policy import Policy
 from ralo_worker.trainer.rows import make_rows
 
 PROMPT_TOKENS, TREES, MICROBATCH_TOKENS = 24, 8, 16384
@@ -51,7 +52,7 @@ def gradient(model: Qwen2ForCausalLM, trees: list[RolloutTree], limit: int) -> G
     advantages = [rng.normal(size=len(tree.leaves)).astype(np.float32) for tree in trees]
     packs = list(make_packs(make_rows(trees, advantages), limit, pair_cost(model)))
     loss = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
-    return batch_gradient(model, loss, micro_batches(packs, MICROBATCH_TOKENS, 0))
+    return batch_gradient(Policy(model), loss, micro_batches(packs, MICROBATCH_TOKENS, 0))
 
 
 def main() -> None:

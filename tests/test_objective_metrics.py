@@ -18,6 +18,7 @@ from ralo_worker.model.tiny import make_tiny_model
 from ralo_worker.trainer.gradient import batch_gradient
 from ralo_worker.trainer.micro_batches import micro_batches
 from ralo_worker.trainer.packs import make_packs
+from ralo_worker.trainer.policy import Policy
 from ralo_worker.trainer.regularisation import Regulariser
 from ralo_worker.trainer.rows import make_rows
 
@@ -63,11 +64,11 @@ def test_everything_is_logged_with_every_loss_and_explained(model, name):
     loss = build("loss", name)
     settings = RegularisationSettings(kl=0.1)
     metrics = batch_gradient(
-        model,
+        Policy(model),
         loss,
         micro_batches(list(make_packs(rows, 0)), 1000, newest),
         corrections={each: build("correction", each) for each in ("opsm", "staleness")},
-        regulariser=Regulariser(settings=settings, loss=loss, reference=model),
+        regulariser=Regulariser(settings=settings, loss=loss, reference=Policy(model)),
     ).metrics
     assert metrics.keys() >= ALWAYS
     assert ("clip_fraction" in metrics) == (name not in CUTS_NOTHING)

@@ -30,6 +30,8 @@ from ralo_worker.sampler.runtime import build_rollouts
 from ralo_worker.trainer.gradient import Gradient
 from ralo_worker.trainer.model import open_model
 from ralo_worker.trainer.objective import open_objective
+from ralo_worker.trainer.policy import Policy
+from ralo_worker.trainer.together import Together
 
 
 @attrs.frozen(kw_only=True)
@@ -63,12 +65,14 @@ class OneProcess:
         self.config = gather(registry, recipe, None, assignments, tiny=True)
         self.work, self.lag, self.version = work, lag, 0
         shutil.copytree(model, self._directory(0))
-        self.policy = open_model(self._directory(0))
+        self.model = open_model(self._directory(0))
         priced = self.config.section(RegularisationSettings).kl
-        reference = open_model(self._directory(0)) if priced else None
-        self.objective = open_objective(self.config, self.policy, reference)
+        reference = Policy(open_model(self._directory(0))) if priced else None
+        self.together = Together(
+            objective=open_objective(self.config, Policy(self.model), reference)
+        )
         self.rule = self.config.build("optimizer", BuildContext(role="learner"))
-        self.optimizer = self.rule.build(self.policy.named_parameters())
+        self.optimizer = self.rule.build(self.model.named_parameters())
         self.rollouts = make_rollouts(self.config, self._directory(0))
         provider = self.config.build("problems", BuildContext(role="orchestrator"))
         self.held_out = provider.held_out
@@ -80,7 +84,7 @@ class OneProcess:
         started, before = time.perf_counter(), self._decoded()
         count = self.config.section(TrainerSettings).batch_trees
         trees = self._events.run(self._sample(list(islice(self._problems, count))))
-        gradient = self.objective.gradient(trees, self.version)
+        gradient = self.together.gradient(trees, self.version)
         if gradient is not None:
             self._apply(gradient)
         self._load(max(0, self.version - self.lag))
@@ -114,10 +118,10 @@ class OneProcess:
         return await self.rollouts.score(problem, tree, "")
 
     def _apply(self, gradient: Gradient) -> None:
-        for name, parameter in self.policy.named_parameters():
+        for name, parameter in self.model.named_parameters():
             parameter.grad = gradient.tensors[name]
         bound = self.rule.max_grad_norm or float("inf")
-        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), bound)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), bound)
         for group in self.optimizer.param_groups:
             factor = self.rule.rate_factor(gradient.metrics)
             group["lr"] = factor * self.rule.learning_rate(self.version + 1)
@@ -128,7 +132,7 @@ class OneProcess:
         self.version += 1
         directory = self._directory(self.version)
         directory.mkdir()
-        save_model(self.policy, str(directory / "model.safetensors"))
+        save_model(self.model, str(directory / "model.safetensors"))
         if (old := self.version - self.lag - 1) > 0:
             shutil.rmtree(self._directory(old))
 

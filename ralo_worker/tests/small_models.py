@@ -6,17 +6,22 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from ralo_core import PROMPT, TreeBuilder
 from ralo_worker.trainer.micro_batches import micro_batches
 from ralo_worker.trainer.packs import make_packs
+from ralo_worker.trainer.policy import Policy
 
 
 def small_model(seed=0, **options):
     """A Qwen2 of two layers; `options` are further ones of its config."""
     torch.manual_seed(seed)
-    config = Qwen2Config(
-        vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True,
-        **options,
-    )  # fmt: skip
+    shape = {
+        "vocab_size": 50, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True,
+    }  # fmt: skip
+    config = Qwen2Config(**shape | options)
     return Qwen2ForCausalLM(config).eval()
+
+
+def small_policy(seed=0, **options):
+    return Policy(small_model(seed, **options))
 
 
 def random_tree(rng, leaves):

@@ -14,7 +14,7 @@ from ralo_worker.trainer.forests import cost, join, make_forests
 from ralo_worker.trainer.gradient import batch_gradient
 from ralo_worker.trainer.micro_batches import cut, micro_batches
 from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.policy import policy_logprobs
+from ralo_worker.trainer.policy import Policy
 from ralo_worker.trainer.rows import make_rows
 
 torch.set_num_threads(1)
@@ -52,7 +52,7 @@ def rows_of(rng, trees):
 
 def gradient_of(model, packs, max_tokens):
     loss = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
-    return batch_gradient(model, loss, micro_batches(packs, max_tokens, 0))
+    return batch_gradient(Policy(model), loss, micro_batches(packs, max_tokens, 0))
 
 
 def alone(rows):
@@ -125,7 +125,7 @@ def test_log_probs_are_at_the_temperature_of_the_row(model):
     rows = rows_of(rng, [group(rng, 2, [5], temperature) for temperature in (0.5, 1.0, 2.0)])
     joined = join(alone(rows))
     (together,) = micro_batches([joined], MANY, 0)
-    values = policy_logprobs(model, together)
+    values = Policy(model)(together)[0]
     for index, row in enumerate(joined.rows):
         tokens = torch.tensor([*row.tree.prompt, *row.tree.tokens])[None].long()
         logits = model(tokens).logits[0, 1:-1] / row.tree.temperature

@@ -1,5 +1,7 @@
 """From trees to a gradient as the config says: what is set reaches the computation."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,11 @@ from ralo_core.config import resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_worker.trainer.gradient import batch_gradient
+from ralo_worker.trainer.gradient_sums import GradientSums
 from ralo_worker.trainer.objective import open_objective
+from ralo_worker.trainer.policy import Policy
 from ralo_worker.trainer.rows import make_rows
+from ralo_worker.trainer.together import Together
 
 torch.set_num_threads(1)
 
@@ -33,27 +38,29 @@ def trees():
     ]
 
 
-class Counting:
-    """A model that counts the tokens it is given, padding included."""
-
-    def __init__(self, model):
-        self.model, self.tokens = model, 0
-
-    def __call__(self, input_ids, **options):
-        self.tokens += input_ids.numel()
-        return self.model(input_ids=input_ids, **options)
-
-    def __getattr__(self, name):
-        return getattr(self.model, name)
-
-
 def objective(model, *settings, reference=None):
-    return open_objective(resolve([set_layer(settings)], REGISTRY), model, reference)
+    config = resolve([set_layer(settings)], REGISTRY)
+    return open_objective(config, Policy(model), reference and Policy(reference))
+
+
+def gradient(objective, trees, version=0):
+    return Together(objective=objective).gradient(trees, version)
+
+
+@contextmanager
+def counted(model):
+    """Collects the number of tokens of every forward pass, padding included."""
+    counts = []
+    hook = model.model.embed_tokens.register_forward_hook(
+        lambda _, arguments, __: counts.append(arguments[0].numel())
+    )
+    yield counts
+    hook.remove()
 
 
 def computed(model, trees, *settings):
-    counting = Counting(model)
-    return objective(counting, *settings).gradient(trees, 0), counting.tokens
+    with counted(model) as tokens:
+        return gradient(objective(model, *settings), trees), sum(tokens)
 
 
 def assert_same(found, expected):
@@ -69,7 +76,9 @@ def test_trees_are_laid_out_by_the_settings_and_the_gradient_is_that_of_every_ro
     config = resolve([], REGISTRY)
     context = BuildContext(role="trainer")
     rows = make_rows(trees, config.build("advantage", context).estimate(trees))
-    assert_same(apart, batch_gradient(model, config.build("loss", context), one_batch(rows)))
+    assert_same(
+        apart, batch_gradient(Policy(model), config.build("loss", context), one_batch(rows))
+    )
     shared, fewer = computed(model, trees)
     assert_same(shared, apart)
     assert fewer < 0.8 * most
@@ -86,18 +95,48 @@ def test_a_model_with_windows_gets_every_row_by_itself(trees):
 
 def test_without_any_advantage_there_is_no_gradient_unless_a_term_is_added(model, trees):
     equal = [tree.with_rewards({}, np.ones(len(tree.leaves), np.float32)) for tree in trees]
-    assert objective(model).gradient(equal, 0) is None
-    assert objective(model, "regularisation.entropy=0.01").gradient(equal, 0) is not None
+    assert gradient(objective(model), equal) is None
+    assert gradient(objective(model, "regularisation.entropy=0.01"), equal) is not None
 
 
 def test_corrections_and_reference_of_the_config_are_used(model, trees):
     settings = ("loss.use=policy_gradient", "correction.pipeline=['tis', 'm2po']")
     found = objective(model, *settings, "regularisation.kl=0.1", reference=small_model(1))
-    metrics = found.gradient(trees, 0).metrics
+    metrics = gradient(found, trees).metrics
     assert {"masked_fraction/tis", "masked_fraction/m2po", "reference_kl"} <= metrics.keys()
     assert metrics["reference_kl"] > 0
 
 
+def test_a_batch_is_surveyed_only_where_a_correction_asks(model, trees):
+    for pipeline, passes in (("[]", 0), ("['tis']", 0), ("['tis', 'm2po']", 1)):
+        asked = objective(model, f"correction.pipeline={pipeline}")
+        with counted(model) as tokens:
+            asked.survey(asked.share(asked.plan(trees)), 0)
+        assert len(tokens) == passes, pipeline
+
+
+@pytest.mark.parametrize("pipeline", ["[]", "['m2po']"])
+def test_shares_of_a_batch_that_are_merged_are_the_batch(trees, pipeline):
+    """What ranks do: the sums of gradients are added, everything else is merged."""
+    settings = (f"correction.pipeline={pipeline}", "correction.m2po.tau=0.3",
+                "regularisation.entropy=0.1", "trainer.shared_tokens=20")  # fmt: skip
+    whole = gradient(objective(small_model(), *settings), trees, 2)
+    ranks = [objective(small_model(), *settings) for _ in range(3)]
+    plan = ranks[0].plan(trees)
+    shares = [rank.share(plan, number, 3) for number, rank in enumerate(ranks)]
+    surveys = [rank.survey(share, 2) for rank, share in zip(ranks, shares, strict=True)]
+    for rank in ranks:
+        rank.show([part for parts in surveys for part in parts])
+    first, *others = [rank.accumulate(share, 2) for rank, share in zip(ranks, shares, strict=True)]
+    total = first.merged(others)
+    assert total.mean_metrics() == pytest.approx(whole.metrics, rel=1e-4)
+    assert total.normaliser + plan.left_out == whole.weight
+    parts = [dict(GradientSums(rank.policy).items()) for rank in ranks]
+    for name, value in whole.tensors.items():
+        added = sum(part[name] for part in parts if part[name] is not None)
+        torch.testing.assert_close(added / whole.weight, value, rtol=1e-4, atol=1e-6)
+
+
 def test_staleness_is_measured_from_the_version_that_is_trained(model, trees):
-    metrics = objective(model).gradient(trees, 3).metrics
+    metrics = gradient(objective(model), trees, 3).metrics
     assert metrics["staleness_share_2_4"] == 1.0, "all trees are of version 0"

@@ -12,11 +12,12 @@ from ralo_core.config import RegularisationSettings
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.dppo import DppoLoss
 from ralo_worker.losses.settings import ClipSettings, DppoSettings
-from ralo_worker.trainer import policy as policy_module
+from ralo_worker.trainer import head
 from ralo_worker.trainer.gradient import batch_gradient
+from ralo_worker.trainer.head import entropies
 from ralo_worker.trainer.micro_batches import micro_batches
 from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.policy import entropies
+from ralo_worker.trainer.policy import Policy
 from ralo_worker.trainer.regularisation import Regulariser
 from ralo_worker.trainer.rows import make_rows
 from ralo_worker.trainer.token_means import TokenMeans
@@ -50,7 +51,7 @@ def trees():
 def gradient_of(model, loss, trees, advantages, regulariser, max_tokens=10_000, shared=0):
     packs = list(make_packs(make_rows(trees, advantages), shared))
     batches = micro_batches(packs, max_tokens, 0)
-    return batch_gradient(model, loss, batches, regulariser=regulariser)
+    return batch_gradient(Policy(model), loss, batches, regulariser=regulariser)
 
 
 def expected(model, reference, trees, kind, average, kl, entropy):
@@ -84,7 +85,9 @@ def expected(model, reference, trees, kind, average, kl, entropy):
 
 def regulariser_of(loss, reference, **settings):
     chosen = RegularisationSettings(**settings)
-    return Regulariser(settings=chosen, loss=loss, reference=reference if chosen.kl else None)
+    return Regulariser(
+        settings=chosen, loss=loss, reference=Policy(reference) if chosen.kl else None
+    )
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -143,15 +146,13 @@ def test_a_reference_that_the_policy_still_is_costs_nothing(model, trees):
         torch.testing.assert_close(with_kl.tensors[key], value, rtol=1e-4, atol=1e-6)
 
 
-def test_entropies_do_not_depend_on_the_chunks(model, trees, monkeypatch):
-    rows = make_rows(trees, [np.ones(len(tree.leaves), np.float32) for tree in trees])
-    (batch,) = micro_batches(list(make_packs(rows, 0)), 10_000, 0)
-    logits = torch.randn(batch.tokens.numel(), 50, generator=torch.Generator().manual_seed(0))
+def test_entropies_do_not_depend_on_the_parts(monkeypatch):
+    logits = torch.randn(23, 50, generator=torch.Generator().manual_seed(0))
     found = []
     for size in (1, 50 * 7, 1 << 24):
-        monkeypatch.setattr(policy_module, "_CPU_CHUNK_VALUES", size)
+        monkeypatch.setattr(head, "_CPU_SOFTMAX_VALUES", size)
         leaf = logits.clone().requires_grad_()
-        values = entropies(leaf, batch)[batch.loss_batch.mask]
+        values = entropies(leaf)
         found.append((values.detach(), *torch.autograd.grad(values.sum(), leaf)))
     for values, slope in found[1:]:
         torch.testing.assert_close(values, found[0][0])

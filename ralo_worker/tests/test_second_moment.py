@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_models import one_batch, random_tree, small_model
+from small_models import one_batch, random_tree, small_policy
 
 from ralo_core import BuildContext, LossBatch
 from ralo_worker.corrections.second_moment import M2po
@@ -17,7 +17,7 @@ from ralo_worker.trainer.gradient import batch_gradient
 from ralo_worker.trainer.micro_batches import micro_batches
 from ralo_worker.trainer.packs import make_packs
 from ralo_worker.trainer.rows import make_rows
-from ralo_worker.trainer.survey import survey
+from ralo_worker.trainer.survey import show, surveyed
 
 torch.set_num_threads(1)
 CONTEXT = BuildContext(role="trainer")
@@ -109,29 +109,21 @@ def test_a_batch_without_candidates_is_left_alone_and_the_next_one_is_its_own():
 
 @pytest.mark.parametrize("shared", [0, 10_000])
 def test_the_gradient_does_not_depend_on_how_the_batch_is_cut(shared):
-    model, rng = small_model(), np.random.default_rng(3)
+    policy, rng = small_policy(), np.random.default_rng(3)
     trees = [random_tree(rng, leaves) for leaves in (2, 4, 5)]
     advantages = [rng.normal(size=len(tree.leaves)).astype(np.float32) for tree in trees]
     packs = list(make_packs(make_rows(trees, advantages), shared))
     loss, found = PolicyGradientLoss(None, CONTEXT), []
     for max_tokens in (1, 40, 10_000):
         corrections = {"m2po": m2po(0.3)}
-        survey(model, micro_batches(packs, max_tokens, 0), corrections.values())
+        show(surveyed(policy, micro_batches(packs, max_tokens, 0)), corrections.values())
         cut = micro_batches(packs, max_tokens, 0)
-        found.append(batch_gradient(model, loss, cut, corrections=corrections))
+        found.append(batch_gradient(policy, loss, cut, corrections=corrections))
     assert 0.02 < found[0].metrics["masked_fraction/m2po"] < 0.9, "the case tells nothing"
     for other in found[1:]:
         assert other.metrics == pytest.approx(found[0].metrics, rel=1e-4)
         for name, value in found[0].tensors.items():
             torch.testing.assert_close(other.tensors[name], value, rtol=1e-4, atol=1e-6)
-
-
-def test_no_forward_pass_is_made_where_nothing_asks_for_one():
-    def never():
-        raise AssertionError("a micro-batch was asked for")
-        yield
-
-    survey(None, never(), [PolicyGradientLoss(None, CONTEXT)])
 
 
 def test_a_survey_leaves_no_gradient_and_sees_what_is_weighed():
@@ -143,12 +135,12 @@ def test_a_survey_leaves_no_gradient_and_sees_what_is_weighed():
             assert torch.equal(log_ratio, self.seen.pop(0))
             return torch.ones_like(log_ratio)
 
-    model, tree = small_model(), random_tree(np.random.default_rng(7), 4)
+    policy, tree = small_policy(), random_tree(np.random.default_rng(7), 4)
     rows = make_rows([tree], [np.asarray([1, 2, -1, 0.5], np.float32)])
     remembering = Remembering()
-    survey(model, one_batch(rows), [remembering])
+    show(surveyed(policy, one_batch(rows)), [remembering])
     assert not any(log_ratio.requires_grad for log_ratio in remembering.seen)
-    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(parameter.grad is None for parameter in policy.parameters())
     loss = PolicyGradientLoss(None, CONTEXT)
-    batch_gradient(model, loss, one_batch(rows), corrections={"remembering": remembering})
+    batch_gradient(policy, loss, one_batch(rows), corrections={"remembering": remembering})
     assert not remembering.seen

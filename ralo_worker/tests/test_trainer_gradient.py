@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_gradient import plain_gradient
 from small_models import one_batch, random_tree, small_model
 
 from ralo_core import PROMPT, BuildContext, TreeBuilder
@@ -13,7 +14,7 @@ from ralo_worker.losses.settings import ClipSettings
 from ralo_worker.trainer.gradient import batch_gradient
 from ralo_worker.trainer.micro_batches import micro_batches
 from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.policy import policy_logprobs
+from ralo_worker.trainer.policy import Policy
 from ralo_worker.trainer.rows import make_rows, without_zeros
 
 torch.set_num_threads(1)
@@ -24,40 +25,17 @@ def model():
     return small_model()
 
 
-def reference(model, trees, advantages, low, high):
-    """Leaf by leaf, token by token, as the formula reads; no padding and no batching."""
-    terms, count = [], 0
-    for tree, advantage in zip(trees, advantages, strict=True):
-        for leaf in range(len(tree.leaves)):
-            response = tree.leaf_tokens(leaf)
-            tokens = torch.tensor([*tree.prompt, *response]).long()[None]
-            logits = model(tokens).logits[0] / tree.temperature
-            old = torch.tensor(tree.leaf_logprobs(leaf))
-            for t, token in enumerate(response):
-                position = len(tree.prompt) + t - 1
-                new = torch.log_softmax(logits[position], -1)[int(token)]
-                ratio = torch.exp(new - old[t])
-                value = float(advantage[leaf])
-                clipped = torch.clamp(ratio, 1 - low, 1 + high)
-                terms.append(-torch.min(ratio * value, clipped * value))
-                count += 1
-    loss = torch.stack(terms).sum() / count
-    gradient = torch.autograd.grad(loss, list(model.parameters()))
-    names = [name for name, _ in model.named_parameters()]
-    return dict(zip(names, gradient, strict=True)), float(loss), count
-
-
 @pytest.mark.parametrize("max_tokens", [1, 40, 10_000])
 @pytest.mark.parametrize("shared", [0, 25, 10_000])
 def test_gradient_equals_the_formula_however_the_batch_is_cut(model, max_tokens, shared):
     rng = np.random.default_rng(3)
     trees = [random_tree(rng, leaves) for leaves in (1, 4, 6)]
     advantages = [rng.normal(size=len(tree.leaves)).astype(np.float32) for tree in trees]
-    expected, loss, count = reference(model, trees, advantages, 0.2, 0.28)
+    expected, loss, count = plain_gradient(model, trees, advantages)
     objective = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
     packs = list(make_packs(make_rows(trees, advantages), shared))
     cut = micro_batches(packs, max_tokens, 0)
-    gradient = batch_gradient(model, objective, cut)
+    gradient = batch_gradient(Policy(model), objective, cut)
     assert gradient.weight == count
     assert gradient.metrics["loss"] == pytest.approx(loss, rel=1e-5)
     assert gradient.tensors.keys() == expected.keys()
@@ -72,10 +50,10 @@ def test_rows_without_advantage_may_be_left_out(model):
     advantages = [np.asarray([1, 0, -1, 0], np.float32), np.zeros(4, np.float32)]
     objective = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
     rows = make_rows(trees, advantages)
-    every = batch_gradient(model, objective, one_batch(rows))
+    every = batch_gradient(Policy(model), objective, one_batch(rows))
     kept, left_out = without_zeros(rows, objective)
     assert [float(abs(row.advantages).max()) for row in kept] == [1, 1]
-    fewer = batch_gradient(model, objective, one_batch(kept), left_out)
+    fewer = batch_gradient(Policy(model), objective, one_batch(kept), left_out)
     assert fewer.weight == every.weight
     for name, value in every.tensors.items():
         torch.testing.assert_close(fewer.tensors[name], value, rtol=1e-4, atol=1e-7)
@@ -92,9 +70,9 @@ def test_corrections_weigh_one_after_the_other(model):
     tree = random_tree(np.random.default_rng(6), 4)
     rows = make_rows([tree], [np.asarray([1, 2, -1, 0.5], np.float32)])
     objective = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
-    plain = batch_gradient(model, objective, one_batch(rows))
+    plain = batch_gradient(Policy(model), objective, one_batch(rows))
     corrections = {"half": Weigh(0.5), "three": Weigh(3.0)}
-    weighed = batch_gradient(model, objective, one_batch(rows), corrections=corrections)
+    weighed = batch_gradient(Policy(model), objective, one_batch(rows), corrections=corrections)
     assert weighed.weight == plain.weight
     for name, value in plain.tensors.items():
         torch.testing.assert_close(weighed.tensors[name], 1.5 * value, rtol=1e-4, atol=1e-7)
@@ -112,7 +90,9 @@ def test_the_share_of_tokens_that_a_correction_masks_is_logged(model, max_tokens
     rows = make_rows(trees, [np.ones(4, np.float32)])
     objective = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
     cut = micro_batches(list(make_packs(rows, 0)), max_tokens, 0)
-    metrics = batch_gradient(model, objective, cut, corrections={"but": ButTheFirst()}).metrics
+    metrics = batch_gradient(
+        Policy(model), objective, cut, corrections={"but": ButTheFirst()}
+    ).metrics
     tokens = sum(len(row.logprobs) for row in rows)
     assert metrics["masked_fraction/but"] == pytest.approx(len(rows) / tokens)
 
@@ -124,12 +104,12 @@ def test_policy_logprobs_do_not_depend_on_padding_and_company(model, shared):
     rows = make_rows(trees, [np.ones(5, np.float32)] * 3)
     packs = list(make_packs(rows, shared))
     (together,) = micro_batches(packs, 10_000, 0)
-    values = policy_logprobs(model, together)
+    values = Policy(model)(together)[0]
     ordered = [row for pack in sorted(packs, key=lambda p: len(p.tokens)) for row in pack.rows]
     for index, row in enumerate(ordered):
         (alone,) = one_batch([row])
         mask = together.loss_batch.mask[index]
-        expected = policy_logprobs(model, alone)[alone.loss_batch.mask]
+        expected = Policy(model)(alone)[0][alone.loss_batch.mask]
         torch.testing.assert_close(values[index][mask], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -146,11 +126,11 @@ def test_a_pack_holds_every_token_once_and_each_sees_its_own_path(seed, limit):
         assert size <= limit or len(pack.rows) == 1
         seen = pack.attention()
         for row, places, predictors in zip(pack.rows, pack.places, pack.predictors, strict=True):
-            path = [*range(pack.prompt), *places]
+            path = [*range(len(tree.prompt)), *places]
             response = np.concatenate([tree.tokens[tree.segment(node)] for node in row.path])
             assert pack.tokens[path].tolist() == [*tree.prompt, *response]
             assert pack.positions[path].tolist() == list(range(len(path)))
-            assert predictors.tolist() == path[pack.prompt - 1 : -1]
+            assert predictors.tolist() == path[len(tree.prompt) - 1 : -1]
             for count, place in enumerate(path, 1):
                 assert np.flatnonzero(seen[place]).tolist() == sorted(path[:count])
 

@@ -48,6 +48,9 @@ class ServerError(RaloError):
         detail = problem.get("detail") or ""
         super().__init__(f"{title} (HTTP {status}){': ' if detail else ''}{detail}")
 
+    def __reduce__(self) -> tuple[type, tuple[int, dict[str, object]]]:
+        return type(self), (self.status, self.problem)
+
 
 class RunOver(RaloError):
     """Raised by the client when the server answers 410: the run is finished, stop working."""

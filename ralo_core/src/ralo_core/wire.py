@@ -5,6 +5,7 @@ Neighbours: client and server both speak it through this module alone. It maps v
 """
 
 import json
+import math
 import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -73,25 +74,45 @@ class Body:
             begin = end
 
 
+Spec = tuple[np.dtype[Any], tuple[int, ...]]
+"""dtype and shape of a tensor."""
+
+
 def view(header: Mapping[str, Any], tensors: Tensors) -> Body:
     """Return the body that `pack` would give, as views of the memory of `tensors`."""
+    arrays = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    specs = {name: (array.dtype, array.shape) for name, array in arrays.items()}
+    prefix, extents = lay_out(header, specs)
+    return Body([memoryview(prefix), *(memory_of(arrays[name]) for name in extents)])
+
+
+def lay_out(
+    header: Mapping[str, Any], specs: Mapping[str, Spec]
+) -> tuple[bytes, dict[str, tuple[int, int]]]:
+    """Return the first bytes of a body with `header` and tensors of `specs`, and where in the body
+    each tensor begins and ends, in the order of the bytes."""
     # The widest types come first, so that every tensor begins at a multiple of its item size.
-    ordered = sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
-    arrays = {name: np.ascontiguousarray(value) for name, value in ordered}
+    ordered = sorted(specs.items(), key=lambda item: -item[1][0].itemsize)
     text = json.dumps(header, ensure_ascii=False, allow_nan=False)
     entries: dict[str, Any] = {"__metadata__": {_KEY: text}}
-    offset = 0
-    for name, array in arrays.items():
+    extents, offset = {}, 0
+    for name, (dtype, shape) in ordered:
+        end = offset + dtype.itemsize * math.prod(shape)
+        extents[name] = offset, end
         entries[name] = {
-            "dtype": _DTYPES[array.dtype],
-            "shape": array.shape,
-            "data_offsets": [offset, offset + array.nbytes],
-        }
-        offset += array.nbytes
+            "dtype": _DTYPES[dtype], "shape": shape, "data_offsets": extents[name]
+        }  # fmt: skip
+        offset = end
     head = json.dumps(entries, ensure_ascii=False).encode()
     head += b" " * (-len(head) % 8)
-    prefix = memoryview(len(head).to_bytes(8, "little") + head)
-    return Body([prefix, *(array.reshape(-1).view(np.uint8).data for array in arrays.values())])
+    prefix = len(head).to_bytes(8, "little") + head
+    shifted = {name: (len(prefix) + a, len(prefix) + b) for name, (a, b) in extents.items()}
+    return prefix, shifted
+
+
+def memory_of(array: npt.NDArray[Any]) -> memoryview:
+    """Return the bytes of an array, as they are sent."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def unpack(body: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:

@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Activity:
     waiting_seconds: float = 0.0
     engine: EngineReport | None = None
     weights: WeightsReport = attrs.field(factory=WeightsReport)
+    phases: Mapping[str, float] = attrs.field(factory=dict)
 
     def fetched(self, staged: Staged) -> None:
         """Book what it cost to bring a version to this machine."""
@@ -127,6 +128,39 @@ def join(
     """
     worker_id = f"{role}-{socket.gethostname()}-{os.getpid()}"
     client = Client(address_of(url, role, token), worker_id, ca=ca, stopping=stopping)
+    member = _membership(client, role, sections, stopping, relays)
+    sent = time.time()
+    answer = _register(client, role, member.plugins)
+    member.clock.heard(sent, answer["time"], time.time())
+    log.info("joined run %s at %s as %s", member.run, client.transport.url, worker_id)
+    return attrs.evolve(member, heartbeat_seconds=answer["heartbeat_seconds"])
+
+
+def accompany(
+    leader: str,
+    url: str,
+    role: str,
+    sections: Iterable[str],
+    stopping: threading.Event,
+    *,
+    token: str = "",
+    ca: Path | None = None,
+    relays: Sequence[str] = (),
+) -> Membership:
+    """Return the membership of a process that works in the name of the worker `leader`, which has
+    joined and says how it goes; else as `join`."""
+    client = Client(address_of(url, role, token), leader, ca=ca, stopping=stopping)
+    return _membership(client, role, sections, stopping, relays)
+
+
+def _membership(
+    client: Client,
+    role: str,
+    sections: Iterable[str],
+    stopping: threading.Event,
+    relays: Sequence[str],
+) -> Membership:
+    """Return what a worker is in the run that `client` leads to."""
     document = client.config()
     data = document["config"]
     host = PluginHost(disabled=data["plugins"]["disable"]).load()
@@ -134,10 +168,6 @@ def join(
         {"name": info.name, "distribution": info.distribution, "version": info.version}
         for info in host.active()
     ]
-    clock, sent = ServerClock(), time.time()
-    answer = _register(client, role, plugins)
-    clock.heard(sent, answer["time"], time.time())
-    log.info("joined run %s at %s as %s", document["run"], client.transport.url, worker_id)
     config = from_data(data, Registry(host), sections)
     return Membership(
         client=client,
@@ -145,10 +175,10 @@ def join(
         config=config,
         role=role,
         stopping=stopping,
-        heartbeat_seconds=answer["heartbeat_seconds"],
+        heartbeat_seconds=0.0,
         plugins=plugins,
         relays=(*relays, *config.section(WeightsSettings).sources),
-        clock=clock,
+        clock=ServerClock(),
     )
 
 

@@ -23,6 +23,10 @@ from ralo_core.supervise import StopSignal, Supervisor
 @click.option("--run-dir", type=click.Path(path_type=Path), help="Default: runs/NAME.")
 @click.option("--samplers", default=1, show_default=True, help="Sampler processes.")
 @click.option("--trainers", default=1, show_default=True, help="Trainer processes.")
+@click.option(
+    "--nproc", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Ranks of every trainer.",
+)  # fmt: skip
 @click.option("--plain", is_flag=True, help="Lines instead of a live view.")
 @ca_option
 @click.pass_context
@@ -35,6 +39,7 @@ def run(
     run_dir: Path | None,
     samplers: int,
     trainers: int,
+    nproc: int,
     plain: bool,
     ca: Path | None,
 ) -> None:
@@ -57,10 +62,11 @@ def run(
         serve_options=[
             *options,
             *server_port(config),
-            *worker_threads(config, samplers + trainers),
+            *worker_threads(config, samplers + trainers * nproc),
         ],
         samplers=samplers,
         trainers=trainers,
+        nproc=nproc,
         ca=ca,
         supervisor=supervisor,
         stopped=stopped,

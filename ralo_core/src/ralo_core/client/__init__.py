@@ -1,7 +1,22 @@
 """The HTTP client that workers and the command line use."""
 
 from ralo_core.client.api import Client, EvalJob, LeasedProblem
-from ralo_core.client.gradients import GRADIENT_REFUSED
+from ralo_core.client.gradients import (
+    GRADIENT_REFUSED,
+    GradientBody,
+    digests_of,
+    send_chunks,
+)
 from ralo_core.client.transport import Backoff, Transport
 
-__all__ = ["GRADIENT_REFUSED", "Backoff", "Client", "EvalJob", "LeasedProblem", "Transport"]
+__all__ = [
+    "GRADIENT_REFUSED",
+    "Backoff",
+    "Client",
+    "EvalJob",
+    "GradientBody",
+    "LeasedProblem",
+    "Transport",
+    "digests_of",
+    "send_chunks",
+]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ralo_core import wire
 from ralo_core.client.address import Address, FixedAddress
-from ralo_core.client.gradients import GradientSender
+from ralo_core.client.gradients import GradientBody, GradientSender, WholeBody
 from ralo_core.client.transport import Backoff, Transport
 from ralo_core.client.underway import Underway
 from ralo_core.data import Batch, DeltaLink, Problem, RolloutTree, WeightVersion
@@ -152,8 +152,19 @@ class Client:
         self._post("/lease/release", body)
 
     def upload_gradient(
+        self, tensors: Mapping[str, npt.NDArray[Any]], *, codec: str, **facts: Any
+    ) -> dict[str, Any]:
+        """Send a gradient in chunks, then commit it; returns the server's word on it.
+
+        `tensors` are sent from where they lie and must not change meanwhile; `facts` and what is
+        raised are those of `send_gradient`.
+        """
+        body = WholeBody(wire.view({"codec": codec}, tensors), self.transport)
+        return self.send_gradient(body, codec=codec, **facts)
+
+    def send_gradient(
         self,
-        tensors: Mapping[str, npt.NDArray[Any]],
+        body: GradientBody,
         *,
         upload_id: str,
         batch_id: str,
@@ -162,15 +173,15 @@ class Client:
         codec: str,
         metrics: Mapping[str, float],
     ) -> dict[str, Any]:
-        """Send a gradient in chunks, then commit it; returns the server's word on it.
+        """Send the gradient that `body` holds, then commit it; returns the server's word on it.
 
-        `tensors` are sent from where they lie and must not change meanwhile. Sent again with the
-        same `upload_id`, only what the server lacks travels. Raises `ServerError`: 409 when the
-        batch's lease is lost, 422 with the reason when the gradient is refused.
+        Sent again with the same `upload_id`, only what the server lacks travels. Raises
+        `ServerError`: 409 when the batch's lease is lost, 422 with the reason when the gradient is
+        refused.
         """
         sender = GradientSender(
             transport=self.transport,
-            body=wire.view({"codec": codec}, tensors),
+            body=body,
             facts={
                 "upload_id": upload_id,
                 "batch_id": batch_id,

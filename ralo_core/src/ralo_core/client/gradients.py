@@ -7,7 +7,7 @@ side was restarted in between.
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -30,12 +30,49 @@ _CHECK_SECONDS = 900.0
 _SPOILT_TRIES = 3
 
 
+class GradientBody(Protocol):
+    """The bytes of a gradient, wherever they lie: in this process, or in those of a group."""
+
+    def __len__(self) -> int:
+        """Return the bytes of the body."""
+
+    def digests(self, chunk_bytes: int) -> tuple[str, ...]:
+        """Return the digest of every chunk of `chunk_bytes`; the last chunk may be shorter."""
+
+    def send(self, upload_id: str, chunk_bytes: int, missing: Sequence[int]) -> None:
+        """Deliver the chunks of these numbers; raises `ServerError` if one is refused."""
+
+
+@attrs.frozen(eq=False)
+class WholeBody:
+    """A body that lies in this process; its chunks go through `transport`."""
+
+    body: wire.Body
+    transport: Transport
+
+    def __len__(self) -> int:
+        return len(self.body)
+
+    def digests(self, chunk_bytes: int) -> tuple[str, ...]:
+        """Return the digest of every chunk."""
+        return digests_of(self._parts(chunk_bytes))
+
+    def send(self, upload_id: str, chunk_bytes: int, missing: Sequence[int]) -> None:
+        """Deliver chunks."""
+        parts = self._parts(chunk_bytes)
+        send_chunks(self.transport, upload_id, {index: parts[index] for index in missing})
+
+    def _parts(self, chunk_bytes: int) -> list[wire.Body]:
+        starts = range(0, len(self.body), chunk_bytes)
+        return [self.body.part(start, start + chunk_bytes) for start in starts]
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class GradientSender:
-    """Sends `body` through `transport`; `facts` are the declaration without its chunks."""
+    """Sends `body`; `facts` are the declaration without its chunks."""
 
     transport: Transport
-    body: wire.Body
+    body: GradientBody
     facts: Mapping[str, Any]
 
     def send(self, chunk_bytes: int) -> tuple[dict[str, Any], int]:
@@ -50,7 +87,7 @@ class GradientSender:
             if not answer["declared"]:
                 upload = self._declaration(answer["chunk_bytes"])
                 continue
-            self._send_chunks(upload, answer["missing"])
+            self.body.send(upload.upload_id, upload.chunk_bytes, answer["missing"])
             try:
                 done = self._post("/gradient/upload_finalize", {"upload_id": upload.upload_id})
             except ServerError as error:
@@ -60,48 +97,53 @@ class GradientSender:
                 return done, upload.chunk_bytes
 
     def _declaration(self, chunk_bytes: int) -> GradientUpload:
-        parts = self._parts(chunk_bytes)
-        with ThreadPoolExecutor(THREADS) as pool:
-            digests = tuple(pool.map(digest_of, parts))
         return GradientUpload(
-            size=len(self.body), chunk_bytes=chunk_bytes, chunk_digests=digests, **self.facts
+            size=len(self.body),
+            chunk_bytes=chunk_bytes,
+            chunk_digests=self.body.digests(chunk_bytes),
+            **self.facts,
         )
-
-    def _parts(self, chunk_bytes: int) -> list[wire.Body]:
-        starts = range(0, len(self.body), chunk_bytes)
-        return [self.body.part(start, start + chunk_bytes) for start in starts]
-
-    def _send_chunks(self, upload: GradientUpload, missing: Sequence[int]) -> None:
-        parts = self._parts(upload.chunk_bytes)
-        pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ralo-upload")
-        try:
-            sent = [pool.submit(self._send_chunk, upload, i, parts[i]) for i in missing]
-            for chunk in sent:
-                chunk.result()
-        finally:
-            # After a failure the chunks that were not begun are not sent.
-            pool.shutdown(cancel_futures=True)
-
-    def _send_chunk(self, upload: GradientUpload, index: int, part: wire.Body) -> None:
-        for tries in range(1, _SPOILT_TRIES + 1):
-            try:
-                self.transport.request(
-                    "POST",
-                    "/gradient/upload_chunk",
-                    params={"upload_id": upload.upload_id, "index": index},
-                    data=part,
-                    headers={"Content-Type": "application/octet-stream"},
-                    timeout=_CHUNK_SECONDS,
-                )
-            except ServerError as error:
-                # Other bytes arrived than were sent: rare enough that the next try mends it.
-                if error.status != 400 or tries == _SPOILT_TRIES:
-                    raise
-            else:
-                return
 
     def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = self.transport.request(
             "POST", path, json=body, timeout=_CHECK_SECONDS
         ).json()
         return answer
+
+
+def digests_of(parts: Sequence[wire.Body]) -> tuple[str, ...]:
+    """Return the digest of each of `parts`, computed side by side."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return tuple(pool.map(digest_of, parts))
+
+
+def send_chunks(transport: Transport, upload_id: str, chunks: Mapping[int, wire.Body]) -> None:
+    """Send chunks of an upload by their number, some at once; raises `ServerError` for one that is
+    refused."""
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ralo-upload")
+    try:
+        sent = [pool.submit(_send_chunk, transport, upload_id, *item) for item in chunks.items()]
+        for chunk in sent:
+            chunk.result()
+    finally:
+        # After a failure the chunks that were not begun are not sent.
+        pool.shutdown(cancel_futures=True)
+
+
+def _send_chunk(transport: Transport, upload_id: str, index: int, part: wire.Body) -> None:
+    for tries in range(1, _SPOILT_TRIES + 1):
+        try:
+            transport.request(
+                "POST",
+                "/gradient/upload_chunk",
+                params={"upload_id": upload_id, "index": index},
+                data=part,
+                headers={"Content-Type": "application/octet-stream"},
+                timeout=_CHUNK_SECONDS,
+            )
+        except ServerError as error:
+            # Other bytes arrived than were sent: rare enough that the next try mends it.
+            if error.status != 400 or tries == _SPOILT_TRIES:
+                raise
+        else:
+            return

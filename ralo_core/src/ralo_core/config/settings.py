@@ -137,6 +137,31 @@ class TrainerSettings:
         at_least(0),
     )
     threads: int = setting(0, "CPU threads of torch; 0: torch's default", at_least(0))
+    overlap: bool = setting(
+        True, "fetch the next batch and newer weights, and send the last gradient, while computing"
+    )
+    head_chunk_mb: int = setting(
+        64, "MiB of float32 logits that are computed at a time; 0: those of a whole forward pass",
+        at_least(0),
+    )  # fmt: skip
+    checkpoint_layers: float = setting(
+        0.0, "share of the layers whose inside is computed again in the backward pass, not kept",
+        between(0, 1),
+    )  # fmt: skip
+    precision: str = setting(
+        "float32",
+        "of the computation; weights and gradient sums are float32 either way",
+        one_of("float32", "bfloat16"),
+    )
+    offload_gradients: bool = setting(
+        False, "keep the gradient sums in the host's memory, moved there during the backward pass"
+    )
+    sharding: str = setting(
+        "none",
+        "'full': every rank of a trainer keeps its part of weights and gradients only (FSDP2), for "
+        "models that do not fit; 'none': every rank keeps all",
+        one_of("none", "full"),
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -56,6 +57,7 @@ class LocalRun:
     serve_options: Sequence[str]
     samplers: int
     trainers: int
+    nproc: int
     ca: Path | None
     supervisor: Supervisor
     stopped: StopSignal
@@ -86,7 +88,7 @@ class LocalRun:
         url_file.unlink(missing_ok=True)
         argv = [*RALO, "serve", "--run-dir", str(self.run_dir), "--hide-tokens"]
         argv += self.serve_options
-        child = self.supervisor.start("serve", argv, self._log("serve"), restart=False)
+        child = self.supervisor.start("serve", argv, self._log("serve"))
         deadline = time.monotonic() + _START_SECONDS
         while not url_file.exists():
             self._check_children()
@@ -94,8 +96,11 @@ class LocalRun:
                 msg = f"the orchestrator did not start; {_log_end(child)}"
                 raise RaloError(msg)
             time.sleep(0.05)
+        url = url_file.read_text().strip()
+        # Started again after a kill it must be where the workers look for it.
+        child.argv = [*argv, "--set", f"server.port={urlsplit(url).port}"]
         client = Client(
-            url_file.read_text().strip(),
+            url,
             "run",
             token=read_tokens(self.run_dir).get(ADMIN, ""),
             ca=self.ca,
@@ -106,12 +111,12 @@ class LocalRun:
 
     def _start_workers(self, client: Client) -> None:
         for command, role, count in (
-            ("sample", SAMPLER, self.samplers),
-            ("train", TRAINER, self.trainers),
+            (["sample"], SAMPLER, self.samplers),
+            (["train", "--nproc", str(self.nproc)], TRAINER, self.trainers),
         ):
             for index in range(count):
-                argv = [*RALO, command, "--server", client.transport.url]
-                name = f"{command}-{index}"
+                argv = [*RALO, *command, "--server", client.transport.url]
+                name = f"{command[0]}-{index}"
                 self.supervisor.start(name, argv, self._log(name), environment=self._secrets(role))
 
     def _secrets(self, role: str) -> dict[str, str]:

@@ -34,7 +34,7 @@ class Register:
 @attrs.frozen(kw_only=True)
 class Heartbeat:
     """``POST /worker/heartbeat``: the leases held, and totals since the worker started; `engine` is
-    a sampler's, `weights` is there once a worker has some."""
+    a sampler's, `phases` the seconds of a trainer's, `weights` is there once a worker has some."""
 
     worker_id: str = attrs.field(validator=identifier)
     lease_ids: list[str] = attrs.field(factory=list, validator=deep_iterable(identifier))
@@ -44,6 +44,7 @@ class Heartbeat:
     tokens: int = attrs.field(validator=at_least(0))
     engine: EngineReport | None = None
     weights: WeightsReport | None = None
+    phases: dict[str, float] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

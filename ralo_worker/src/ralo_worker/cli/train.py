@@ -1,41 +1,114 @@
-"""``ralo train``: a trainer process.
+"""``ralo train``: a trainer, in one process or several.
 
-Neighbours: `ralo_worker.trainer.runtime` does the work; this module sets up process and signals.
+Neighbours: `ralo_worker.trainer.runtime` does the work, `ralo_worker.trainer.ranks` starts ranks;
+this module sets up process and signals.
 """
 
-import signal
+import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from ralo_core.access import CA_ENV, TOKEN_ENV
 from ralo_core.cli.options import connection_options
+from ralo_core.supervise import die_with
 from ralo_worker.cli.options import source_option
+from ralo_worker.cli.signals import stop_on_signals
 
 
 @click.command()
 @connection_options
 @source_option
-def train(url: str, token: str, ca: Path | None, relays: tuple[str, ...]) -> None:
+@click.option(
+    "--nproc", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Ranks on this machine, one per GPU.",
+)  # fmt: skip
+@click.option(
+    "--nnodes", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Machines that compute each gradient together; each starts this command.",
+)  # fmt: skip
+@click.option(
+    "--rdzv-endpoint", default="", metavar="HOST:PORT",
+    help="Where the machines meet: a free port of one of them.",
+)  # fmt: skip
+@click.option("--rdzv-id", default="", help="Name of the meeting, the same on all machines.")
+@click.option(
+    "--max-restarts", type=click.IntRange(min=0), default=3, show_default=True,
+    help="How often the ranks are started again after one has failed.",
+)  # fmt: skip
+def train(
+    url: str,
+    token: str,
+    ca: Path | None,
+    relays: tuple[str, ...],
+    nproc: int,
+    nnodes: int,
+    rdzv_endpoint: str,
+    rdzv_id: str,
+    max_restarts: int,
+) -> None:
     """Run a trainer: lease batches, compute gradients, upload.
 
     It takes everything else from the orchestrator, waits for one that is not up yet, and ends
-    with the run. On SIGTERM it finishes the batch under way first.
+    with the run. On SIGTERM and SIGUSR1 it pushes the gradient that is finished and hands the
+    batch under way back.
     """
+    if nproc == nnodes == 1:
+        run_rank(url, token, ca, relays)
+        return
+    if nnodes > 1 and not (rdzv_endpoint and rdzv_id):
+        raise click.UsageError(
+            "several nodes need --rdzv-endpoint and --rdzv-id to find each other"
+        )
+    from ralo_worker.trainer.ranks import Ranks
+
+    # By the environment: an argument could be read by everybody.
+    os.environ.update({TOKEN_ENV: token} | ({CA_ENV: str(ca)} if ca else {}))
+    ranks = Ranks(
+        nproc=nproc,
+        nodes=nnodes,
+        rendezvous=rdzv_endpoint,
+        run_id=rdzv_id,
+        max_restarts=max_restarts,
+    )
+    ranks.run(["--server", url, *(part for relay in relays for part in ("--source", relay))])
+
+
+@click.command()
+@connection_options
+@source_option
+def rank(url: str, token: str, ca: Path | None, relays: tuple[str, ...]) -> None:
+    """Run a trainer, or one rank of it in the environment that torchrun sets."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        die_with(os.getppid())  # else ranks outlive an agent that is killed
+    run_rank(url, token, ca, relays)
+
+
+def run_rank(url: str, token: str, ca: Path | None, relays: Sequence[str]) -> None:
+    """Join the group and the run, and train until the end or a signal."""
     import torch
 
     from ralo_core.config import TrainerSettings
-    from ralo_worker.membership import join
+    from ralo_worker.membership import accompany, join
+    from ralo_worker.trainer.group import open_group
     from ralo_worker.trainer.runtime import SECTIONS, Trainer
 
     stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stop_on_signals(stopping)
+    group = open_group()
     try:
-        member = join(url, "trainer", SECTIONS, stopping, token=token, ca=ca, relays=relays)
+        member = None
+        if group.leads:
+            member = join(url, "trainer", SECTIONS, stopping, token=token, ca=ca, relays=relays)
+        leader = group.control.share(member.client.worker_id if member else "")
+        member = member or accompany(
+            leader, url, "trainer", SECTIONS, stopping, token=token, ca=ca, relays=relays
+        )
     except ConnectionError:
         return  # told to stop while it waited for a server: the client has said so
     threads = member.config.section(TrainerSettings).threads
     if threads:
         torch.set_num_threads(threads)
-    Trainer(member).run()
+    Trainer(member, group).run()

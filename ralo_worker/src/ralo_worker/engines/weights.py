@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ralo_worker.engines.checkpoint import misshapen, refuse_faults, shapes, weight_files
 
@@ -28,14 +29,23 @@ def load_weights(model: Any, directory: Path) -> None:
     for file in weight_files(directory):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
-                targets[name].copy_(tensors.get_tensor(name))
+                _copy(targets[name], tensors.get_tensor(name))
+
+
+def _copy(target: torch.Tensor, value: torch.Tensor) -> None:
+    if isinstance(target, DTensor):  # of a sharded model: this process has a part of it
+        value = distribute_tensor(
+            value.to(target.device), target.device_mesh, target.placements, src_data_rank=None
+        )
+    target.copy_(value)
 
 
 def _tied_names(model: Any) -> dict[str, frozenset[str]]:
     """Return, per tensor name, all names of the same memory."""
     by_memory: dict[tuple[int, int], list[str]] = {}
     for name, tensor in model.state_dict().items():
-        by_memory.setdefault((tensor.data_ptr(), tensor.numel()), []).append(name)
+        here = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+        by_memory.setdefault((here.data_ptr(), tensor.numel()), []).append(name)
     return {name: frozenset(names) for names in by_memory.values() for name in names}
 
 

@@ -2,23 +2,23 @@
 
     gradient = d( sum over micro-batches of loss sums ) / d(theta) / (sum of normalisers)
 
-so it does not depend on how the batch is cut. Neighbours: `policy` asks the model, `runtime`
-uploads the result.
+so it does not depend on how the batch is cut. `accumulate` adds up one
+part of the batch, as one of several ranks does; `divided` makes the mean. Neighbours: `policy`
+asks the model, `objective` decides what is computed, `runtime` uploads the result.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import attrs
 import torch
 from torch import Tensor
 
 from ralo_core.protocols import Correction, Loss, LossBatch
+from ralo_worker.trainer.gradient_sums import GradientSums
 from ralo_worker.trainer.micro_batches import MicroBatch
-from ralo_worker.trainer.off_policy import Distance
-from ralo_worker.trainer.policy import chosen_logprobs, entropies, on_device, token_logits
+from ralo_worker.trainer.policy import Policy, on_device
 from ralo_worker.trainer.regularisation import Regulariser
+from ralo_worker.trainer.sums import Sums
 from ralo_worker.trainer.token_means import TokenMeans
 
 
@@ -31,73 +31,83 @@ class Gradient:
     metrics: dict[str, float]
 
 
-@attrs.define
-class _Sums:
-    """What a batch has come to so far."""
-
-    normaliser: float = 0.0
-    metrics: defaultdict[str, float] = attrs.field(factory=lambda: defaultdict(float))
-    distance: Distance = attrs.field(factory=Distance)
-    means: TokenMeans = attrs.field(factory=TokenMeans)
-
-
 def batch_gradient(
-    model: Any,
+    policy: Policy,
     loss: Loss,
     batches: Iterable[MicroBatch],
     left_out: float = 0.0,
     corrections: Mapping[str, Correction] | None = None,
     regulariser: Regulariser | None = None,
 ) -> Gradient:
-    """Return the gradient of `loss` over all `batches`; the model's own `.grad` is cleared.
+    """Return the gradient of `loss` over all `batches`; the policy's own sums are cleared.
+
+    `left_out` is the normaliser of rows that were not computed because their gradient is zero.
+    Metrics are means over what was computed. Else as `accumulate`.
+    """
+    GradientSums(policy).clear()
+    sums = accumulate(policy, loss, batches, corrections or {}, regulariser)
+    return divided(policy, sums, left_out)
+
+
+def accumulate(
+    policy: Policy,
+    loss: Loss,
+    batches: Iterable[MicroBatch],
+    corrections: Mapping[str, Correction],
+    regulariser: Regulariser | None,
+) -> Sums:
+    """Add the gradient of the summed `loss` over all `batches` to the policy's `GradientSums`, and
+    return what else they came to.
 
     `corrections`, by name and in order, weigh the advantages by how far the policy is from what
-    sampled. `left_out` is the normaliser of rows that were not computed because their gradient is
-    zero. Metrics are means over what was computed.
+    sampled.
     """
-    model.zero_grad(set_to_none=True)
-    sums = _Sums()
+    sums = Sums()
     for batch in batches:
-        _add(model, loss, on_device(batch, model.device), corrections or {}, regulariser, sums)
-    weight = sums.normaliser + left_out
-    tensors = {
-        name: _mean(parameter, weight)
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
-    model.zero_grad(set_to_none=True)
-    metrics = {name: value / sums.normaliser for name, value in sums.metrics.items()}
-    return Gradient(
-        tensors=tensors,
-        weight=weight,
-        metrics={**sums.distance.metrics(), **sums.means.metrics(), **metrics},
-    )
+        _add(policy, loss, on_device(batch, policy.device), corrections, regulariser, sums)
+    return sums
+
+
+def idle(policy: Policy, batch: MicroBatch, regulariser: Regulariser | None) -> None:
+    """Take part in a micro-batch of other ranks, and add nothing: a sharded policy is gathered by
+    all at once."""
+    batch = on_device(batch, policy.device)
+    logprobs, _ = policy(batch)
+    if regulariser is not None and regulariser.reference is not None:
+        with torch.no_grad():
+            regulariser.reference(batch)
+    (logprobs.sum() * 0.0).backward()
+
+
+def divided(policy: Policy, sums: Sums, left_out: float = 0.0) -> Gradient:
+    """Return the policy's gradient sums over the normaliser, which are thereby used up."""
+    weight, gradients = sums.normaliser + left_out, GradientSums(policy)
+    names = dict(policy.model.named_parameters())
+    tensors = {name: _mean(names[name], total, weight) for name, total in gradients.items()}
+    gradients.clear()
+    return Gradient(tensors=tensors, weight=weight, metrics=sums.mean_metrics())
 
 
 def _add(
-    model: Any,
+    policy: Policy,
     loss: Loss,
     batch: MicroBatch,
     corrections: Mapping[str, Correction],
     regulariser: Regulariser | None,
-    sums: _Sums,
+    sums: Sums,
 ) -> None:
-    """Add the gradient of a micro-batch to the model's own, and all else to `sums`."""
-    logits = token_logits(model, batch)
-    logprobs = chosen_logprobs(logits, batch)
+    """Add the gradient of a micro-batch to the policy's own, and all else to `sums`."""
+    rewarded = regulariser is not None and regulariser.settings.entropy > 0
+    logprobs, entropy = policy(batch, entropy_slope=rewarded)
     log_ratio = batch.loss_batch.log_ratio(logprobs.detach())
     sums.distance.add(log_ratio, batch.loss_batch)
     weighed = _corrected(batch.loss_batch, log_ratio, corrections, sums.means)
     total, normaliser, metrics = loss.loss(logprobs, weighed)
-    with torch.set_grad_enabled(regulariser is not None and regulariser.settings.entropy > 0):
-        entropy = entropies(logits, batch)
     sums.means.add("entropy", entropy, batch.loss_batch.mask)
     if regulariser is not None:
         total = total + regulariser.term(logprobs, entropy, batch, sums.means)
     total.backward()
-    sums.normaliser += normaliser
-    for name, value in metrics.items():
-        sums.metrics[name] += value
+    sums.add(normaliser, metrics)
 
 
 def _corrected(
@@ -111,7 +121,7 @@ def _corrected(
     return attrs.evolve(batch, advantages=advantages)
 
 
-def _mean(parameter: Any, weight: float) -> Tensor:
-    if parameter.grad is None:  # a parameter that the loss does not reach
+def _mean(parameter: Tensor, total: Tensor | None, weight: float) -> Tensor:
+    if total is None:  # a parameter that the loss does not reach
         return torch.zeros_like(parameter, dtype=torch.float32, device="cpu")
-    return (parameter.grad / weight).to("cpu", torch.float32)
+    return total.div_(weight).to("cpu", torch.float32)

@@ -26,18 +26,18 @@ class MicroBatch:
     """`tokens` and `positions` int64[S, T]; `attention` bool[S, 1, T, T], None where causal
     attention is right.
 
-    Logits are needed from column ``first - 1`` on, K columns. `predictors` int64[R, C] counts
-    among all S x K of them and `targets` int64[R, C] are the tokens that they predict, where the
-    mask of `loss_batch` holds. `temperature` is float32[S, K].
+    Logits are needed at the N `places` int64[N], which count among all S x T tokens, ascending;
+    `temperature` is float32[N]. `predictors` int64[R, C] counts among these N and `targets`
+    int64[R, C] are the tokens that they predict, where the mask of `loss_batch` holds.
     """
 
     tokens: Tensor
     positions: Tensor
     attention: Tensor | None
-    first: int
+    places: Tensor
+    temperature: Tensor
     predictors: Tensor
     targets: Tensor
-    temperature: Tensor
     loss_batch: LossBatch
 
 
@@ -59,7 +59,7 @@ def cut(packs: Sequence[Pack], max_tokens: int) -> Iterator[Sequence[Pack]]:
 
 
 def _padded(packs: Sequence[Pack], version: int) -> MicroBatch:
-    width, first = max(len(pack.tokens) for pack in packs), min(pack.prompt for pack in packs)
+    width = max(len(pack.tokens) for pack in packs)
     tokens = np.zeros((2, len(packs), width), np.int64)
     temperature = np.ones((len(packs), width), np.float32)
     for index, pack in enumerate(packs):
@@ -68,23 +68,17 @@ def _padded(packs: Sequence[Pack], version: int) -> MicroBatch:
     rows = [row for pack in packs for row in pack.rows]
     responses = [len(row.logprobs) for row in rows]
     mask = np.arange(max(responses)) < np.asarray(responses)[:, None]
-    columns = width - first + 1
-    places = [place for pack in packs for place in pack.places]
-    sources = [
-        index * columns + predictor - (first - 1)
-        for index, pack in enumerate(packs)
-        for predictor in pack.predictors
-    ]
-    sequence = [index for index, pack in enumerate(packs) for _ in pack.rows]
-    targets = [tokens[0, index, place] for index, place in zip(sequence, places, strict=True)]
+    sources = [index * width + each for index, pack in enumerate(packs) for each in pack.predictors]
+    places, predictors = np.unique(np.concatenate(sources), return_inverse=True)
+    targets = [tokens[0, index, each] for index, pack in enumerate(packs) for each in pack.places]
     return MicroBatch(
         tokens=torch.from_numpy(tokens[0]),
         positions=torch.from_numpy(tokens[1]),
         attention=_attention(packs, width),
-        first=first,
-        predictors=_filled(mask, sources, np.int64),
+        places=torch.from_numpy(places),
+        temperature=torch.from_numpy(temperature.flatten()[places]),
+        predictors=_filled(mask, [predictors], np.int64),
         targets=_filled(mask, targets, np.int64),
-        temperature=torch.from_numpy(temperature[:, first - 1 :]),
         loss_batch=_loss_batch(rows, mask, version),
     )
 

@@ -25,12 +25,13 @@ def attends_fully(model: Any) -> bool:
     return set(kinds) == {"full_attention"}
 
 
-def open_model(directory: Path) -> Any:
-    """Return the policy in float32 on the first GPU or the CPU, dropout off.
+def open_model(directory: Path, device: str = "") -> Any:
+    """Return the policy in float32 on `device`, else the GPU of this process or the CPU, dropout
+    off.
 
     Behaviour log-probs were computed without dropout, so the ratio must be, too.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
     except (OSError, ValueError) as error:

@@ -30,6 +30,13 @@ class Distance:
         self._fresh.append(log_ratio[fresh].cpu())
         self._staleness.append(batch.staleness.cpu())
 
+    def extend(self, other: "Distance") -> None:
+        """Take note of all that `other` was told."""
+        self._log_ratios += other._log_ratios
+        self._responses += other._responses
+        self._fresh += other._fresh
+        self._staleness += other._staleness
+
     def metrics(self) -> dict[str, float]:
         """Return percentiles of the ratio, the effective sample size as a share of the tokens and
         of the responses, the shares of rows by staleness, and, where there are fresh rows, the

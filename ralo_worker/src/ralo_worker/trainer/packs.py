@@ -41,11 +41,6 @@ class Pack:
     predictors: Sequence[Int64]
 
     @property
-    def prompt(self) -> int:
-        """Tokens of the first prompt."""
-        return len(self.rows[0].tree.prompt)
-
-    @property
     def is_chain(self) -> bool:
         """Whether every block sees all before it: plain causal attention does."""
         return len(self.rows) == 1

@@ -15,8 +15,6 @@ What an older policy sampled is taken as it is, as the peers do. Neighbours: `gr
 term per micro-batch; `runtime` opens the reference.
 """
 
-from typing import Any
-
 import attrs
 import torch
 from torch import Tensor
@@ -25,17 +23,17 @@ from ralo_core import LossBatch
 from ralo_core.config import RegularisationSettings
 from ralo_core.protocols import Loss
 from ralo_worker.trainer.micro_batches import MicroBatch
-from ralo_worker.trainer.policy import policy_logprobs
+from ralo_worker.trainer.policy import Policy
 from ralo_worker.trainer.token_means import TokenMeans
 
 
 @attrs.frozen(kw_only=True)
 class Regulariser:
-    """`reference` is a model like the one that is trained; None where no KL is asked for."""
+    """`reference` is a policy like the one that is trained; None where no KL is asked for."""
 
     settings: RegularisationSettings
     loss: Loss
-    reference: Any | None = None
+    reference: Policy | None = None
 
     def term(
         self, logprobs: Tensor, entropy: Tensor, batch: MicroBatch, means: TokenMeans
@@ -48,7 +46,7 @@ class Regulariser:
         each = -self.settings.entropy * entropy
         if self.reference is not None:
             with torch.no_grad():
-                reference = policy_logprobs(self.reference, batch)
+                reference, _ = self.reference(batch)
             divergence = _estimate(self.settings.kl_estimator, logprobs, reference, rows)
             means.add("reference_kl", divergence, rows.mask)
             each = each + self.settings.kl * divergence

@@ -1,26 +1,41 @@
 """The trainer's loop: lease a batch, take the newest weights, compute the gradient, upload it.
 
-Neighbours: `membership` joins the run, `objective` computes, `weights.cache` fetches versions.
-Weights change between batches only.
+    beside it     next batch fetched       newer weights brought      gradient before sent
+    main thread   batch -> swap weights -> compute -> add up over ranks -> hand over to be sent
+
+Weights change between batches only. Rank 0 speaks for the group: it leases, and its `Order` tells
+the other ranks what to do next. All ranks run this loop.
+
+Neighbours: `membership` joins the run, `together` computes, `uploading` sends, `batches_ahead` and
+`weights_ahead` fetch.
 """
 
 import logging
-import math
 import time
-import uuid
-from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
-from ralo_core import Batch, BuildContext, RaloError
-from ralo_core.client import GRADIENT_REFUSED
-from ralo_core.config import RegularisationSettings
-from ralo_core.errors import RunOver, ServerError
+import attrs
+
+from ralo_core import Batch, BuildContext
+from ralo_core.config import RegularisationSettings, TrainerSettings
+from ralo_core.errors import RunOver
 from ralo_worker.engines.weights import load_weights
-from ralo_worker.membership import Membership, Timer
+from ralo_worker.membership import Membership
+from ralo_worker.trainer.batches_ahead import BatchesAhead
+from ralo_worker.trainer.beside import Beside
 from ralo_worker.trainer.gradient import Gradient
+from ralo_worker.trainer.group import Group
 from ralo_worker.trainer.model import open_model
 from ralo_worker.trainer.objective import open_objective
+from ralo_worker.trainer.pace import CommonPace, Halted, Pace
+from ralo_worker.trainer.phases import Phases
+from ralo_worker.trainer.policy import Policy
+from ralo_worker.trainer.sharding import shard
+from ralo_worker.trainer.together import Together
+from ralo_worker.trainer.uploading import Answered, Uploading
+from ralo_worker.trainer.weights_ahead import WeightsAhead
 from ralo_worker.weights.cache import WeightsCache
+from ralo_worker.weights.staged import Staged
 
 log = logging.getLogger(__name__)
 
@@ -28,113 +43,162 @@ SECTIONS = ("advantage", "loss", "correction", "codec")
 _WAIT_SECONDS = 2.0
 
 
-class Trainer:
-    """A joined trainer; `run` works until the run is over or the membership is stopping."""
+@attrs.frozen
+class Order:
+    """What rank 0 says is next: to end, or to compute `batch`, or nothing, where there is none."""
 
-    def __init__(self, member: Membership) -> None:
-        self.member = member
-        self.client = member.client
-        self.codec = member.config.build("codec", BuildContext(role="trainer"))
-        self.timer = Timer(member.activity)
+    over: bool = False
+    batch: Batch | None = None
+
+
+class Trainer:
+    """A joined trainer, or a rank of one; `run` works until the run is over or the membership is
+    stopping."""
+
+    def __init__(self, member: Membership, group: Group | None = None) -> None:
+        self.member, self.client = member, member.client
+        self.group = group or Group()
+        self.phases = Phases(member.activity)
+        self.settings = member.config.section(TrainerSettings)
+        overlap = self.settings.overlap
+        self.batches = BatchesAhead(self.client, self.phases, member.stopping, overlap)
+        self.sending: Beside[None] = Beside("ralo-send", overlap)
         self.version = -1
+        self._seconds = 0.0
 
     def run(self) -> None:
-        """Train until the end."""
+        """Train until the end, then push what is finished and hand back the rest."""
         try:
+            if not self.group.control.share(self._has_weights()):
+                return
             self._open()
-            self.member.start_heartbeat()
-            while not self.member.stopping.is_set():
-                self.timer.spent(1.0)
-                batch = self.client.batch(_WAIT_SECONDS)
-                self.timer.spent(0.0)
-                if batch is not None:
-                    self._train(batch)
+            if self.group.leads:
+                self.member.start_heartbeat()
+            while not (order := self.group.control.share(self._order())).over:
+                self._take_new_weights()
+                if order.batch is not None:
+                    self._train(order.batch)
+            self._sent()
+        except RunOver as news:
+            log.info("%s", news)
+        finally:
+            self._close()
+
+    def _has_weights(self) -> bool:
+        """Wait for the first weights; False if the trainer was told to stop before."""
+        while self.group.leads and self.client.version(-1, _WAIT_SECONDS) is None:
+            if self.member.stopping.is_set():
+                return False
+            log.info("waiting for the first weights")
+        return True
+
+    def _open(self) -> None:
+        self.cache = WeightsCache(self.client, self.member.run, relays=self.member.relays)
+        found = self._newest()
+        self.policy = self._policy(found.directory)
+        objective = open_objective(self.member.config, self.policy, self._reference(), self._pace())
+        self.together = Together(objective=objective, group=self.group, phases=self.phases)
+        self.uploading = Uploading(
+            client=self.client,
+            codec=self.member.config.build("codec", BuildContext(role="trainer")),
+            codec_name=self.member.config.chosen("codec"),
+            group=self.group,
+            phases=self.phases,
+            stopping=self.member.stopping,
+        )
+        self.version = self.member.activity.version = found.version.number
+        self.member.activity.fetched(found)
+        self.weights = WeightsAhead(
+            self.cache, found, self.member.activity, self.member.stopping, self.settings.overlap
+        )
+
+    def _newest(self) -> Staged:
+        """Return the weights that rank 0 found newest."""
+        found = self.cache.newest(-1) if self.group.leads else None
+        version = self.group.control.share(found.version if found else None)
+        assert version is not None  # there is one since the first weights came
+        return found or self.cache.stage(version)
+
+    def _reference(self) -> Policy | None:
+        """Return the policy that the run began with, where a KL to it is asked for."""
+        if not self.member.config.section(RegularisationSettings).kl:
+            return None
+        return self._policy(self.cache.stage(self.client.manifest(0)).directory)
+
+    def _policy(self, directory: Path) -> Policy:
+        if self.settings.sharding == "none":
+            return Policy(open_model(directory), self.settings)
+        return shard(Policy(open_model(directory, "cpu"), self.settings), self.group)
+
+    def _pace(self) -> Pace:
+        if self.settings.sharding == "none":
+            return Pace(self.member.stopping)
+        return CommonPace(self.member.stopping, self.group.control)
+
+    def _order(self) -> Order:
+        """Return what is next; other ranks than 0 hear it from that one."""
+        if not self.group.leads:
+            return Order()
+        try:
+            if not self.member.stopping.is_set():
+                return Order(batch=self.batches.next())
         except RunOver as news:
             log.info("%s", news)
         except ConnectionError:
             if not self.member.stopping.is_set():
                 raise
-        finally:
-            self.member.stopping.set()
+        return Order(over=True)
 
-    def _open(self) -> None:
-        while self.client.version(-1, _WAIT_SECONDS) is None:
-            log.info("waiting for the first weights")
-        self.cache = WeightsCache(self.client, self.member.run, relays=self.member.relays)
-        found = self.cache.newest(-1)
-        assert found is not None  # there is one since the loop above
-        self.model = open_model(found.directory)
-        self.objective = open_objective(self.member.config, self.model, self._reference())
-        self.version = self.member.activity.version = found.version.number
-        self.member.activity.fetched(found)
-
-    def _reference(self) -> Any | None:
-        """Return the model that the run began with, where a KL to it is asked for."""
-        if not self.member.config.section(RegularisationSettings).kl:
-            return None
-        return open_model(self.cache.stage(self.client.manifest(0)).directory)
+    def _take_new_weights(self) -> None:
+        """Swap to the newest version that all ranks have."""
+        here = self.group.control.gather(self.weights.numbers())
+        common = set.intersection(*here)
+        if not common:
+            return
+        started, staged = time.monotonic(), self.weights.take(max(common))
+        with self.phases("weights"):
+            load_weights(self.policy.model, staged.directory)
+        self.version = staged.version.number
+        self.member.activity.activated(staged, time.monotonic() - started)
 
     def _train(self, batch: Batch) -> None:
         """Answer one lease: with a gradient, as empty, or by giving it back."""
+        self.batches.prepare(self._seconds)
+        started = time.monotonic()
         try:
-            self._take_new_weights()
-            gradient = self.objective.gradient(batch.trees, self.version)
-            self.member.activity.tokens += sum(
-                int(tree.response_lengths().sum()) for tree in batch.trees if gradient
-            )
-            if gradient is None:
-                self.client.release([batch.id], "empty", "every advantage is zero")
-            else:
-                self._upload(batch, gradient)
+            gradient = self.together.gradient(batch.trees, self.version)
+        except Halted:
+            self._give_back(batch, "trainer stopped")
+            self.member.stopping.set()
+            return
         except BaseException:
-            # The trees go back at once instead of when the lease expires.
-            self._give_back(batch)
+            self._give_back(batch, "trainer failed")
             raise
+        self._seconds = time.monotonic() - started
+        self._answer(batch, gradient)
 
-    def _take_new_weights(self) -> None:
-        found = self.cache.newest(self.version)
-        if found is not None:
-            started = time.monotonic()
-            load_weights(self.model, found.directory)
-            self.version = found.version.number
-            self.member.activity.fetched(found)
-            self.member.activity.activated(found, time.monotonic() - started)
+    def _answer(self, batch: Batch, gradient: Gradient | None) -> None:
+        """Hand over what a batch came to, once the one before is sent."""
+        if gradient is not None:
+            tokens = sum(int(tree.response_lengths().sum()) for tree in batch.trees)
+            self.member.activity.tokens += tokens
+        self._sent()
+        answered = Answered(batch_id=batch.id, version=self.version, gradient=gradient)
+        self.sending.start(self.uploading.upload, answered)
 
-    def _upload(self, batch: Batch, gradient: Gradient) -> None:
-        tensors = {
-            f"{name}{suffix}": array
-            for name, value in gradient.tensors.items()
-            for suffix, array in self.codec.encode(name, value.numpy()).items()
-        }
-        try:
-            self.client.upload_gradient(
-                tensors,
-                upload_id=uuid.uuid4().hex,
-                batch_id=batch.id,
-                base_version=self.version,
-                weight=gradient.weight,
-                codec=self.member.config.chosen("codec"),
-                metrics=_finite(gradient.metrics, batch),
-            )
-        except ServerError as error:
-            if error.problem.get("type") == GRADIENT_REFUSED:
-                log.error("batch %s is set aside, its gradient was refused: %s", batch.id, error)
-                self.client.release([batch.id], "failed", str(error))
-            elif error.status == 409:
-                log.warning("the gradient of batch %s came too late: %s", batch.id, error)
-            else:
-                raise
+    def _sent(self) -> None:
+        with self.phases("upload"):
+            self.sending.result()
 
-    def _give_back(self, batch: Batch) -> None:
-        try:
-            self.client.release([batch.id], "returned", "trainer stopped")
-        except (ConnectionError, RaloError) as error:
-            log.warning("could not hand batch %s back: %s", batch.id, error)
+    def _give_back(self, batch: Batch, why: str) -> None:
+        if self.group.leads:
+            self.uploading.give_back(batch.id, why)
 
-
-def _finite(metrics: Mapping[str, float], batch: Batch) -> dict[str, float]:
-    """Return the metrics that JSON has a word for; the server judges the gradient by its values."""
-    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
-    if bad:
-        log.warning("batch %s: %s not finite, left out of its metrics", batch.id, ", ".join(bad))
-    return {name: value for name, value in metrics.items() if name not in bad}
+    def _close(self) -> None:
+        """End the threads; a batch that lies here goes back."""
+        self.member.stopping.set()
+        ahead = self.batches.close()
+        if ahead is not None:
+            self._give_back(ahead, "trainer stopped")
+        self.sending.close()
+        self.group.close()

@@ -21,6 +21,12 @@ class TokenMeans:
         self._sums[name] += float(values.detach()[mask].double().sum())
         self._counts[name] += int(mask.sum())
 
+    def extend(self, other: "TokenMeans") -> None:
+        """Take note of all that `other` was told."""
+        for name, value in other._sums.items():
+            self._sums[name] += value
+            self._counts[name] += other._counts[name]
+
     def metrics(self) -> dict[str, float]:
         """Return the mean of each."""
         return {name: value / self._counts[name] for name, value in self._sums.items()}
