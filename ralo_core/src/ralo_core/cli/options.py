@@ -124,6 +124,18 @@ def gather(
     return resolve([*layers, *upper], registry)
 
 
+def repeated(
+    recipe: str, config_file: Path | None, assignments: Sequence[str], tiny: bool
+) -> list[str]:
+    """Return the options of `config_options` that lead to the same config again."""
+    options = ["--plugin", recipe] if recipe else []
+    options += ["--tiny"] if tiny else []
+    options += ["--config", str(config_file)] if config_file else []
+    for assignment in assignments:
+        options += ["--set", assignment]
+    return options
+
+
 def wished_registry(registry: Registry, layers: Sequence[Layer]) -> Registry:
     """Return a registry without the plugins that `layers` disable; raises `PluginError` if one
     that they require is not installed."""

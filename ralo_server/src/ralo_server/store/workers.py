@@ -97,6 +97,10 @@ class Workers:
         with self.database.write() as connection:
             connection.execute(f"DELETE FROM workers WHERE {_GONE_FOR_LONG}", old)  # noqa: S608
 
+    def anyone(self) -> bool:
+        """Say whether any worker is alive, as far as is known."""
+        return bool(self.database.value("SELECT 1 FROM workers WHERE state = 'alive'"))
+
     def all(self) -> list[dict[str, Any]]:
         """Return every worker as ``/stats`` shows it."""
         now = self.leases.clock()
