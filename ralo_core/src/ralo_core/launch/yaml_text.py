@@ -15,6 +15,7 @@ _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 _BLOCK = re.compile(r"[ -~][ -~\n]*\n")
 """Lines of printable ASCII that do not begin with a blank one and end with a line break."""
+_JSON_ESCAPES = 0xFFFF
 
 
 def to_yaml(documents: Sequence[Any]) -> str:
@@ -39,7 +40,7 @@ def _lines(value: Any) -> Iterator[str]:
         yield "|"
         yield from (f"  {line}" if line else "" for line in value[:-1].split("\n"))
     else:
-        yield json.dumps(value)
+        yield _scalar(value)
 
 
 def _entry(head: str, value: Any) -> Iterator[str]:
@@ -52,9 +53,20 @@ def _entry(head: str, value: Any) -> Iterator[str]:
         yield from lines[1:]
 
 
+def _scalar(value: Any) -> str:
+    if not isinstance(value, str):
+        return json.dumps(value)
+    # JSON writes what is beyond 16 bits as two escapes, YAML as one.
+    parts = (
+        f"\\U{ord(letter):08X}" if ord(letter) > _JSON_ESCAPES else json.dumps(letter)[1:-1]
+        for letter in value
+    )
+    return f'"{"".join(parts)}"'
+
+
 def _key(key: str) -> str:
     plain = _PLAIN_KEY.fullmatch(key) and key.lower() not in _WORDS
-    return key if plain else json.dumps(key)
+    return key if plain else _scalar(key)
 
 
 def _is_block(text: str) -> bool:
