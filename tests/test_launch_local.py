@@ -69,7 +69,7 @@ def test_it_outlives_its_terminal_is_found_by_its_directory_and_stops(model, tmp
     # One worker is killed; the launcher starts it again.
     (sampler,) = [pid for line, pid in children_of(launcher).items() if "sample" in line][:1]
     os.kill(sampler, signal.SIGKILL)
-    wait_until(lambda: len([w for w in stats_of(run_dir)["workers"]]) >= 4, logs)
+    wait_until(lambda: len(stats_of(run_dir)["workers"]) >= 4, logs)
     assert "finished" in ralo("stop", str(run_dir), "--wait")
     wait_until(lambda: not launcher_of(run_dir), logs)
     assert steps_of(run_dir)

@@ -183,18 +183,23 @@ def test_a_run_on_a_real_slurm_survives_preemption(model, tmp_path, own_reward, 
         workers = stats_of(run_dir)["workers"]
         assert sorted(w["state"] for w in workers if w["role"] == "sampler") == ["alive", "left"]
         wait_for_steps(run_dir, stats_of(run_dir)["step"] + 3)
+        # An orchestrator that is requeued comes back, and does not take its workers with it.
+        subprocess.run(["scontrol", "requeue", serve], check=True)
+        wait_until(lambda: f"{serve} PENDING" in queued("%i %T", serve))
+        assert f"{trainer} RUNNING" in queued("%i %T", trainer)
+        subprocess.run(["scontrol", "update", f"JobId={serve}", "StartTime=now"], check=True)
+        wait_until(lambda: f"{serve} RUNNING" in queued("%i %T", serve))
+        wait_for_steps(run_dir, 9)
         ralo("stop", str(run_dir), "--wait")
         # The requeued sampler still waits in the queue: it must not wait for a run that is over.
-        wait_until(lambda: not queued(serve, samplers, trainer))
+        wait_until(lambda: not queued("%i", serve, samplers, trainer))
     finally:
         subprocess.run(["scancel", serve, samplers, trainer], check=False)
 
 
-def queued(*jobs):
-    done = subprocess.run(
-        ["squeue", "-h", "-o", "%i", "-j", ",".join(jobs)], capture_output=True, text=True
-    )
-    return done.stdout.split()
+def queued(shown, *jobs):
+    command = ["squeue", "-h", "-o", shown, "-j", ",".join(jobs)]
+    return subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
 
 
 def stats_of(run_dir):
@@ -202,8 +207,13 @@ def stats_of(run_dir):
 
 
 def wait_for_steps(run_dir, steps):
-    wait_until(lambda: (run_dir / "server.url").exists())
-    wait_until(lambda: stats_of(run_dir)["step"] >= steps)
+    wait_until(lambda: reached(run_dir) >= steps)
+
+
+def reached(run_dir):
+    """Return the step, -1 while nobody answers."""
+    done = subprocess.run(command("status", str(run_dir), "--json"), capture_output=True, text=True)
+    return json.loads(done.stdout)["step"] if done.returncode == 0 else -1
 
 
 def wait_until(condition, seconds=180):

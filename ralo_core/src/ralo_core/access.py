@@ -15,6 +15,8 @@ TOKEN_ENV = "RALO_TOKEN"  # noqa: S105 (the name of a variable)
 CA_ENV = "RALO_CA"
 TOKENS_FILE = "tokens.json"
 URL_FILE = "server.url"
+FINISHED_FILE = "finished"
+"""There once ``ralo serve --until-finished`` has ended because its run was over."""
 
 
 def read_tokens(run_dir: Path) -> Mapping[str, str]:

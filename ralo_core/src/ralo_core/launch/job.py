@@ -17,6 +17,7 @@ from typing import Any
 
 import attrs
 
+from ralo_core.access import FINISHED_FILE
 from ralo_core.launch.plan import Process
 from ralo_core.launch.processes import Processes
 
@@ -29,8 +30,8 @@ _POLL_SECONDS = 0.1
 
 @attrs.define
 class Job:
-    """`process` of the run in `run_dir`. When one that `ends_the_run` ends by itself, the workers'
-    jobs that still wait in the queue are cancelled."""
+    """`process` of the run in `run_dir`. When the one that `ends_the_run` has ended because the run
+    is finished, the workers' jobs are cancelled: some may still wait in the queue."""
 
     run_dir: Path
     process: Process
@@ -48,7 +49,8 @@ class Job:
         self._wait()
         if self._failure:
             raise self._failure[0]
-        if self.ends_the_run:
+        # An orchestrator that was only told to end is started again, and needs its workers.
+        if self.ends_the_run and (self.run_dir / FINISHED_FILE).exists():
             cancel_jobs(self.run_dir)
 
     def checkpoint(self) -> Any:

@@ -89,10 +89,13 @@ def _serve(
         store.run.reopen()
         _guard(directory, server, hide_tokens)
         directory.url_file.unlink(missing_ok=True)
+        directory.finished_file.unlink(missing_ok=True)
         try:
             _start(supervisor, directory, config, listener, held.fileno())
             end = Farewell(store) if until_finished else None
             _watch(supervisor, stopped, directory, end)
+            if not stopped:
+                directory.finished_file.touch()
         finally:
             supervisor.stop()
 
