@@ -163,3 +163,9 @@ def test_the_written_config_leads_to_the_same_config(recipe):
     config = resolve(layers, registry)
     again = resolve([Layer("file", tomllib.loads(to_toml(config)))], registry)
     assert json.dumps(again.data, sort_keys=True) == json.dumps(config.data, sort_keys=True)
+
+
+def test_the_objects_are_valid_for_the_schemas_of_kubernetes():
+    validator = pytest.importorskip("kubernetes_validate")
+    for document in manifests(*SETTINGS):
+        validator.validate(document, "1.30", strict=True)

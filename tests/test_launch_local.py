@@ -53,7 +53,8 @@ def options(model, run_dir, *settings):
 @pytest.mark.slow
 def test_it_outlives_its_terminal_is_found_by_its_directory_and_stops(model, tmp_path, own_reward):
     run_dir = tmp_path / "run"
-    arguments = options(model, run_dir, "launch.samplers.count=2", *own_reward)
+    arguments = options(model, run_dir, "launch.samplers.count=2", "server.lease_seconds=4.0",
+                        *own_reward)  # fmt: skip
     dry = ralo("launch", "local", *arguments, "--dry-run")
     assert [line.partition(":")[0] for line in dry.splitlines()] == [
         "serve", "sample-0", "sample-1", "train-0"

@@ -98,8 +98,10 @@ class Workers:
             connection.execute(f"DELETE FROM workers WHERE {_GONE_FOR_LONG}", old)  # noqa: S608
 
     def anyone(self) -> bool:
-        """Say whether any worker is alive, as far as is known."""
-        return bool(self.database.value("SELECT 1 FROM workers WHERE state = 'alive'"))
+        """Say whether any worker is here, also where nobody has asked for the lost ones lately."""
+        since = self.leases.clock() - self.leases.seconds
+        here = "SELECT 1 FROM workers WHERE state = 'alive' AND seen >= ?"
+        return bool(self.database.value(here, since))
 
     def all(self) -> list[dict[str, Any]]:
         """Return every worker as ``/stats`` shows it."""
