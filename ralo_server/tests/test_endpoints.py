@@ -279,6 +279,7 @@ def test_a_worker_that_leaves_gives_back_what_it_holds_and_is_not_lost(server, m
     for name in ("w1", "w2"):
         body = {"worker_id": name, "role": "sampler", "plugins": installed(run)}
         run.http.simulate_post("/worker/register", json=body)
+    assert run.store.workers.anyone()
     run.fill(2)
     batch = run.batch()
     (problem,), other = run.lease(), run.lease(worker="w2")
@@ -296,6 +297,7 @@ def test_a_worker_that_leaves_gives_back_what_it_holds_and_is_not_lost(server, m
         connection.execute(
             "UPDATE workers SET seen = ?", (time.time() - run.services.server.lease_seconds - 1,)
         )
+    assert not run.store.workers.anyone(), "one has left, one is silent"
     run.services._expiry._next = 0.0  # a second later
     shown = run.http.simulate_get("/stats").json["workers"]
     assert {worker["id"]: worker["state"] for worker in shown} == {"w1": "left", "w2": "lost"}
