@@ -306,14 +306,18 @@ def test_a_worker_that_leaves_gives_back_what_it_holds_and_is_not_lost(server, m
     assert said == [*joined, ("ralo_worker_left", "w1"), ("ralo_worker_lost", "w2")]
 
 
-def test_a_worker_that_left_may_come_back_under_its_name_and_is_forgotten_in_the_end(server):
-    run = server(BATCH)
+def test_a_worker_that_left_may_come_back_under_its_name_and_is_forgotten_in_the_end(
+    server, monkeypatch
+):
+    run, said = server(BATCH), []
+    monkeypatch.setattr(run.services.host, "notify", lambda event, **facts: said.append(event))
     body = {"worker_id": "w1", "role": "sampler", "plugins": installed(run)}
     for _ in range(2):
         run.http.simulate_post("/worker/register", json=body)
         (shown,) = run.http.simulate_get("/stats").json["workers"]
         assert shown["state"] == "alive"
         run.http.simulate_post("/worker/leave")
+    assert said == ["ralo_worker_joined", "ralo_worker_left"] * 2
     with run.store.database.write() as connection:
         connection.execute("UPDATE workers SET seen = 1.0")
     run.services._expiry._next = 0.0  # a second later
