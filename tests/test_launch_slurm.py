@@ -1,15 +1,17 @@
 """``ralo launch slurm``: what is submitted, how a job ends and starts again, and a real scheduler.
 
-The dry run and submitit's own executor on this machine are tested everywhere; a real SLURM where
-there is one (``sbatch`` answers, and its nodes see the temporary folder).
+The dry run and what submitit calls in a job are tested everywhere; a real SLURM where there is one
+(``sbatch`` answers, and its nodes see the temporary folder).
 """
 
 import json
+import pickle
 import re
 import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from served_run import ServedRun
@@ -122,30 +124,28 @@ def test_what_only_the_machine_knows_is_put_into_the_command():
 def test_a_preempted_job_leaves_in_order_and_goes_on_when_it_is_requeued(
     model, tmp_path, own_reward, monkeypatch
 ):
-    """On submitit's own executor, which requeues on a signal as SLURM's does."""
+    """What submitit does on the signal: `checkpoint`, and later a call of what that returned."""
     monkeypatch.setenv("RALO_CACHE", str(tmp_path / "cache"))
     settings = ("server.port=0", "engine.use=fake", "evaluation.problems=0",
                 "server.queued_trees=100000", "server.lease_seconds=3600")  # fmt: skip
     run = ServedRun(tmp_path, f"run.model={model}", *settings, *own_reward)
-    executor = submitit.LocalExecutor(folder=tmp_path / "jobs", max_num_timeout=9)
-    executor.update_parameters(timeout_min=60)
     process = Process(name="sample-0", arguments=["sample", "--server", str(run.directory)])
-    job = executor.submit(Job(run.directory, process))
+    job = Job(run.directory, process)
     try:
-        run.wait_for(lambda: run.stats()["trees"]["queued"] > 5)
-        job._interrupt()
-        run.wait_for(lambda: len(run.stats()["workers"]) == 2)
-        states = sorted(worker["state"] for worker in run.stats()["workers"])
-        assert states == ["alive", "left"]
-        done = run.stats()["trees"]["queued"]
-        run.wait_for(lambda: run.stats()["trees"]["queued"] > done)
-        run.client.stop()
-        run.wait_for(job.done)
-        job.result()
-        stats = run.stats()
-        assert (stats["problems"]["leased"], stats["problems"]["failed"]) == (0, 0)
+        with ThreadPoolExecutor() as pool:
+            first = pool.submit(job)
+            run.wait_for(lambda: run.stats()["trees"]["queued"] > 5)
+            requeued = pickle.loads(pickle.dumps(job.checkpoint().function))
+            first.result(60)
+            stats = run.stats()
+            assert [worker["state"] for worker in stats["workers"]] == ["left"]
+            assert (stats["problems"]["leased"], stats["problems"]["failed"]) == (0, 0)
+            second = pool.submit(requeued)
+            done = stats["trees"]["queued"]
+            run.wait_for(lambda: run.stats()["trees"]["queued"] > done)
+            requeued.checkpoint()
+            second.result(60)
     finally:
-        job.cancel()
         run.close()
 
 
