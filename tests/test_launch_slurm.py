@@ -17,6 +17,7 @@ import pytest
 from served_run import ServedRun
 from test_training_run import SETTINGS, command, model, own_reward, ralo
 
+from ralo_core.errors import RaloError
 from ralo_core.launch.job import Job, first_host, place
 from ralo_core.launch.plan import HEAD, HOST, JOB, NODE, PORT, Process
 
@@ -152,7 +153,7 @@ def test_a_preempted_job_leaves_in_order_and_goes_on_when_it_is_requeued(
 @pytest.mark.slow
 def test_a_job_whose_process_cannot_be_kept_running_says_why(tmp_path):
     job = Job(tmp_path, Process(name="broken", arguments=["plugins", "--no-such-option"]))
-    with pytest.raises(Exception, match="broken failed.*No such option"):
+    with pytest.raises(RaloError, match="(?s)broken failed.*No such option"):
         job()
 
 
