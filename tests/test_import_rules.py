@@ -19,6 +19,7 @@ PLUGIN = {"attrs", "numpy", "ralo_core", "torch"}
 SERVER = CORE | {"datasets", "falcon", "fsspec", "gunicorn", "matplotlib", "ralo_server", "torch"}
 WORKER = CORE | {
     "math_verify",
+    "peft",
     "ralo_worker",
     "tokenizers",
     "torch",

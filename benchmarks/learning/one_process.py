@@ -66,11 +66,11 @@ class OneProcess:
         self.work, self.lag, self.version = work, lag, 0
         shutil.copytree(model, self._directory(0))
         self.model = open_model(self._directory(0))
+        settings = self.config.section(TrainerSettings)
         priced = self.config.section(RegularisationSettings).kl
-        reference = Policy(open_model(self._directory(0))) if priced else None
-        self.together = Together(
-            objective=open_objective(self.config, Policy(self.model), reference)
-        )
+        reference = Policy(open_model(self._directory(0)), settings) if priced else None
+        policy = Policy(self.model, settings)
+        self.together = Together(objective=open_objective(self.config, policy, reference))
         self.rule = self.config.build("optimizer", BuildContext(role="learner"))
         self.optimizer = self.rule.build(self.model.named_parameters())
         self.rollouts = make_rollouts(self.config, self._directory(0))

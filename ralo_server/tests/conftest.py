@@ -134,8 +134,8 @@ def make_tree(problem_id, lease_id, rewards=(1.0, 0.0)):
 def server(make_run):
     """Return a function that gives a `Server` over a fresh run directory."""
 
-    def start(*settings):
-        started = Server(make_run(*settings))
+    def start(*settings, name="run"):
+        started = Server(make_run(*settings, name=name))
         started.make_tree = make_tree
         return started
 

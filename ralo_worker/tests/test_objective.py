@@ -1,5 +1,6 @@
 """From trees to a gradient as the config says: what is set reaches the computation."""
 
+import copy
 from contextlib import contextmanager
 
 import numpy as np
@@ -140,3 +141,15 @@ def test_shares_of_a_batch_that_are_merged_are_the_batch(trees, pipeline):
 def test_staleness_is_measured_from_the_version_that_is_trained(model, trees):
     metrics = gradient(objective(model), trees, 3).metrics
     assert metrics["staleness_share_2_4"] == 1.0, "all trees are of version 0"
+
+
+def test_every_rank_makes_the_same_plan_wherever_its_trees_lie_in_memory(model, trees):
+    """Ranks that split different plans would compute parts of a batch twice and others never."""
+    pairs = [(copy.deepcopy(trees[1]), copy.deepcopy(trees[2])) for _ in range(8)]
+    firsts, seconds = (sorted(copies, key=id) for copies in zip(*pairs, strict=True))
+    rising, falling = (firsts[0], seconds[-1]), (firsts[-1], seconds[0])
+    assert id(rising[0]) < id(rising[1])
+    assert id(falling[0]) > id(falling[1])
+    plans = [objective(model, "trainer.shared_tokens=30").plan(some) for some in (rising, falling)]
+    for pack, other in zip(*(plan.packs for plan in plans), strict=True):
+        np.testing.assert_array_equal(pack.tokens, other.tokens)

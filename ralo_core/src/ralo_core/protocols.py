@@ -63,6 +63,8 @@ class InferenceEngine(Protocol):
     async def load_weights(self, version: int, directory: Path) -> float:
         """Swap in the safetensors files of `directory` between two decoding steps.
 
+        Where it has an adapter (`ralo_core.adapters`) that alone has changed.
+
         Returns the seconds in which nothing was decoded. Raises `RaloError` for weights that do
         not fit; the engine then goes on with the old ones.
         """

@@ -12,15 +12,17 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from ralo_core.adapters import has_adapter
 from ralo_core.errors import RaloError
+from ralo_core.safetensors_layout import read_places
 from ralo_server.version_files import MANIFEST
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 _WEIGHT_ENDINGS = (
     ".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".gguf", ".delta",
 )  # fmt: skip
-_INDEX = "model.safetensors.index.json"
-_OF_WEIGHTS = (_INDEX, MANIFEST)
+INDEX = "model.safetensors.index.json"
+_OF_WEIGHTS = (INDEX, MANIFEST)
 
 
 def check_model(directory: Path) -> None:
@@ -29,6 +31,9 @@ def check_model(directory: Path) -> None:
         msg = f"run.model = '{directory}': there is no such directory; give a Hugging Face model"
         raise RaloError(msg)
     _read_json(directory, "config.json")
+    if has_adapter(directory):
+        msg = f"run.model = '{directory}' has an adapter beside it; merge it into the model first"
+        raise RaloError(msg)
     if not any((directory / name).is_file() for name in _TOKENIZER_FILES):
         msg = f"run.model = '{directory}' has no tokenizer ({', '.join(_TOKENIZER_FILES)})"
         raise RaloError(msg)
@@ -43,8 +48,8 @@ def check_model(directory: Path) -> None:
 
 def weight_files(directory: Path) -> Sequence[Path]:
     """Return the safetensors files of a model; raises `RaloError` if any is missing."""
-    if (directory / _INDEX).is_file():
-        names = sorted(set(_read_json(directory, _INDEX)["weight_map"].values()))
+    if (directory / INDEX).is_file():
+        names = sorted(set(_read_json(directory, INDEX)["weight_map"].values()))
         files = [directory / name for name in names]
     else:
         files = sorted(directory.glob("*.safetensors"))
@@ -63,6 +68,25 @@ def copy_model_files(source: Path, target: Path) -> None:
         of_weights = file.name in _OF_WEIGHTS or file.suffix in _WEIGHT_ENDINGS
         if file.is_file() and not of_weights:
             shutil.copy2(file, target / file.name)
+
+
+def copy_weights(source: Path, target: Path) -> None:
+    """Copy the weights of a model, too, with an index: whoever finds another safetensors file
+    beside them then knows which ones are the model's."""
+    weight_map = {}
+    for file in weight_files(source):
+        try:
+            shutil.copyfile(file, target / file.name)
+        except OSError as error:
+            msg = f"cannot copy {file} into the run ({error}); a LoRA run holds its model once"
+            raise RaloError(msg) from error
+        weight_map.update(dict.fromkeys(read_places(file), file.name))
+    (target / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}, indent=1))
+
+
+def model_type(directory: Path) -> str:
+    """Return what ``transformers`` calls the model's architecture, ``""`` if it is not said."""
+    return str(_read_json(directory, "config.json").get("model_type", ""))
 
 
 def ties_embeddings(directory: Path) -> bool:

@@ -70,7 +70,7 @@ def ralo_register_optimizer_policies() -> list[Component]:
 
 @hookimpl
 def ralo_register_commands() -> list[Command]:
-    """Register `serve`, `runs`, `rollback`, `doctor` and `plot`."""
+    """Register `serve`, `runs`, `rollback`, `doctor`, `export` and `plot`."""
     return [
         Command(
             name="serve",
@@ -91,6 +91,11 @@ def ralo_register_commands() -> list[Command]:
             name="doctor",
             target="ralo_server.cli.doctor:doctor",
             summary="Check a run directory, and mend what can be mended.",
+        ),
+        Command(
+            name="export",
+            target="ralo_server.cli.export:export",
+            summary="Write a version of a run as a Hugging Face model, or its adapter.",
         ),
         Command(
             name="plot",

@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from ralo_core.components import BuildContext
 from ralo_core.config import (
     Config,
     EvaluationSettings,
     LearnerSettings,
+    LoraSettings,
     RunSettings,
     ServerSettings,
     TrainerSettings,
@@ -23,12 +26,17 @@ from ralo_core.config import (
 )
 from ralo_core.errors import ConfigError, RaloError
 from ralo_core.protocols import ProblemProvider
-from ralo_core.structuring import unstructure
+from ralo_core.structuring import structure, unstructure
 from ralo_server.blobs import write_blob
-from ralo_server.model_files import check_model, copy_model_files
+from ralo_server.model_files import check_model, copy_model_files, copy_weights
 from ralo_server.needed_plugins import needed_plugins
 from ralo_server.object_store import ObjectStore
 from ralo_server.rundir import RunDirectory
+from ralo_server.starting_adapter import (
+    chosen_layers,
+    write_adapter_config,
+    write_starting_adapter,
+)
 from ralo_server.store.database import Database
 from ralo_server.store.facts import put_facts
 
@@ -43,6 +51,7 @@ def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
     _check_certificate(config.section(ServerSettings))
     _check_store(config.section(WeightsSettings))
     _check_same_model(directory, config)
+    _check_same_adapter(directory, config.section(LoraSettings))
     new = not directory.config_file.exists()
     facts = _checked_facts(config) if new else {}
     for folder in (
@@ -56,6 +65,8 @@ def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
     if new:
         shutil.rmtree(directory.model, ignore_errors=True)  # of a start that broke off
         copy_model_files(Path(config.section(RunSettings).model), directory.model)
+        if config.section(LoraSettings).rank:
+            _prepare_adapter(directory, config)
         _prepare_state(directory, config, recipe, facts)
     model_path = str(Path(config.section(RunSettings).model).resolve())
     settings = {
@@ -126,6 +137,29 @@ def _check_same_model(directory: RunDirectory, config: Config) -> None:
             raise RaloError(msg)
 
 
+def _check_same_adapter(directory: RunDirectory, lora: LoraSettings) -> None:
+    """Raise `RaloError` where the run's gradients would be those of other tensors."""
+    if not directory.config_file.exists():
+        return
+    before = structure(directory.settings()["config"].get("lora", {}), LoraSettings)
+    # Trainers open the model anew; all else is in the files of the run.
+    if attrs.evolve(before, base_dtype=lora.base_dtype) != lora and (before.rank or lora.rank):
+        there = f"a LoRA run ({before})" if before.rank else "a run of the whole model"
+        msg = f"{directory.root} holds {there}; [lora] cannot change: choose another --run-dir"
+        raise RaloError(msg)
+
+
+def _prepare_adapter(directory: RunDirectory, config: Config) -> None:
+    """Let the run have its own copy of the model, which every version links, and an adapter."""
+    run, lora = config.section(RunSettings), config.section(LoraSettings)
+    model = Path(run.model)
+    layers = chosen_layers(model, lora)
+    copy_weights(model, directory.model)
+    write_starting_adapter(directory.adapter, layers, lora, run.seed)
+    for folder in (directory.adapter, directory.model):
+        write_adapter_config(folder, model, layers, lora)
+
+
 def _prepare_state(
     directory: RunDirectory, config: Config, recipe: str, facts: Mapping[str, Any]
 ) -> None:
@@ -145,7 +179,10 @@ def _checked_facts(config: Config) -> Mapping[str, Any]:
 
     Raises `RaloError` for a model or data set that cannot work, before anything is written.
     """
-    check_model(Path(config.section(RunSettings).model))
+    model, lora = Path(config.section(RunSettings).model), config.section(LoraSettings)
+    check_model(model)
+    if lora.rank:
+        chosen_layers(model, lora)
     provider = make_provider(config)
     held_out = provider.held_out(config.section(EvaluationSettings).problems)
     try:

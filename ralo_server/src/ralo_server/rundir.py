@@ -56,8 +56,14 @@ class RunDirectory:
 
     @property
     def model(self) -> Path:
-        """The Hugging Face files that are not weights; every version gets a copy."""
+        """The Hugging Face files that no step changes; every version gets a copy. They are not
+        the weights, unless those of the model stay what they are beside an adapter."""
         return self.root / "model"
+
+    @property
+    def adapter(self) -> Path:
+        """The adapter that a LoRA run began with."""
+        return self.root / "adapter"
 
     @property
     def samples(self) -> Path:

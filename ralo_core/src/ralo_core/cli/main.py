@@ -69,8 +69,13 @@ class PluginGroup(click.Group):
 @click.option("-v", "--verbose", is_flag=True, help="Log at debug level.")
 def main(verbose: bool) -> None:
     """RALO trains language models with reinforcement learning over plain HTTP."""
+    log_to_stderr(logging.DEBUG if verbose else logging.INFO)
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Let everything from `level` on be written to the standard error output."""
     logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
+        level=level,
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         datefmt="%H:%M:%S",
     )

@@ -219,6 +219,29 @@ class EvaluationSettings:
     )
 
 
+@attrs.frozen(kw_only=True)
+class LoraSettings:
+    """``[lora]``: train adapters beside a model that stays as it is, instead of the model."""
+
+    rank: int = setting(0, "rank of the adapters; 0: the whole model is trained", at_least(0))
+    alpha: float = setting(
+        32.0, "adapters count alpha / rank times in the sum with their layer", positive
+    )
+    targets: list[str] = setting(
+        [],
+        "layers that get an adapter, by the end of their names, e.g. ['q_proj', 'mlp.up_proj']; "
+        "empty: every linear layer of the model's blocks",
+    )
+    dtype: str = setting(
+        "float32", "dtype of published adapters", one_of("float32", "bfloat16", "float16")
+    )
+    base_dtype: str = setting(
+        "float32",
+        "dtype in which trainers hold the model beside the adapters",
+        one_of("float32", "bfloat16", "float16"),
+    )
+
+
 FIXED: dict[str, type] = {
     "run": RunSettings,
     "plugins": PluginSettings,
@@ -231,6 +254,7 @@ FIXED: dict[str, type] = {
     "learner": LearnerSettings,
     "weights": WeightsSettings,
     "evaluation": EvaluationSettings,
+    "lora": LoraSettings,
     "launch": LaunchSettings,
 }
 """Section name -> settings class."""

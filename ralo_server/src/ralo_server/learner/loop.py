@@ -16,10 +16,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from ralo_core.components import BuildContext
-from ralo_core.config import EvaluationSettings, LearnerSettings, WeightsSettings
+from ralo_core.config import EvaluationSettings, LearnerSettings, LoraSettings, WeightsSettings
 from ralo_core.plugins import PluginHost
 from ralo_core.protocols import ScalingOptimizerPolicy
 from ralo_core.supervise import StopSignal
@@ -62,13 +60,7 @@ class Learner:
         self.aggregation = self.config.build("aggregation", context)
         self.policy = self.config.build("optimizer", context)
         self.trackers = self.config.build_pipeline("trackers", context)
-        dtype = getattr(torch, self.settings.dtype)
-        self.publisher = Publisher(
-            store.directory.model,
-            dtype,
-            shard_bytes=self.settings.shard_mb << 20,
-            deltas=self.settings.deltas,
-        )
+        self.publisher = Publisher.of_run(store.directory, self.config)
         folders = OptimizerFolders(store.directory.optimizer, store.directory.working)
         self.files = StepFiles(
             aggregation=self.aggregation,
@@ -106,7 +98,8 @@ class Learner:
         """Restore the last committed step, or publish the model as version 0."""
         directory, run = self.store.directory, self.store.run
         self.retention.at_start()
-        model = Path(self.config.data["run"]["model"])
+        lora = self.config.section(LoraSettings).rank
+        model = directory.adapter if lora else Path(self.config.data["run"]["model"])
         recovery = Recovery(self.store, self.files)
         self.master = recovery.restore(model)
         shapes = json.dumps(self.master.shapes()).encode()

@@ -65,7 +65,7 @@ class Master:
 
     @classmethod
     def of_model(cls, directory: Path, policy: OptimizerPolicy) -> "Master":
-        """Return the master weights of a Hugging Face model directory."""
+        """Return the master weights of the directory of a Hugging Face model, or of an adapter."""
         return cls(open_model(directory), policy)
 
     @classmethod

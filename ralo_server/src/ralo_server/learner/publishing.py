@@ -7,6 +7,7 @@ version before. The weights come as a stream of slices and are never whole in me
 
 import hashlib
 import logging
+import math
 import os
 import tempfile
 import time
@@ -18,13 +19,17 @@ import attrs
 import torch
 from torch import Tensor
 
+from ralo_core.adapters import ADAPTER_WEIGHTS
+from ralo_core.config import Config, LearnerSettings, LoraSettings
 from ralo_core.data import WeightFile, WeightVersion
 from ralo_core.errors import ConfigError
 from ralo_core.hashed_file import write_hashed
 from ralo_server.blobs import UNFINISHED, new_directory, sha256_of
 from ralo_server.learner.differing import Differences
-from ralo_server.learner.shards import INDEX, Shard, index_of, size_of, split
+from ralo_server.learner.shards import Shard, index_of, size_of, split
 from ralo_server.learner.tensor_file import Spec, bytes_of
+from ralo_server.model_files import INDEX
+from ralo_server.rundir import RunDirectory
 from ralo_server.version_files import read_manifest, write_manifest
 
 log = logging.getLogger(__name__)
@@ -37,13 +42,26 @@ _CLEARLY_SMALLER = 0.6
 @attrs.define
 class Publisher:
     """Writes versions of the model whose other files lie in `model_files`, cast to `dtype`, in
-    weights files of about `shard_bytes`; with `deltas` also what changed since the parent."""
+    weights files of about `shard_bytes` whose names begin with `stem`; with `deltas` also what
+    changed since the parent."""
 
     model_files: Path
     dtype: torch.dtype
-    shard_bytes: int = _SHARD_BYTES
+    shard_bytes: float = _SHARD_BYTES
     deltas: bool = True
+    stem: str = "model"
     _known: dict[str, WeightFile] = attrs.field(factory=dict, init=False)
+
+    @classmethod
+    def of_run(cls, directory: RunDirectory, config: Config) -> "Publisher":
+        """Return the one that publishes what a run trains: its model, or an adapter, which is one
+        file wherever it is opened."""
+        learner, lora = config.section(LearnerSettings), config.section(LoraSettings)
+        if lora.rank:
+            stem, dtype, shard_bytes = Path(ADAPTER_WEIGHTS).stem, lora.dtype, math.inf
+        else:
+            stem, dtype, shard_bytes = "model", learner.dtype, learner.shard_mb << 20
+        return cls(directory.model, getattr(torch, dtype), shard_bytes, learner.deltas, stem)
 
     def write(
         self,
@@ -62,7 +80,7 @@ class Publisher:
         none of them of two parameters; a slice may be overwritten when the next is asked for.
         `parent` is the folder of the version before, None for no delta from it.
         """
-        shards = split(self._specs(shapes, constants), self.shard_bytes)
+        shards = split(self._specs(shapes, constants), self.shard_bytes, self.stem)
         with new_directory(target) as folder, self._differences(parent, shards) as differences:
             slices = self._cast(weights)
             files = [

@@ -35,7 +35,8 @@ class Recovery:
     files: StepFiles
 
     def restore(self, model: Path) -> Master:
-        """Return the state of the newest version; before the first, that of the folder `model`.
+        """Return the state of the newest version; before the first, that of the folder `model`,
+        which may be an adapter's.
 
         Raises `RaloError` if the checkpoint or a gradient that is needed is gone.
         """

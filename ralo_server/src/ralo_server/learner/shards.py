@@ -11,7 +11,7 @@ import attrs
 
 from ralo_server.learner.tensor_file import FileLayout, Spec, layout_of
 
-INDEX = "model.safetensors.index.json"
+_STEM = "model"
 _METADATA = {"format": "pt"}
 
 
@@ -28,9 +28,9 @@ class Shard:
         return layout_of(self.tensors, _METADATA)
 
 
-def split(tensors: Mapping[str, Spec], most_bytes: int) -> Sequence[Shard]:
-    """Return the shards of `tensors`, in their order; none has more than `most_bytes` unless one
-    tensor does."""
+def split(tensors: Mapping[str, Spec], most_bytes: float, stem: str = _STEM) -> Sequence[Shard]:
+    """Return the shards of `tensors`, in their order, in files whose names begin with `stem`; none
+    has more than `most_bytes` unless one tensor does."""
     groups: list[dict[str, Spec]] = [{}]
     filled = 0
     for name, spec in tensors.items():
@@ -41,7 +41,8 @@ def split(tensors: Mapping[str, Spec], most_bytes: int) -> Sequence[Shard]:
         groups[-1][name] = spec
         filled += size
     return [
-        Shard(_name(number, len(groups)), group) for number, group in enumerate(groups, start=1)
+        Shard(_name(stem, number, len(groups)), group)
+        for number, group in enumerate(groups, start=1)
     ]
 
 
@@ -61,7 +62,7 @@ def size_of(spec: Spec) -> int:
     return dtype.itemsize * math.prod(shape)
 
 
-def _name(number: int, count: int) -> str:
+def _name(stem: str, number: int, count: int) -> str:
     if count == 1:
-        return "model.safetensors"
-    return f"model-{number:05d}-of-{count:05d}.safetensors"
+        return f"{stem}.safetensors"
+    return f"{stem}-{number:05d}-of-{count:05d}.safetensors"

@@ -14,6 +14,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from ralo_core.adapters import has_adapter
 from ralo_server.learner.tensor_file import NewTensorFile, Spec, open_tensors
 from ralo_server.model_files import ties_embeddings, weight_files
 
@@ -31,11 +32,12 @@ class StateFiles:
 
 
 def open_model(directory: Path) -> StateFiles:
-    """Return the weights of a Hugging Face model directory, in their own dtype, without state."""
+    """Return the weights in the directory of a Hugging Face model, or of an adapter, in their own
+    dtype, without state."""
     tensors: dict[str, Tensor] = {}
     for file in weight_files(directory):
         tensors.update(open_tensors(file))
-    if ties_embeddings(directory):
+    if not has_adapter(directory) and ties_embeddings(directory):
         # Some exports store the tied head a second time; only the embedding is trained.
         tensors.pop(_HEAD, None)
     return _sorted(tensors, {})

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from ralo_core.access import CA_ENV, TOKEN_ENV
+from ralo_core.cli.main import log_to_stderr
 from ralo_core.cli.options import connection_options
 from ralo_core.supervise import die_with
 from ralo_worker.cli.options import source_option
@@ -81,6 +82,7 @@ def train(
 @source_option
 def rank(url: str, token: str, ca: Path | None, relays: tuple[str, ...]) -> None:
     """Run a trainer, or one rank of it in the environment that torchrun sets."""
+    log_to_stderr()
     if "TORCHELASTIC_RUN_ID" in os.environ:
         die_with(os.getppid())  # else ranks outlive an agent that is killed
     run_rank(url, token, ca, relays)

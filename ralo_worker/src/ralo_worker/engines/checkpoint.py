@@ -10,12 +10,16 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ralo_core import RaloError
+from ralo_core.adapters import ADAPTER_WEIGHTS, has_adapter
 
 _SHOWN = 5
 
 
 def weight_files(directory: Path) -> list[Path]:
-    """Return ``*.safetensors`` of `directory`; raises `RaloError` if there is none."""
+    """Return the safetensors files that a step changes: the adapter's where `directory` has one,
+    for the model beside it stays what it is, else all. Raises `RaloError` if there is none."""
+    if has_adapter(directory):
+        return [directory / ADAPTER_WEIGHTS]
     files = sorted(directory.glob("*.safetensors"))
     if not files:
         msg = f"{directory} has no *.safetensors file; is it a Hugging Face model directory?"

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
-from ralo_core import BuildContext, Completion, EngineStats, GenerationRequest, RaloError
+from ralo_core import BuildContext, Completion, EngineStats, GenerationRequest
+from ralo_core.adapters import has_adapter
 from ralo_core.request_checks import check_requests
+from ralo_worker.adapters import open_causal_lm
 from ralo_worker.engines.decode_thread import DecodeThread
 from ralo_worker.engines.decoding import Decoder
 from ralo_worker.engines.model_facts import (
@@ -95,11 +96,7 @@ def _open_model(directory: Path, settings: TransformersSettings) -> Any:
     dtype = settings.dtype
     if dtype == "auto" and device == "cpu":
         dtype = "float32"
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            directory, dtype=dtype, attn_implementation="sdpa"
-        )
-    except (OSError, ValueError) as error:
-        msg = f"cannot open the model in {directory}: {error}"
-        raise RaloError(msg) from error
+    model = open_causal_lm(directory, dtype=dtype, attn_implementation="sdpa")
+    if has_adapter(directory):
+        load_weights(model, directory)  # transformers leaves out what does not fit
     return model.to(device).eval().requires_grad_(False)

@@ -12,6 +12,7 @@ from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
 from ralo_core import GenerationRequest, RaloError
+from ralo_worker.engines.vllm_adapters import adapter_arguments
 from ralo_worker.engines.vllm_plugin import BACKEND
 from ralo_worker.engines.vllm_settings import VllmSettings
 
@@ -34,6 +35,7 @@ def engine_arguments(settings: VllmSettings, directory: Path, seed: int) -> Asyn
         "enable_prefix_caching": True,
         "disable_log_stats": False,
         "weight_transfer_config": {"backend": BACKEND},
+        **adapter_arguments(directory),
     }
     defaults = _ON_CPU if current_platform.is_cpu() else {}
     try:

@@ -33,6 +33,7 @@ from ralo_worker.engines.model_facts import (
     version_number,
     vocabulary,
 )
+from ralo_worker.engines.vllm_adapters import adapter_in
 from ralo_worker.engines.vllm_arguments import check_temperature, engine_arguments, sampling_params
 from ralo_worker.engines.vllm_logprobs import sampled_logprobs, top_entropies
 from ralo_worker.engines.vllm_settings import VllmSettings
@@ -67,6 +68,7 @@ class VllmEngine:
         self.eos_token_ids = eos_token_ids(directory)
         self._vocabulary = vocabulary(directory)
         self._shapes = shapes(directory)
+        self._adapter = adapter_in(directory)
         self._policy = settings.in_flight
         self._alternatives = min(settings.entropy_top_k, self._vocabulary)
         self._epoch = _Epoch(version_number(directory), 0)
@@ -103,7 +105,7 @@ class VllmEngine:
         return await self._on_loop(self._generate(requests))
 
     async def load_weights(self, version: int, directory: Path) -> float:
-        """Have every vLLM worker load the safetensors files of `directory`.
+        """Have every vLLM worker load the safetensors files of `directory`, or its adapter.
 
         Returns the seconds in which nothing was decoded. Raises `RaloError` for files that do not
         fit, with nothing changed, and for an activation that failed: then the engine is closed,
@@ -131,7 +133,10 @@ class VllmEngine:
     async def _start(self, arguments: AsyncEngineArgs) -> AsyncLLM:
         self._loading = asyncio.Lock()
         llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[lambda *_: self._counters])
-        await llm.init_weight_transfer_engine(WeightTransferInitRequest())
+        if self._adapter is None:
+            await llm.init_weight_transfer_engine(WeightTransferInitRequest())
+        else:
+            await llm.add_lora(self._adapter)
         await llm.update_weight_version(str(self.version))
         return llm
 
@@ -154,7 +159,8 @@ class VllmEngine:
         prompt = tokens_input(list(request.prompt), cache_salt=self._salt(epoch))
         params = sampling_params(request, self.eos_token_ids, self._alternatives)
         try:
-            answer = self._llm.generate(prompt, params, str(next(self._ids)))
+            number = str(next(self._ids))
+            answer = self._llm.generate(prompt, params, number, lora_request=self._adapter)
             outputs = [output async for output in answer]
         except (EngineDeadError, EngineGenerateError) as error:
             msg = "vLLM failed while it generated; its log says why"
@@ -193,18 +199,26 @@ class VllmEngine:
             return time.monotonic() - started
 
     async def _activate(self, version: int, directory: Path) -> None:
-        request = WeightTransferUpdateRequest(update_info={"directory": str(directory)})
+        adapter = adapter_in(directory, anew=True)
         try:
             if self._policy != "keep_going":
                 await self._llm.reset_prefix_cache(reset_running_requests=True)
-            await self._llm.start_weight_update()
-            await self._llm.update_weights(request)
-            await self._llm.finish_weight_update(weight_version=str(version))
+            if adapter is None:
+                await self._replace_model(version, directory)
+            else:
+                await self._llm.add_lora(adapter)
+                await self._llm.update_weight_version(str(version))
         except Exception as error:  # whatever type a process of vLLM raised and sent
             reason = f"the weights in {directory} were not activated, the engine is closed: {error}"
             await self._shut_down(reason)
             raise RaloError(reason) from error
         self._epoch = _Epoch(version, self._epoch.number + 1)
+
+    async def _replace_model(self, version: int, directory: Path) -> None:
+        request = WeightTransferUpdateRequest(update_info={"directory": str(directory)})
+        await self._llm.start_weight_update()
+        await self._llm.update_weights(request)
+        await self._llm.finish_weight_update(weight_version=str(version))
 
     def _check_fit(self, directory: Path) -> None:
         found = shapes(directory)

@@ -11,7 +11,7 @@ from ralo_core.config.checks import at_least, one_of
 RESERVED = frozenset(
     {"model", "tokenizer", "seed", "logprobs_mode", "weight_transfer_config", "skip_tokenizer_init",
      "enable_prefix_caching", "disable_log_stats", "generation_config", "load_format",
-     "max_logprobs"}
+     "max_logprobs", "enable_lora", "max_loras", "max_lora_rank"}
 )  # fmt: skip
 """Engine arguments that are the engine's own: another value would break its contract."""
 

@@ -1,4 +1,5 @@
-"""Copy the safetensors files of a weight version into a live model, in place.
+"""Copy the safetensors files of a weight version into a live model, in place; where the version is
+an adapter, into that of the model.
 
 Names and shapes are checked before the first byte is copied, so a wrong directory leaves the
 model as it was. Tied weights are one tensor under several names: any of them will do.
@@ -14,6 +15,7 @@ import torch
 from safetensors import safe_open
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from ralo_worker.adapters import published_tensors
 from ralo_worker.engines.checkpoint import misshapen, refuse_faults, shapes, weight_files
 
 
@@ -24,8 +26,8 @@ def load_weights(model: Any, directory: Path) -> None:
     Values are cast to the model's dtype. Raises `RaloError` naming what is missing, unknown
     or of another shape; the model is then unchanged.
     """
-    targets: dict[str, torch.Tensor] = model.state_dict()
-    _check(targets, shapes(directory), _tied_names(model), directory)
+    targets = published_tensors(model, directory)
+    _check(targets, shapes(directory), _tied_names(targets), directory)
     for file in weight_files(directory):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
@@ -40,10 +42,10 @@ def _copy(target: torch.Tensor, value: torch.Tensor) -> None:
     target.copy_(value)
 
 
-def _tied_names(model: Any) -> dict[str, frozenset[str]]:
+def _tied_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, frozenset[str]]:
     """Return, per tensor name, all names of the same memory."""
     by_memory: dict[tuple[int, int], list[str]] = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in tensors.items():
         here = tensor.to_local() if isinstance(tensor, DTensor) else tensor
         by_memory.setdefault((here.data_ptr(), tensor.numel()), []).append(name)
     return {name: frozenset(names) for names in by_memory.values() for name in names}

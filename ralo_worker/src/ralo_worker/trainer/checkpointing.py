@@ -41,6 +41,6 @@ def recompute(model: Any, share: float) -> None:
         return
     layers = decoder_layers(model)
     for layer in layers[: max(1, round(share * len(layers)))]:
-        layer.forward = partial(  # type: ignore[method-assign]  # of this one layer only
+        layer.forward = partial(
             checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False
         )

@@ -44,9 +44,10 @@ def batch_gradient(
     `left_out` is the normaliser of rows that were not computed because their gradient is zero.
     Metrics are means over what was computed. Else as `accumulate`.
     """
-    GradientSums(policy).clear()
+    gradients = GradientSums(policy)
+    gradients.clear()
     sums = accumulate(policy, loss, batches, corrections or {}, regulariser)
-    return divided(policy, sums, left_out)
+    return divided(gradients, sums, left_out)
 
 
 def accumulate(
@@ -68,7 +69,7 @@ def accumulate(
     return sums
 
 
-def idle(policy: Policy, batch: MicroBatch, regulariser: Regulariser | None) -> None:
+def idle(policy: Policy, regulariser: Regulariser | None, batch: MicroBatch) -> None:
     """Take part in a micro-batch of other ranks, and add nothing: a sharded policy is gathered by
     all at once."""
     batch = on_device(batch, policy.device)
@@ -79,11 +80,12 @@ def idle(policy: Policy, batch: MicroBatch, regulariser: Regulariser | None) -> 
     (logprobs.sum() * 0.0).backward()
 
 
-def divided(policy: Policy, sums: Sums, left_out: float = 0.0) -> Gradient:
-    """Return the policy's gradient sums over the normaliser, which are thereby used up."""
-    weight, gradients = sums.normaliser + left_out, GradientSums(policy)
-    names = dict(policy.model.named_parameters())
-    tensors = {name: _mean(names[name], total, weight) for name, total in gradients.items()}
+def divided(gradients: GradientSums, sums: Sums, left_out: float = 0.0) -> Gradient:
+    """Return the sums over the normaliser; they are divided in place, and `gradients` is clear."""
+    weight = sums.normaliser + left_out
+    tensors = {
+        name: total.div_(weight).to("cpu", torch.float32) for name, total in gradients.items()
+    }
     gradients.clear()
     return Gradient(tensors=tensors, weight=weight, metrics=sums.mean_metrics())
 
@@ -119,9 +121,3 @@ def _corrected(
         means.add(f"masked_fraction/{name}", weights == 0, batch.mask)
         advantages = advantages * weights
     return attrs.evolve(batch, advantages=advantages)
-
-
-def _mean(parameter: Tensor, total: Tensor | None, weight: float) -> Tensor:
-    if total is None:  # a parameter that the loss does not reach
-        return torch.zeros_like(parameter, dtype=torch.float32, device="cpu")
-    return total.div_(weight).to("cpu", torch.float32)

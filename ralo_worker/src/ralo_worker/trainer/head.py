@@ -3,8 +3,7 @@
 Logits are what takes most memory with a large vocabulary: 16,384 tokens of 152,000 words are 9 GiB
 in float32, and training holds several such tensors. Here the head, the softmax and what is kept of
 them (two numbers per token) are computed chunk by chunk, and again, chunk by chunk, in the backward
-pass. Neighbours: `policy` gives the hidden states. Shapes: N predictors, V words, P pairs of a
-predictor and the word that came.
+pass. Neighbours: `policy` gives the hidden states. Shapes: N predictors, V words.
 """
 
 import logging
@@ -25,8 +24,8 @@ _LARGE_LOGIT = 100.0
 
 @attrs.frozen(kw_only=True)
 class Pairs:
-    """Which words' log-probs are asked for: `predictors` and `targets` int64[P]; several pairs
-    may share a predictor, as branches of a tree do."""
+    """Which words' log-probs are asked for: `predictors` and `targets`, int64 of one shape; several
+    pairs may share a predictor, as branches of a tree do."""
 
     predictors: Tensor
     targets: Tensor
@@ -38,7 +37,7 @@ def own_head(model: Any) -> torch.nn.Module | None:
 
     A cap on the logits shows only where they are large, so the hidden states are made large.
     """
-    head, decoder = model.get_output_embeddings(), model.get_decoder()
+    head: torch.nn.Module = model.get_output_embeddings()
     seen: list[Tensor] = []
 
     def enlarge(_module: Any, _inputs: Any, output: Any) -> Any:
@@ -49,7 +48,7 @@ def own_head(model: Any) -> torch.nn.Module | None:
         return output
 
     tokens = torch.arange(min(8, model.config.vocab_size), device=model.device)[None]
-    hook = decoder.register_forward_hook(enlarge)
+    hook = model.get_decoder().register_forward_hook(enlarge)
     try:
         with torch.no_grad():
             logits = model(input_ids=tokens, use_cache=False).logits
@@ -57,7 +56,7 @@ def own_head(model: Any) -> torch.nn.Module | None:
     finally:
         hook.remove()
     if found.shape == logits.shape and torch.allclose(found, logits, rtol=1e-3, atol=1e-2):
-        return head  # type: ignore[no-any-return]  # transformers is not typed
+        return head
     log.warning(
         "the logits of %s are not what its head gives, so trainer.head_chunk_mb saves little: "
         "all logits of a micro-batch are held at once",
@@ -74,15 +73,15 @@ def token_values(
     chunk: int,
     entropy_slope: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return the log-probs float32[P] of `pairs` and the entropies float32[N], these with a
-    gradient only where `entropy_slope` says so.
+    """Return the log-probs of `pairs`, float32 of their shape, and the entropies float32[N], these
+    with a gradient only where `entropy_slope` says so.
 
     `hidden` is [N, H] and `temperature` float32[N]. `chunk` predictors are computed at a time; if
     that is all of them, nothing is computed twice.
     """
     if len(hidden) <= chunk:
         return _chunk_values(head, hidden, temperature, pairs, entropy_slope)
-    order = pairs.predictors.argsort(stable=True)
+    order = pairs.predictors.flatten().argsort(stable=True)
     logprobs, entropies = [], []
     for begin, some in _cut(pairs, order, len(hidden), chunk):
         chosen, entropy = checkpoint(
@@ -91,13 +90,14 @@ def token_values(
         )  # fmt: skip
         logprobs.append(chosen)
         entropies.append(entropy)
-    return torch.cat(logprobs)[order.argsort()], torch.cat(entropies)
+    places = order.argsort().view_as(pairs.predictors)
+    return torch.cat(logprobs)[places], torch.cat(entropies)
 
 
 def _cut(pairs: Pairs, order: Tensor, count: int, chunk: int) -> Iterator[tuple[int, Pairs]]:
     """Yield the first predictor of every chunk and its pairs, whose predictors count from there;
     `order` sorts `pairs` by predictor."""
-    predictors, targets = pairs.predictors[order], pairs.targets[order]
+    predictors, targets = pairs.predictors.flatten()[order], pairs.targets.flatten()[order]
     begins = torch.arange(0, count + chunk, chunk, device=order.device)
     bounds = torch.searchsorted(predictors, begins).tolist()
     for index in range(len(bounds) - 1):

@@ -6,10 +6,12 @@ Neighbours: `runtime` opens it, `objective` asks what it can do.
 from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
-from transformers import AutoModelForCausalLM
 
-from ralo_core import RaloError
+from ralo_core.adapters import has_adapter
+from ralo_worker.adapters import adapter_off, adapter_parameters, open_causal_lm
+from ralo_worker.engines.weights import load_weights
 
 
 def pair_cost(model: Any) -> float:
@@ -25,16 +27,32 @@ def attends_fully(model: Any) -> bool:
     return set(kinds) == {"full_attention"}
 
 
-def open_model(directory: Path, device: str = "") -> Any:
-    """Return the policy in float32 on `device`, else the GPU of this process or the CPU, dropout
-    off.
+def open_model(directory: Path, base_dtype: torch.dtype = torch.float32, device: str = "") -> Any:
+    """Return the policy on `device`, else the GPU of this process or the CPU, dropout off; what is
+    trained, in float32.
 
-    Behaviour log-probs were computed without dropout, so the ratio must be, too.
+    That is all of it, or the adapter that lies beside it: then the rest is in `base_dtype` and
+    asks for no gradient. Behaviour log-probs were computed without dropout, so the ratio must be,
+    too.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        msg = f"cannot open the model in {directory}: {error}"
-        raise RaloError(msg) from error
+    if not has_adapter(directory):
+        return open_causal_lm(directory, dtype=torch.float32).to(device).eval()
+    model = open_causal_lm(directory, dtype=base_dtype).requires_grad_(False)
+    for parameter in adapter_parameters(model).values():
+        parameter.data = parameter.data.float()
+        parameter.requires_grad_(True)
+    load_weights(model, directory)  # again, for they went through `base_dtype`
     return model.to(device).eval()
+
+
+@attrs.frozen
+class WithoutAdapter:
+    """`policy` as it was before training, for the log-probs of a KL: one copy serves both."""
+
+    policy: Any
+
+    def __call__(self, batch: Any) -> Any:
+        """Return what the policy without its adapter says of a micro-batch."""
+        with adapter_off(self.policy.model):
+            return self.policy(batch)

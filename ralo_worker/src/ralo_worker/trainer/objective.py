@@ -7,7 +7,9 @@ Neighbours: the modules beside this one are the steps, `together` takes them on 
 neither HTTP nor where weights come from, nor what other ranks do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 import attrs
 
@@ -16,8 +18,10 @@ from ralo_core.config import Config, RegularisationSettings, TrainerSettings
 from ralo_core.protocols import AdvantageEstimator, Correction, Loss
 from ralo_worker.trainer.forests import make_forests
 from ralo_worker.trainer.gradient import accumulate, idle
-from ralo_worker.trainer.gradient_sums import GradientSums
-from ralo_worker.trainer.model import attends_fully, pair_cost
+from ralo_worker.trainer.gradient_sums import GradientSums, gradient_sums
+from ralo_worker.trainer.memory_limit import TokenBudget
+from ralo_worker.trainer.micro_batches import MicroBatch
+from ralo_worker.trainer.model import WithoutAdapter, attends_fully, pair_cost
 from ralo_worker.trainer.pace import Pace
 from ralo_worker.trainer.packs import Pack, make_packs
 from ralo_worker.trainer.policy import Policy
@@ -27,6 +31,8 @@ from ralo_worker.trainer.shares import split_packs
 from ralo_worker.trainer.sums import Sums
 from ralo_worker.trainer.survey import Part, asks, show, surveyed
 from ralo_worker.trainer.turns import Share, Turns
+
+R = TypeVar("R")
 
 
 @attrs.frozen(kw_only=True)
@@ -43,10 +49,13 @@ class Objective:
     """The parts that a run chose, over `policy`, whose weights may change between calls.
 
     Every rank of a trainer makes the same `plan` and calls `survey`, `show` and `accumulate` for
-    its share of the packs; `together` does so. `pace` says when to stop.
+    its share of it; `together` does so. `gradients` reads what `accumulate` added up; `budget` is
+    what this process has learnt of its memory; `pace` says when to stop.
     """
 
     policy: Policy
+    gradients: GradientSums
+    budget: TokenBudget
     settings: TrainerSettings
     advantage: AdvantageEstimator
     loss: Loss
@@ -55,63 +64,87 @@ class Objective:
     pace: Pace = attrs.field(factory=Pace)
 
     def plan(self, trees: Sequence[RolloutTree]) -> Plan:
-        """Return how `trees` are computed: the same for the same trees and settings."""
+        """Return what is computed of `trees`: the same for the same trees and settings."""
         rows: Sequence[Row] = make_rows(trees, self.advantage.estimate(trees))
         left_out = 0.0
         if self.regulariser is None:
             rows, left_out = without_zeros(rows, self.loss)
-        return Plan(packs=self._packs(rows) if rows else (), left_out=left_out)
+        packs = self._packs(rows, self.settings.microbatch_tokens) if rows else ()
+        return Plan(packs=packs, left_out=left_out)
+
+    def share(self, plan: Plan, rank: int = 0, ranks: int = 1) -> Share:
+        """Return what `rank` of so many computes of a plan that has packs."""
+        mine = split_packs(plan.packs, ranks, pair_cost(self.policy.model))[rank]
+        spare = min(plan.packs, key=lambda pack: len(pack.tokens))
+        return Share(self._joined(mine, self.settings.microbatch_tokens), spare)
 
     def survey(self, share: Share, version: int) -> list[Part]:
         """Return what the corrections must see of a share before any `accumulate`; nothing where
         none asks."""
         if not asks(self.corrections.values()):
             return []
-        turns = self._turns(share, version)
-        parts = surveyed(self.policy, turns)
-        for batch in turns.idle():
-            surveyed(self.policy, [batch])
-        return parts
+        look = partial(surveyed, self.policy)
+        return self._take_turns(share, version, look, lambda batch: look([batch]))
 
     def show(self, parts: Sequence[Part]) -> None:
         """Let the corrections see what the surveys of all packs of a batch gave."""
         show(parts, self.corrections.values())
 
     def accumulate(self, share: Share, version: int) -> Sums:
-        """Clear the policy's `GradientSums`, put the gradient sum of a share there, and return
-        what else it came to."""
-        GradientSums(self.policy).clear()
-        turns = self._turns(share, version)
-        sums = accumulate(self.policy, self.loss, turns, self.corrections, self.regulariser)
+        """Clear `gradients`, put the gradient sums of a share there, and return what else it came
+        to. It starts anew with smaller micro-batches where memory runs out."""
+        rest = partial(idle, self.policy, self.regulariser)
+        return self._take_turns(share, version, self._accumulated, rest)
+
+    def _accumulated(self, batches: Iterable[MicroBatch]) -> Sums:
+        self.gradients.clear()
+        return accumulate(self.policy, self.loss, batches, self.corrections, self.regulariser)
+
+    def _take_turns(
+        self,
+        share: Share,
+        version: int,
+        work: Callable[[Iterable[MicroBatch]], R],
+        rest: Callable[[MicroBatch], object],
+    ) -> R:
+        """Return what `work` makes of a share; `rest` is what idle turns are spent with."""
+        if not self.pace.common:
+            return self.budget.run(partial(self._turns, share, version), work)
+        # To begin anew all ranks would have to, and one that ran out of memory cannot tell them.
+        turns = self._turns(share, version, self.budget.tokens)
+        found = work(turns)
         for batch in turns.idle():
-            idle(self.policy, batch, self.regulariser)
-        return sums
+            rest(batch)
+        return found
 
-    def _turns(self, share: Share, version: int) -> Turns:
-        return Turns(share, self.settings.microbatch_tokens, version, self.pace)
+    def _turns(self, share: Share, version: int, tokens: int) -> Turns:
+        if tokens < self.settings.microbatch_tokens:  # the packs were planned for more memory
+            rows = [row for pack in share.packs for row in pack.rows]
+            share = attrs.evolve(share, packs=self._joined(self._packs(rows, tokens), tokens))
+        return Turns(share, tokens, version, self.pace)
 
-    def share(self, plan: Plan, rank: int = 0, ranks: int = 1) -> Share:
-        """Return what `rank` of so many computes."""
-        limit, most, cost = self._limits()
-        mine = split_packs(plan.packs, ranks, cost)[rank]
-        spare = min(plan.packs, key=lambda pack: len(pack.tokens))
-        return Share(make_forests(mine, limit, most, cost) if mine else [], spare)
+    def _packs(self, rows: Sequence[Row], tokens: int) -> list[Pack]:
+        return list(make_packs(rows, self._limit(tokens), pair_cost(self.policy.model)))
 
-    def _packs(self, rows: Sequence[Row]) -> list[Pack]:
-        limit, _, cost = self._limits()
-        return list(make_packs(rows, limit, cost))
+    def _joined(self, packs: Sequence[Pack], tokens: int) -> Sequence[Pack]:
+        if not packs:
+            return packs
+        return make_forests(packs, self._limit(tokens), tokens, pair_cost(self.policy.model))
 
-    def _limits(self) -> tuple[int, int, float]:
-        """Return the most tokens of a pack and of a micro-batch, and what a pair costs."""
-        limit = self.settings.shared_tokens if attends_fully(self.policy.model) else 0
-        return limit, self.settings.microbatch_tokens, pair_cost(self.policy.model)
+    def _limit(self, tokens: int) -> int:
+        """Return the most tokens of a pack, where a micro-batch has `tokens`."""
+        return min(self.settings.shared_tokens, tokens) if attends_fully(self.policy.model) else 0
 
 
 def open_objective(
-    config: Config, policy: Policy, reference: Policy | None, pace: Pace | None = None
+    config: Config,
+    policy: Policy,
+    reference: Policy | WithoutAdapter | None,
+    pace: Pace | None = None,
 ) -> Objective:
     """Return what `config` says of the trainer, for `policy`; `reference` is the policy that a KL
     is measured to, None where none is asked for. `pace` is that of the trainer."""
+    settings = config.section(TrainerSettings)
     context, terms = BuildContext(role="trainer"), config.section(RegularisationSettings)
     loss = config.build("loss", context)
     regulariser = None
@@ -119,7 +152,9 @@ def open_objective(
         regulariser = Regulariser(settings=terms, loss=loss, reference=reference)
     return Objective(
         policy=policy,
-        settings=config.section(TrainerSettings),
+        gradients=gradient_sums(policy, settings.offload_gradients),
+        budget=TokenBudget(settings.microbatch_tokens),
+        settings=settings,
         advantage=config.build("advantage", context),
         loss=loss,
         corrections=config.build_pipeline("correction", context),

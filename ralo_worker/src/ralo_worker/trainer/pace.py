@@ -8,6 +8,7 @@ Neighbours: `objective` asks before every micro-batch, `runtime` chooses the pac
 """
 
 import threading
+from typing import ClassVar
 
 import attrs
 
@@ -23,6 +24,8 @@ class Pace:
     """The pace of a rank that computes by itself, until `stopping`."""
 
     stopping: threading.Event = attrs.field(factory=threading.Event)
+    common: ClassVar[bool] = False
+    """Whether ranks must take their turns together."""
 
     def turns(self, count: int) -> int:
         """Return how many turns are to be taken by a rank that has `count` micro-batches."""
@@ -39,6 +42,7 @@ class CommonPace(Pace):
     """The pace of ranks that compute in step, over `channel`."""
 
     channel: Channel = attrs.field(factory=Channel)
+    common: ClassVar[bool] = True
 
     def turns(self, count: int) -> int:
         """Return the micro-batches of the rank that has most."""

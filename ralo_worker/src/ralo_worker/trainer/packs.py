@@ -58,7 +58,11 @@ def make_packs(rows: Sequence[Row], limit: int, pair_cost: float = 0.0) -> Itera
     is cheaper: a pack's attention looks at every pair of its tokens, also of two branches, and
     `pair_cost` is what a pair costs, in units of a token's way through the rest of the model.
     """
-    by_tree = sorted(rows, key=lambda row: (id(row.tree), row.path))
+    number: dict[int, int] = {}
+    for row in rows:
+        number.setdefault(id(row.tree), len(number))
+    # By the trees' place in the batch, not in memory: all ranks must make the same packs.
+    by_tree = sorted(rows, key=lambda row: (number[id(row.tree)], row.path))
     for _, group in groupby(by_tree, key=lambda row: id(row.tree)):
         yield from (_pack(some) for some in _cut(list(group), limit, pair_cost))
 

@@ -53,12 +53,12 @@ class Policy(torch.nn.Module):
         with self._compute_type(cached=False):
             states = self._hidden(batch) if self._separate else self._logits(batch)
         head = self.model.get_output_embeddings() if self._separate else torch.nn.Identity()
-        pairs = Pairs(predictors=batch.predictors.flatten(), targets=batch.targets.flatten())
+        pairs = Pairs(predictors=batch.predictors, targets=batch.targets)
         with self._compute_type(cached=True):
             logprobs, entropies = token_values(
                 head, states, batch.temperature, pairs, self._chunk(len(states)), entropy_slope
             )
-        return logprobs.view_as(batch.predictors), entropies[batch.predictors]
+        return logprobs, entropies[batch.predictors]
 
     def _compute_type(self, cached: bool) -> torch.autocast:
         return torch.autocast(

@@ -14,40 +14,48 @@ from torch.distributed.tensor import DTensor
 
 from ralo_worker.trainer.gradient_sums import GradientSums
 from ralo_worker.trainer.group import Group
-from ralo_worker.trainer.policy import Policy
 from ralo_worker.trainer.shares import owners
 
 
-def owners_of(policy: Policy, group: Group) -> dict[str, int]:
-    """Return the rank that owns each trained parameter of `policy`, by name."""
-    named = policy.model.named_parameters()
-    sizes = {name: value.numel() for name, value in named if value.requires_grad}
+def owners_of(gradients: GradientSums, group: Group) -> dict[str, int]:
+    """Return the rank that owns each parameter whose gradients are summed, by name."""
+    sizes = {name: parameter.numel() for name, parameter in gradients.trained.items()}
     return owners(sizes, group.size)
 
 
 @torch.no_grad()
 def reduced(
-    policy: Policy, group: Group, owned_by: Mapping[str, int], weight: float
+    gradients: GradientSums, group: Group, owned_by: Mapping[str, int], weight: float
 ) -> dict[str, Tensor]:
-    """Return the sum over ranks of the policy's gradient sums, over `weight`, of the parameters
-    that this rank owns: float32 on the CPU. The sums are used up."""
-    parameters = dict(policy.model.named_parameters())
-    sums = GradientSums(policy)
+    """Return the sum over ranks of `gradients`, over `weight`, of the parameters that this rank
+    owns: float32 on the CPU. `gradients` is clear afterwards."""
     found = {}
-    for name, value in sums.items():
+    for name, value in gradients.items():
         owner = owned_by[name]
-        total = _total(parameters[name], value, group, owner)
+        total = _total(gradients.trained[name], value, group, owner)
         if owner == group.rank:
             found[name] = total.div_(weight).to("cpu", torch.float32)
-    sums.clear()
+    gradients.clear()
     return found
 
 
-def _total(parameter: Tensor, value: Tensor | None, group: Group, owner: int) -> Tensor:
+def _total(parameter: Tensor, value: Tensor, group: Group, owner: int) -> Tensor:
     """Return the sum over ranks, on rank `owner`; others get anything."""
-    if value is None:  # no token of this rank's share reached the parameter
-        value = torch.zeros_like(parameter)
-    if isinstance(value, DTensor):
-        return value.full_tensor()
+    if isinstance(parameter, DTensor):
+        return _whole(parameter, value)
     group.add_up(value, owner)
     return value
+
+
+def _whole(parameter: DTensor, value: Tensor) -> Tensor:
+    """Return the whole of which every rank has a part in `value`, which is a plain tensor where
+    the host keeps it."""
+    if not isinstance(value, DTensor):
+        value = DTensor.from_local(
+            value.to(parameter.device),
+            parameter.device_mesh,
+            parameter.placements,
+            shape=parameter.shape,
+            stride=parameter.stride(),
+        )
+    return value.full_tensor()

@@ -23,6 +23,7 @@ from ralo_core import LossBatch
 from ralo_core.config import RegularisationSettings
 from ralo_core.protocols import Loss
 from ralo_worker.trainer.micro_batches import MicroBatch
+from ralo_worker.trainer.model import WithoutAdapter
 from ralo_worker.trainer.policy import Policy
 from ralo_worker.trainer.token_means import TokenMeans
 
@@ -33,7 +34,7 @@ class Regulariser:
 
     settings: RegularisationSettings
     loss: Loss
-    reference: Policy | None = None
+    reference: Policy | WithoutAdapter | None = None
 
     def term(
         self, logprobs: Tensor, entropy: Tensor, batch: MicroBatch, means: TokenMeans

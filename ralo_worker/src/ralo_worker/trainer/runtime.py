@@ -15,9 +15,10 @@ import time
 from pathlib import Path
 
 import attrs
+import torch
 
 from ralo_core import Batch, BuildContext
-from ralo_core.config import RegularisationSettings, TrainerSettings
+from ralo_core.config import LoraSettings, RegularisationSettings, TrainerSettings
 from ralo_core.errors import RunOver
 from ralo_worker.engines.weights import load_weights
 from ralo_worker.membership import Membership
@@ -25,7 +26,7 @@ from ralo_worker.trainer.batches_ahead import BatchesAhead
 from ralo_worker.trainer.beside import Beside
 from ralo_worker.trainer.gradient import Gradient
 from ralo_worker.trainer.group import Group
-from ralo_worker.trainer.model import open_model
+from ralo_worker.trainer.model import WithoutAdapter, open_model
 from ralo_worker.trainer.objective import open_objective
 from ralo_worker.trainer.pace import CommonPace, Halted, Pace
 from ralo_worker.trainer.phases import Phases
@@ -119,16 +120,19 @@ class Trainer:
         assert version is not None  # there is one since the first weights came
         return found or self.cache.stage(version)
 
-    def _reference(self) -> Policy | None:
+    def _reference(self) -> Policy | WithoutAdapter | None:
         """Return the policy that the run began with, where a KL to it is asked for."""
         if not self.member.config.section(RegularisationSettings).kl:
             return None
+        if self.member.config.section(LoraSettings).rank:
+            return WithoutAdapter(self.policy)
         return self._policy(self.cache.stage(self.client.manifest(0)).directory)
 
     def _policy(self, directory: Path) -> Policy:
+        base_dtype = getattr(torch, self.member.config.section(LoraSettings).base_dtype)
         if self.settings.sharding == "none":
-            return Policy(open_model(directory), self.settings)
-        return shard(Policy(open_model(directory, "cpu"), self.settings), self.group)
+            return Policy(open_model(directory, base_dtype), self.settings)
+        return shard(Policy(open_model(directory, base_dtype, "cpu"), self.settings), self.group)
 
     def _pace(self) -> Pace:
         if self.settings.sharding == "none":
@@ -163,7 +167,8 @@ class Trainer:
 
     def _train(self, batch: Batch) -> None:
         """Answer one lease: with a gradient, as empty, or by giving it back."""
-        self.batches.prepare(self._seconds)
+        if self.group.leads:
+            self.batches.prepare(self._seconds)
         started = time.monotonic()
         try:
             gradient = self.together.gradient(batch.trees, self.version)

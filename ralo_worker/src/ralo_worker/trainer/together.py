@@ -35,7 +35,7 @@ class Together:
     owned_by: Mapping[str, int] = attrs.field(
         init=False,
         default=attrs.Factory(
-            lambda self: owners_of(self.objective.policy, self.group), takes_self=True
+            lambda self: owners_of(self.objective.gradients, self.group), takes_self=True
         ),
     )
 
@@ -57,7 +57,7 @@ class Together:
         sums = Sums().merged(self._everywhere(lambda: objective.accumulate(mine, version)))
         with self.phases("reduce"):
             weight = sums.normaliser + plan.left_out
-            tensors = reduced(objective.policy, group, self.owned_by, weight)
+            tensors = reduced(objective.gradients, group, self.owned_by, weight)
         return Gradient(tensors=tensors, weight=weight, metrics=sums.mean_metrics())
 
     def _everywhere(self, compute: Callable[[], R]) -> list[R]:

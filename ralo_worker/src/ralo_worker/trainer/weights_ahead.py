@@ -33,6 +33,7 @@ class WeightsAhead:
         self._cache, self._activity, self._stopping = cache, activity, stopping
         self._newest = first.version.number
         self._staged: dict[int, Staged] = {}
+        self._lock = threading.Lock()
         self._over = False
         self._following: Beside[None] = Beside("ralo-weights", overlap)
         self._overlap = overlap
@@ -45,12 +46,14 @@ class WeightsAhead:
             self._look(wait=0.0)
         with suppress(TimeoutError):  # it goes on
             self._following.result(0.0)
-        return set(self._staged)
+        with self._lock:
+            return set(self._staged)
 
     def take(self, number: int) -> Staged:
         """Return version `number`, which is here, and forget it and the older ones."""
-        found = self._staged[number]
-        self._staged = {n: staged for n, staged in self._staged.items() if n > number}
+        with self._lock:
+            found = self._staged[number]
+            self._staged = {n: staged for n, staged in self._staged.items() if n > number}
         return found
 
     def _follow(self) -> None:
@@ -69,4 +72,5 @@ class WeightsAhead:
         if found is not None:
             self._activity.fetched(found)
             self._newest = found.version.number
-            self._staged = {**self._staged, self._newest: found}
+            with self._lock:
+                self._staged[self._newest] = found

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -35,11 +35,12 @@ Present = Mapping[Path, WeightVersion]
 
 @attrs.frozen
 class Plan:
-    """Apply `links` one after the other to the version in `base`; without links it is the one
-    that is wanted, under another number."""
+    """Apply `links` one after the other to the version in `base`, where `held` lie verified;
+    without links it is the one that is wanted, under another number."""
 
     base: Path
     links: Sequence[DeltaLink]
+    held: Collection[WeightFile] = ()
 
 
 def plan(version: WeightVersion, present: Present, ask: Ask) -> Plan | None:
@@ -50,14 +51,15 @@ def plan(version: WeightVersion, present: Present, ask: Ask) -> Plan | None:
     for delta in version.deltas:
         if delta.base_sha256 in folders:
             link = DeltaLink(version=version.number, delta=delta)
-            return Plan(folders[delta.base_sha256], (link,))
+            base = folders[delta.base_sha256]
+            return Plan(base, (link,), present[base].files)
     older = [held for held in present.values() if held.number < version.number]
     if not older or not version.deltas:
         return None
     nearest = max(older, key=lambda held: held.number)
     links = ask(nearest.number, version.number)
     fits = links and nearest.sha256 == links[0].delta.base_sha256
-    return Plan(folders[nearest.sha256], links) if fits else None
+    return Plan(folders[nearest.sha256], links, nearest.files) if fits else None
 
 
 def make_from_present(
@@ -91,7 +93,10 @@ def apply(version: WeightVersion, folder: Path, way: Plan, fetch: Fetch) -> int:
     deltas = [DeltaFile(path) for path in paths]
     _check_ends(deltas, way.links, version)
     for file in version.files:
-        fetched += _make(file, folder, way.base, deltas, fetch)
+        if file in way.held:
+            os.link(way.base / file.name, folder / file.name)
+        else:
+            fetched += _make(file, folder, way.base, deltas, fetch)
     for path in paths:
         path.unlink()
     return fetched
