@@ -105,7 +105,11 @@ def test_a_command_that_is_shown_exists_with_its_options(line):
     command = load_object(Registry(PluginHost().load()).commands()[name].item.target)
     while isinstance(command, click.Group):
         command = command.commands[arguments.pop(0)]
-    known = {option for parameter in command.params for option in parameter.opts}
+    known = {
+        option
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     assert {argument for argument in arguments if argument.startswith("--")} <= known
 
 
