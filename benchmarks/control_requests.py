@@ -23,6 +23,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -51,6 +52,7 @@ class Run:
 
     root: Path
     rows: int
+    settings: Sequence[str] = SETTINGS
     url: str = attrs.field(default="", init=False)
     process: subprocess.Popen[bytes] = attrs.field(init=False)
     store: Store = attrs.field(init=False)
@@ -74,7 +76,7 @@ class Run:
         for name in ("config.json", "tokenizer.json"):
             (model / name).write_text("{}")
         save_file({"w": values}, self.gradient, {"ralo": '{"codec": "none"}'})
-        options = [part for s in (f"run.model={model}", *SETTINGS) for part in ("--set", s)]
+        options = [part for s in (f"run.model={model}", *self.settings) for part in ("--set", s)]
         command = ["ralo_core.cli.main", "serve", "--run-dir", str(self.directory.root), *options]
         self.process = subprocess.Popen([sys.executable, "-m", *command])
         while not self.directory.url_file.exists():

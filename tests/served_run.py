@@ -9,7 +9,9 @@ import sys
 import threading
 import time
 
+from ralo_core.access import ADMIN
 from ralo_core.client import Client
+from ralo_core.client.address import address_of
 from ralo_worker.membership import join
 from ralo_worker.sampler.runtime import SECTIONS, Sampler
 
@@ -22,13 +24,17 @@ class ServedRun:
         self.root, self.processes = root, {}
         self.directory = root / "run"
         options = [part for setting in settings for part in ("--set", setting)]
-        self.start(
-            "serve", "--plugin", recipe, "--tiny", "--run-dir", str(self.directory), *options
-        )
+        self._serve = ("--plugin", recipe, "--tiny", "--run-dir", str(self.directory), *options)
+        self.serve()
+
+    def serve(self, *arguments):
+        """Start the orchestrator, for the first time or again."""
         url_file = self.directory / "server.url"
+        url_file.unlink(missing_ok=True)
+        self.start("serve", *self._serve, *arguments)
         self.wait_for(url_file.exists)
         self.url = url_file.read_text().strip()
-        self.client = Client(self.url)
+        self.client = Client(address_of(str(self.directory), ADMIN))
         self.wait_for(lambda: self.client.version(-1) is not None)
 
     def start(self, role, *arguments):

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 import types
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from ralo_core import BuildContext, hookspecs
 from ralo_core.components import Component
-from ralo_core.config import resolve, set_layer
+from ralo_core.config import LaunchSettings, resolve, set_layer
 from ralo_core.config.layers import Layer
 from ralo_core.kinds import KINDS
 from ralo_core.plugins import PluginHost
@@ -91,7 +92,8 @@ def test_the_plugin_of_the_guide_works():
 
 
 def console_lines():
-    text = (DOCS / "operations.md").read_text(encoding="utf-8")
+    pages = ("operations.md", "clusters.md")
+    text = "\n".join((DOCS / page).read_text(encoding="utf-8") for page in pages)
     blocks = re.findall(r"^```console\n(.*?)^```", text, flags=re.M | re.S)
     lines = [line for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.startswith("ralo ")]
@@ -107,6 +109,13 @@ def test_a_command_that_is_shown_exists_with_its_options(line):
         o for parameter in command.params for o in (*parameter.opts, *parameter.secondary_opts)
     }
     assert {argument for argument in arguments if argument.startswith("--")} <= known
+
+
+def test_the_description_of_a_cluster_is_a_valid_configuration():
+    text = (DOCS / "clusters.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```toml\n(.*?)^```", text, flags=re.M | re.S)
+    config = resolve([Layer("docs", tomllib.loads(block))], Registry(PluginHost().load()))
+    assert config.section(LaunchSettings).trainers.nodes == 2
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)

@@ -13,6 +13,8 @@ CORE = {
     "rich", "safetensors", "zstandard",
 }  # fmt: skip
 TEST_KIT = {"hypothesis", "pytest", "torch"}
+LAUNCHERS = {"submitit"}
+"""Imported on use; an extra of ralo-core."""
 PLUGIN = {"attrs", "numpy", "ralo_core", "torch"}
 SERVER = CORE | {"datasets", "falcon", "fsspec", "gunicorn", "matplotlib", "ralo_server", "torch"}
 WORKER = CORE | {
@@ -52,6 +54,7 @@ def test_a_distribution_imports_only_what_its_rule_allows(folder, allowed):
     assert files
     for path in files:
         extra = TEST_KIT if "testing" in path.parts else set()
+        extra |= LAUNCHERS if "launch" in path.parts else set()
         assert imported_modules(path) <= allowed | extra, path
 
 

@@ -149,6 +149,8 @@ def test_answers_match_their_schemas(services):
         call("POST", "/worker/heartbeat", json=facts)
     call("POST", "/worker/heartbeat", 404, json={**beat, "worker_id": "x"})
     call("POST", "/worker/heartbeat", 422, json={"worker_id": "w"})
+    call("POST", "/worker/leave")
+    call("POST", "/worker/leave", 422, headers={"X-Ralo-Worker": ""})
     (leased,) = call("GET", "/problem/get").json["problems"]
     call("POST", "/lease/renew", json={"lease_ids": [leased["lease_id"], "x"]})
     body = wire.pack_tree(tree(leased))

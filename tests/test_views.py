@@ -13,7 +13,7 @@ from ralo_server.web.app import make_app
 
 ROOT = Path(__file__).parent.parent
 STORE = "ralo_server/src/ralo_server/store"
-WORKERS, EVALUATIONS = {"alive", "lost"}, {"reported"}
+WORKERS, EVALUATIONS = {"alive", "lost", "left"}, {"reported"}
 """States that the page tells of in words."""
 PAGES = ("docs/architecture.md", "README.md")
 DIAGRAMS = [

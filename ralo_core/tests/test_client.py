@@ -273,3 +273,37 @@ def test_a_lost_lease_ends_the_upload_at_the_first_chunk_that_hears_of_it(server
     with pytest.raises(ServerError, match="lease lost"):
         client.upload_gradient(GRADIENT, **FACTS)
     assert len(server.seen) < 100
+
+
+def test_a_worker_leaves_after_its_last_request_for_work_has_been_answered(server):
+    answering = threading.Event()
+    server.reply((200, {}, {"returned": 3}))
+    plain = server.http.RequestHandlerClass.do_GET
+
+    def slowly(handler):
+        assert answering.wait(10)
+        plain(handler)
+
+    server.http.RequestHandlerClass.do_GET = slowly
+    client = Client(server.url, "w7", backoff=FAST)
+    asking = threading.Thread(target=_ask, args=(client,))
+    asking.start()
+    while not client._asking._count:
+        time.sleep(0.001)
+    left = []
+    leaving = threading.Thread(target=lambda: left.append(client.leave()))
+    leaving.start()
+    leaving.join(0.2)
+    assert leaving.is_alive()
+    assert not server.seen
+    answering.set()
+    leaving.join(10)
+    asking.join(10)
+    assert left == [3]
+    assert [path.partition("?")[0] for _, path, _, _ in server.seen] == ["/get", "/worker/leave"]
+    assert server.seen[1][2]["X-Ralo-Worker"] == "w7"
+
+
+def _ask(client):
+    with pytest.raises(Exception):  # noqa: B017, PT011 (what the server answers is no batch)
+        client.batch()

@@ -46,6 +46,7 @@ def make_stats(**changes):
 def worker(name, role, working=0.0, waiting=0.0, **more):
     return {
         "id": name, "role": role, "host": "h", "version": 3, "seen_seconds_ago": 1.0, "alive": True,
+        "state": "alive",
         "tokens": 10, "working_seconds": working, "waiting_seconds": waiting, **more,
     }  # fmt: skip
 

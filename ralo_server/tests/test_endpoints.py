@@ -267,6 +267,71 @@ def test_a_run_that_is_over_answers_410_and_goes_on_with_a_higher_limit(server, 
     assert len(run.batch().trees) == 1, "the tree that was left is still there"
 
 
+def test_a_worker_that_leaves_gives_back_what_it_holds_and_is_not_lost(server, monkeypatch):
+    run = server(BATCH, "problems.arithmetic.count=3")
+    run.learner()
+    said = []
+
+    def notify(event, **facts):
+        said.append((event, facts["worker_id"])) if "worker_id" in facts else None
+
+    monkeypatch.setattr(run.services.host, "notify", notify)
+    for name in ("w1", "w2"):
+        body = {"worker_id": name, "role": "sampler", "plugins": installed(run)}
+        run.http.simulate_post("/worker/register", json=body)
+    assert run.store.workers.anyone()
+    run.fill(2)
+    batch = run.batch()
+    (problem,), other = run.lease(), run.lease(worker="w2")
+    assert run.http.simulate_post("/worker/leave").json == {"returned": 2}
+    assert run.http.simulate_post("/worker/leave").json == {"returned": 0}
+    (again,) = run.lease(5, worker="w2")
+    assert again["problem"] == problem["problem"]
+    assert not other
+    assert run.batch().trees[0].problem_id == batch.trees[0].problem_id
+    assert run.upload(problem).status_code == 409, "it is somebody else's now"
+    beat = {"worker_id": "w1", "version": 0, "working_seconds": 1.0, "waiting_seconds": 0.0,
+            "tokens": 3, "lease_ids": [batch.id]}  # fmt: skip
+    assert run.http.simulate_post("/worker/heartbeat", json=beat).json["over"] == [batch.id]
+    with run.store.database.write() as connection:
+        connection.execute(
+            "UPDATE workers SET seen = ?", (time.time() - run.services.server.lease_seconds - 1,)
+        )
+    assert not run.store.workers.anyone(), "one has left, one is silent"
+    run.services._expiry._next = 0.0  # a second later
+    shown = run.http.simulate_get("/stats").json["workers"]
+    assert {worker["id"]: worker["state"] for worker in shown} == {"w1": "left", "w2": "lost"}
+    assert not any(worker["alive"] for worker in shown)
+    joined = [("ralo_worker_joined", name) for name in ("w1", "w2")]
+    assert said == [*joined, ("ralo_worker_left", "w1"), ("ralo_worker_lost", "w2")]
+
+
+def test_a_worker_that_left_may_come_back_under_its_name_and_is_forgotten_in_the_end(
+    server, monkeypatch
+):
+    run, said = server(BATCH), []
+    monkeypatch.setattr(run.services.host, "notify", lambda event, **facts: said.append(event))
+    body = {"worker_id": "w1", "role": "sampler", "plugins": installed(run)}
+    for _ in range(2):
+        run.http.simulate_post("/worker/register", json=body)
+        (shown,) = run.http.simulate_get("/stats").json["workers"]
+        assert shown["state"] == "alive"
+        run.http.simulate_post("/worker/leave")
+    assert said == ["ralo_worker_joined", "ralo_worker_left"] * 2
+    with run.store.database.write() as connection:
+        connection.execute("UPDATE workers SET seen = 1.0")
+    run.services._expiry._next = 0.0  # a second later
+    assert run.http.simulate_get("/stats").json["workers"] == []
+
+
+def test_a_problem_that_is_handed_back_by_leaving_is_never_given_up(server):
+    run = server(BATCH, "problems.arithmetic.count=1")
+    for _ in range(9):
+        assert len(run.lease()) == 1
+        run.http.simulate_post("/worker/leave")
+    assert len(run.lease()) == 1
+
+
 def test_a_worker_that_was_lost_long_ago_is_forgotten_and_may_come_back(server):
     run = server(BATCH)
     run.learner()

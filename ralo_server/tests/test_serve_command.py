@@ -192,6 +192,28 @@ def test_what_cannot_work_is_said_at_once(tmp_path, arguments, code, message):
     assert message in done.stderr
 
 
+def test_an_orchestrator_that_stays_until_the_end_goes_when_its_workers_have_left(
+    serve, model, tmp_path
+):
+    arguments = options(model, tmp_path / "run", "evaluation.problems=0")
+    told_to = serve(tmp_path / "run", *arguments, "--until-finished")
+    told_to.stop()
+    assert not told_to.directory.finished_file.exists(), "it was told to, the run goes on"
+    server = serve(tmp_path / "run", *arguments, "--until-finished")
+    worker = server.client(worker_id="w1")
+    worker.register("sampler", worker.config()["plugins"])
+    worker.stop()
+    server.wait_for(lambda: worker.health()["state"] == "finished")
+    time.sleep(3.0)  # it has looked again, and w1 is still here
+    assert server.process.poll() is None
+    worker.leave()
+    assert server.process.wait(40) == 0
+    assert server.directory.finished_file.exists()
+    again = serve(tmp_path / "run", *arguments)
+    assert not again.directory.finished_file.exists()
+    again.stop()
+
+
 def test_a_second_orchestrator_is_refused_while_a_child_of_the_first_lives(tmp_path, make_run):
     from ralo_server.runlock import lock
 

@@ -138,7 +138,10 @@ class FakeClient:
     """Hands out endless problems and remembers what comes back."""
 
     def __init__(self):
-        self.trees, self.released, self.count = [], [], 0
+        self.trees, self.released, self.count, self.left = [], [], 0, 0
+
+    def version(self, after, wait):
+        return "there is one"
 
     def problems(self, count, wait):
         self.count += 1
@@ -152,6 +155,10 @@ class FakeClient:
 
     def eval_job(self):
         return None
+
+    def leave(self):
+        self.left += 1
+        return 0
 
 
 def sampler_with(made, client):
@@ -195,7 +202,7 @@ def test_five_failures_in_a_row_end_the_sampler_with_the_reason(model):
     assert reason == "ValueError: my reward is broken"
 
 
-def test_a_stopped_sampler_hands_its_problems_back(model):
+def test_a_stopped_sampler_leaves_and_loses_nothing_that_it_began(model):
     client = FakeClient()
     made = rollouts(model, fine=lambda problem, answers: np.ones(len(answers)))
 
@@ -213,4 +220,36 @@ def test_a_stopped_sampler_hands_its_problems_back(model):
     sampler = asyncio.run(scenario())
     assert len(client.trees) >= 3
     assert sampler.member.activity.tokens >= 3 * 2
-    assert all(outcome == "returned" for outcome, _ in client.released)
+    assert client.left == 1
+    assert client.released == [], "leaving gives everything back"
+
+
+def test_a_stopped_sampler_hands_in_what_was_sampled_and_begins_no_more(model):
+    client, scoring, go_on = FakeClient(), threading.Event(), threading.Event()
+
+    def slow(problem, answers):
+        scoring.set()
+        assert go_on.wait(30)
+        return np.ones(len(answers))
+
+    made = rollouts(model, slow=slow)
+    handed_in = []
+
+    async def scenario():
+        sampler = sampler_with(made, client)
+
+        async def stop_while_scoring():
+            await asyncio.to_thread(scoring.wait)
+            sampler.stop()
+            await asyncio.sleep(0.1)  # it is told to stop, and waits
+            handed_in.append((len(client.trees), client.left, client.count))
+            go_on.set()
+
+        await asyncio.gather(sampler.run(), stop_while_scoring())
+
+    asyncio.run(scenario())
+    ((before, left, leased),) = handed_in
+    assert (before, left) == (0, 0)
+    assert 1 <= len(client.trees) <= 2
+    assert client.left == 1
+    assert client.count <= leased + 1

@@ -5,7 +5,7 @@ nor falcon nor vllm, and knows nothing of the server's and the workers' insides.
 """
 
 from ralo_core.components import BuildContext, Command, Component, Recipe
-from ralo_core.config.settings import setting
+from ralo_core.config.setting import setting
 from ralo_core.data import (
     PROMPT,
     Answer,

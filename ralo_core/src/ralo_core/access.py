@@ -1,4 +1,4 @@
-"""The tokens of a run, as the processes of one machine find them.
+"""The tokens of a run, as processes that see its directory find them.
 
 Neighbours: ``ralo serve`` writes the file, ``ralo run`` takes its own and its workers' tokens
 from it. What a role may do is the server's business.
@@ -14,6 +14,9 @@ ROLES = (SAMPLER, TRAINER, ADMIN, VIEWER)
 TOKEN_ENV = "RALO_TOKEN"  # noqa: S105 (the name of a variable)
 CA_ENV = "RALO_CA"
 TOKENS_FILE = "tokens.json"
+URL_FILE = "server.url"
+FINISHED_FILE = "finished"
+"""There once ``ralo serve --until-finished`` has ended because its run was over."""
 
 
 def read_tokens(run_dir: Path) -> Mapping[str, str]:

@@ -113,6 +113,11 @@ def ralo_worker_joined(worker_id: str, role: str) -> None:
 
 
 @hookspec
+def ralo_worker_left(worker_id: str, role: str) -> None:
+    """A worker said that it ends; its leases went back. Called in the web process."""
+
+
+@hookspec
 def ralo_worker_lost(worker_id: str, role: str) -> None:
     """A worker's last lease expired without a word from it. Called in the web process."""
 

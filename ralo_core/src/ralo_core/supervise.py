@@ -153,12 +153,16 @@ def describe_exit(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""What asks a process to end in order; schedulers send SIGUSR1 before they take a machine back."""
+
+
 class StopSignal:
-    """Turns SIGTERM and SIGINT into a flag: truthy from the first signal on."""
+    """Turns the `STOP_SIGNALS` into a flag: truthy from the first on."""
 
     def __init__(self) -> None:
         self.received = False
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             signal.signal(number, self._receive)
 
     def __bool__(self) -> bool:

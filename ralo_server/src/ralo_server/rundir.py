@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from ralo_core.access import TOKENS_FILE
+from ralo_core.access import FINISHED_FILE, TOKENS_FILE, URL_FILE
 from ralo_core.config import Config, from_data
 from ralo_core.errors import RaloError
 from ralo_core.plugins import PluginHost
@@ -37,7 +37,12 @@ class RunDirectory:
     @property
     def url_file(self) -> Path:
         """The server's URL, written once it listens."""
-        return self.root / "server.url"
+        return self.root / URL_FILE
+
+    @property
+    def finished_file(self) -> Path:
+        """There once an orchestrator has ended because the run was over, for who started it."""
+        return self.root / FINISHED_FILE
 
     @property
     def lock_file(self) -> Path:

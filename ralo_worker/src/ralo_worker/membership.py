@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 
 from ralo_core.client import Client
+from ralo_core.client.address import address_of
 from ralo_core.config import Config, WeightsSettings, from_data
 from ralo_core.data import EngineReport, WeightsReport
 from ralo_core.errors import RaloError, RunOver, ServerError
@@ -120,18 +121,18 @@ def join(
     relays: Sequence[str] = (),
 ) -> Membership:
     """Register at the orchestrator and return the membership; its `relays` come before those of
-    the run.
+    the run. `url` may also be a run directory that this machine sees: `ralo_core.client.address`.
 
     Waits for a server that is not up yet. Raises `RaloError` with the pip command if this
     worker lacks a plugin of the run or has another version of it.
     """
     worker_id = f"{role}-{socket.gethostname()}-{os.getpid()}"
-    client = Client(url, worker_id, token=token, ca=ca, stopping=stopping)
+    client = Client(address_of(url, role, token), worker_id, ca=ca, stopping=stopping)
     member = _membership(client, role, sections, stopping, relays)
     sent = time.time()
     answer = _register(client, role, member.plugins)
     member.clock.heard(sent, answer["time"], time.time())
-    log.info("joined run %s at %s as %s", member.run, url, worker_id)
+    log.info("joined run %s at %s as %s", member.run, client.transport.url, worker_id)
     return attrs.evolve(member, heartbeat_seconds=answer["heartbeat_seconds"])
 
 
@@ -148,7 +149,7 @@ def accompany(
 ) -> Membership:
     """Return the membership of a process that works in the name of the worker `leader`, which has
     joined and says how it goes; else as `join`."""
-    client = Client(url, leader, token=token, ca=ca, stopping=stopping)
+    client = Client(address_of(url, role, token), leader, ca=ca, stopping=stopping)
     return _membership(client, role, sections, stopping, relays)
 
 

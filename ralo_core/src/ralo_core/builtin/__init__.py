@@ -129,8 +129,23 @@ def ralo_register_commands() -> list[Command]:
             summary="Train on this machine: orchestrator, samplers and trainers together.",
         ),
         Command(
+            name="status",
+            target="ralo_core.cli.status:status",
+            summary="Show how a run is: progress, queues, workers.",
+        ),
+        Command(
+            name="stop",
+            target="ralo_core.cli.stop:stop",
+            summary="Drain a run and finish it.",
+        ),
+        Command(
+            name="logs",
+            target="ralo_core.cli.logs:logs",
+            summary="Show and follow the logs of a run's processes.",
+        ),
+        Command(
             name="launch",
             target="ralo_core.cli.launch:launch",
-            summary="Set up what runs beside the orchestrator: relays of weights.",
+            summary="Start a run here or on a cluster, and the relays of weights beside it.",
         ),
     ]

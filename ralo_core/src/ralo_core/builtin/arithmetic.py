@@ -14,7 +14,7 @@ import attrs
 
 from ralo_core.components import BuildContext
 from ralo_core.config.checks import at_least
-from ralo_core.config.settings import setting
+from ralo_core.config.setting import setting
 from ralo_core.data import Problem
 
 _HELD_OUT_SHARE = 10

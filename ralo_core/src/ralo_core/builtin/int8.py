@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ralo_core.components import BuildContext
-from ralo_core.config.settings import setting
+from ralo_core.config.setting import setting
 
 Float32 = npt.NDArray[np.float32]
 

@@ -12,7 +12,7 @@ import attrs
 
 from ralo_core.builtin.records import RecordProvider, RecordSet, RecordSettings, SourceSettings
 from ralo_core.components import BuildContext
-from ralo_core.config.settings import setting
+from ralo_core.config.setting import setting
 from ralo_core.errors import DataError
 
 

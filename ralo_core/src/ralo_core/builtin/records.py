@@ -14,7 +14,7 @@ import attrs
 from ralo_core.builtin.fields import FieldMapping
 from ralo_core.components import BuildContext
 from ralo_core.config.checks import at_least, between, regex
-from ralo_core.config.settings import setting
+from ralo_core.config.setting import setting
 from ralo_core.data import Problem
 from ralo_core.errors import DataError
 from ralo_core.importing import import_function

@@ -14,7 +14,7 @@ import attrs
 from ralo_core.builtin.arithmetic import verify
 from ralo_core.components import BuildContext
 from ralo_core.config.checks import positive, regex
-from ralo_core.config.settings import setting
+from ralo_core.config.setting import setting
 from ralo_core.data import Answer, Problem
 from ralo_core.errors import RaloError
 from ralo_core.importing import import_function

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 from rich.console import Console
 from rich.markup import escape
@@ -96,6 +97,9 @@ def _explained(registry: Registry) -> Iterator[tuple[str, str, str, str]]:
 
 def _rows(prefix: str, rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
     for row in rows:
+        if attrs.has(type(row["default"])):
+            yield from _rows(f"{prefix}.{row['name']}", settings_rows(type(row["default"])))
+            continue
         yield f"{prefix}.{row['name']}", row["type"], repr(row["default"]), row["help"]
 
 

@@ -79,7 +79,11 @@ def connection_options(command: F) -> F:
             help="Token of the role, where the orchestrator asks for one.",
         ),
         click.option(
-            "--server", "url", required=True, metavar="URL", help="The orchestrator's URL."
+            "--server",
+            "url",
+            required=True,
+            metavar="URL|RUN_DIR",
+            help="The orchestrator's URL, or the run's directory, which also has the token.",
         ),
     ):
         command = option(command)
@@ -118,6 +122,18 @@ def gather(
         if tiny or not uses_own_model(upper):
             layers.append(Layer(f"recipe {recipe}, tiny", chosen.tiny))
     return resolve([*layers, *upper], registry)
+
+
+def repeated(
+    recipe: str, config_file: Path | None, assignments: Sequence[str], tiny: bool
+) -> list[str]:
+    """Return the options of `config_options` that lead to the same config again."""
+    options = ["--plugin", recipe] if recipe else []
+    options += ["--tiny"] if tiny else []
+    options += ["--config", str(config_file)] if config_file else []
+    for assignment in assignments:
+        options += ["--set", assignment]
+    return options
 
 
 def wished_registry(registry: Registry, layers: Sequence[Layer]) -> Registry:

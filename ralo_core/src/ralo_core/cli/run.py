@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from ralo_core.cli.options import ca_option, config_options, gather
+from ralo_core.cli.options import ca_option, config_options, gather, repeated
 from ralo_core.config import Config, RunSettings
 from ralo_core.run.local import LocalRun, ensure_model, server_port, worker_threads
 from ralo_core.run.summary import summary
@@ -55,7 +55,7 @@ def run(
     if not config.section(RunSettings).model:
         console.print("no run.model given: using the embedded tiny model (made once, then cached)")
     model = ensure_model(config, supervisor, stopped)
-    options = [*_repeat(recipe, config_file, assignments, tiny), "--set", f"run.model={model}"]
+    options = [*repeated(recipe, config_file, assignments, tiny), "--set", f"run.model={model}"]
     local = LocalRun(
         config=config,
         run_dir=run_dir,
@@ -75,7 +75,7 @@ def run(
     quiet = plain or not console.is_terminal
     stats = local.execute(PlainView(console) if quiet else LiveView(console))
     again = [
-        *("ralo", "run", *_repeat(recipe, config_file, assignments, tiny)),
+        *("ralo", "run", *repeated(recipe, config_file, assignments, tiny)),
         *("--run-dir", str(run_dir)),
     ]
     for line in summary(stats, run_dir, again):
@@ -84,14 +84,3 @@ def run(
 
 def _name(config: Config, recipe: str) -> str:
     return config.section(RunSettings).name or f"{recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-def _repeat(
-    recipe: str, config_file: Path | None, assignments: Sequence[str], tiny: bool
-) -> list[str]:
-    options = ["--plugin", recipe] if recipe else []
-    options += ["--tiny"] if tiny else []
-    options += ["--config", str(config_file)] if config_file else []
-    for assignment in assignments:
-        options += ["--set", assignment]
-    return options

@@ -16,8 +16,10 @@ import attrs
 import numpy.typing as npt
 
 from ralo_core import wire
+from ralo_core.client.address import Address, FixedAddress
 from ralo_core.client.gradients import GradientBody, GradientSender, WholeBody
 from ralo_core.client.transport import Backoff, Transport
+from ralo_core.client.underway import Underway
 from ralo_core.data import Batch, DeltaLink, Problem, RolloutTree, WeightVersion
 from ralo_core.errors import ServerError
 from ralo_core.structuring import structure
@@ -46,7 +48,7 @@ class EvalJob:
 
 
 class Client:
-    """A worker's view of the orchestrator at `url`. Thread-safe.
+    """A worker's view of the orchestrator at `server`, a URL or an `Address`. Thread-safe.
 
     `chunk_bytes` is the chunk size that gradient uploads begin with; the server may lower or
     raise it.
@@ -54,7 +56,7 @@ class Client:
 
     def __init__(
         self,
-        url: str,
+        server: str | Address,
         worker_id: str = "cli",
         *,
         token: str = "",
@@ -66,10 +68,10 @@ class Client:
         self.chunk_bytes = _CHUNK_BYTES
         self._held: set[str] = set()
         self._held_lock = threading.Lock()
+        self._asking = Underway()
         self.transport = Transport(
-            url,
+            FixedAddress(server, token) if isinstance(server, str) else server,
             headers={"X-Ralo-Worker": worker_id},
-            token=token,
             ca=ca,
             backoff=backoff,
             stopping=stopping,
@@ -104,6 +106,14 @@ class Client:
         with self._held_lock:
             self._held.difference_update(answer["over"])
         return answer
+
+    def leave(self) -> int:
+        """Say that this worker ends; what it holds goes back at once. Returns how many leases.
+
+        Waits for requests for work that are under way, so that what they bring goes back, too.
+        """
+        self._asking.wait_until_none()
+        return int(self._post("/worker/leave", {})["returned"])
 
     def problems(self, count: int, wait: float = 5.0) -> list[LeasedProblem] | None:
         """Lease up to `count` problems, waiting up to `wait` seconds for the first."""
@@ -210,9 +220,10 @@ class Client:
 
     def eval_job(self) -> EvalJob | None:
         """Lease an evaluation job."""
-        answer = self.transport.request(
-            "POST", "/eval/job/claim", json={"worker_id": self.worker_id}, headers=_new_key()
-        )
+        with self._asking:
+            answer = self.transport.request(
+                "POST", "/eval/job/claim", json={"worker_id": self.worker_id}, headers=_new_key()
+            )
         if answer.status_code == 204:
             return None
         job = answer.json()
@@ -269,9 +280,10 @@ class Client:
         wait: float,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
-        answer = self.transport.request(
-            "GET", path, params=params, headers=headers, timeout=wait + 30.0
-        )
+        with self._asking:
+            answer = self.transport.request(
+                "GET", path, params=params, headers=headers, timeout=wait + 30.0
+            )
         if answer.status_code != 204:
             return answer
         # A server without a place to wait in says when to come again.

@@ -16,11 +16,13 @@ from typing import Any
 import attrs
 import requests
 
+from ralo_core.client.address import Address, FixedAddress
 from ralo_core.errors import RaloError, RunOver, ServerError
 
 log = logging.getLogger(__name__)
 
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+_NOT_STARTED = "there is no server.url yet"
 _UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 _BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
@@ -42,26 +44,24 @@ class Backoff:
 
 
 class Transport:
-    """A thread-safe connection to one server. `stopping` ends waits early when set.
+    """A thread-safe connection to the server at `address`. `stopping` ends waits early when set.
 
-    `token` is shown with every request; `ca` is a PEM file of the authority that signed the
-    server's certificate, where the system does not know it.
+    Where the server does not answer, the address is asked again. `ca` is a PEM file of the
+    authority that signed the server's certificate, where the system does not know it.
     """
 
     def __init__(
         self,
-        url: str,
+        address: Address,
         *,
         headers: Mapping[str, str] | None = None,
-        token: str = "",
         ca: Path | None = None,
         backoff: Backoff | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
-        self.url = url.rstrip("/")
+        self.address = address
         self.headers = dict(headers or {})
-        if token:
-            self.headers["Authorization"] = f"Bearer {token}"
+        self._look_up()
         self._verify: str | bool = True if ca is None else str(ca)
         self.backoff = backoff or Backoff()
         self.stopping = stopping or threading.Event()
@@ -94,6 +94,8 @@ class Transport:
             tries += 1
             pause = None
             try:
+                if not self.url:
+                    raise requests.ConnectionError(_NOT_STARTED)
                 response = self._session().request(
                     method,
                     self.url + path,
@@ -115,19 +117,27 @@ class Transport:
                     raise _untrusted(self.url, error) from error
                 reason = _short(error)
                 self._local.session = None
+                self._look_up()
             self._note_unreachable(path, reason)
             wait = self.backoff.delay(tries) if pause is None else pause
             self._wait(wait, started, f"{method} {self.url}{path}: {reason}")
 
     def beside(self, url: str, backoff: Backoff) -> "Transport":
         """Return a transport to another server that is shown and trusts the same."""
-        other = Transport(url, headers=self.headers, backoff=backoff, stopping=self.stopping)
+        address = FixedAddress(url, self.address.token)
+        other = Transport(address, headers=self.headers, backoff=backoff, stopping=self.stopping)
         other._verify = self._verify
         return other
 
     def pause(self, seconds: float) -> None:
         """Sleep, but not once `stopping` is set."""
         self.stopping.wait(seconds)
+
+    def _look_up(self) -> None:
+        self.url = self.address.url
+        token = self.address.token
+        if token:
+            self.headers["Authorization"] = f"Bearer {token}"
 
     def _session(self) -> requests.Session:
         session = getattr(self._local, "session", None)
@@ -149,7 +159,8 @@ class Transport:
 
     def _note_unreachable(self, path: str, reason: str) -> None:
         if self._reachable:
-            log.warning("%s does not answer %s (%s); retrying", self.url, path, reason)
+            where = self.url or self.address
+            log.warning("%s does not answer %s (%s); retrying", where, path, reason)
         self._reachable = False
 
     def _note_reachable(self, path: str) -> None:
@@ -196,7 +207,13 @@ def _retry_after(response: requests.Response) -> float | None:
 
 def _short(error: Exception) -> str:
     text = str(error)
-    for marker in ("Connection refused", "timed out", "Name or service not known", "reset by peer"):
+    for marker in (
+        _NOT_STARTED,
+        "Connection refused",
+        "timed out",
+        "Name or service not known",
+        "reset by peer",
+    ):
         if marker in text:
             return marker
     return f"{type(error).__name__}: {text[:120]}"

@@ -1,7 +1,9 @@
 """Layered, typed configuration; see `resolve` for the flow and `settings` for the keys."""
 
+from ralo_core.config.launching import LaunchSettings
 from ralo_core.config.layers import Layer, environment_layer, file_layer, set_layer
 from ralo_core.config.resolve import Config, from_data, resolve
+from ralo_core.config.setting import setting
 from ralo_core.config.settings import (
     EvaluationSettings,
     GenerationSettings,
@@ -15,13 +17,13 @@ from ralo_core.config.settings import (
     ServerSettings,
     TrainerSettings,
     WeightsSettings,
-    setting,
 )
 
 __all__ = [
     "Config",
     "EvaluationSettings",
     "GenerationSettings",
+    "LaunchSettings",
     "Layer",
     "LearnerSettings",
     "LoraSettings",

@@ -4,18 +4,11 @@ Neighbours: `config.resolve` structures them, each process reads the sections of
 Sections that choose components (``[loss] use = ...``) are not here: plugins own those.
 """
 
-from typing import Any
-
 import attrs
 
 from ralo_core.config.checks import at_least, between, one_of, positive
-
-
-def setting(default: Any, text: str, *checks: Any) -> Any:
-    """Return an attrs field with its help text, shown by ``ralo config explain``."""
-    factory = list if isinstance(default, list) else None
-    options: dict[str, Any] = {"factory": factory} if factory else {"default": default}
-    return attrs.field(metadata={"help": text}, validator=list(checks) or None, **options)
+from ralo_core.config.launching import LaunchSettings
+from ralo_core.config.setting import setting
 
 
 @attrs.frozen(kw_only=True)
@@ -98,6 +91,9 @@ class ServerSettings:
     )
     certfile: str = setting("", "PEM file of the server's certificate chain; empty: plain HTTP")
     keyfile: str = setting("", "PEM file of the certificate's private key")
+    public_name: str = setting(
+        "", "this machine's name or address in server.url; empty: where the server listens"
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -259,5 +255,6 @@ FIXED: dict[str, type] = {
     "weights": WeightsSettings,
     "evaluation": EvaluationSettings,
     "lora": LoraSettings,
+    "launch": LaunchSettings,
 }
 """Section name -> settings class."""

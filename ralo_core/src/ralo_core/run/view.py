@@ -1,7 +1,8 @@
-"""What a person sees while ``ralo run`` works: a live panel, or plain lines with ``--plain``.
+"""What a person sees of a run: a live panel, plain lines with ``--plain``, or its status, once.
 
-Neighbours: `run.local` calls `show` twice a second with the history of ``/stats``; `run.chart`
-and `run.bottleneck` make the parts. It draws and decides nothing.
+Neighbours: `run.local` calls `show` twice a second with the history of ``/stats``, ``ralo status``
+calls `status_view`; `run.chart`, `run.bottleneck` and `run.worker_table` make the parts. It draws
+and decides nothing.
 """
 
 import time
@@ -17,6 +18,7 @@ from rich.text import Text
 from ralo_core.run.bottleneck import bottleneck
 from ralo_core.run.chart import chart
 from ralo_core.run.stats import History, Stats
+from ralo_core.run.worker_table import worker_table
 
 _SHOWN_STOPS = 3
 
@@ -95,11 +97,33 @@ def panel(history: History, width: int) -> RenderableType:
             curve,
             _numbers(history),
             Text(tree_line(stats), no_wrap=True, overflow="ellipsis"),
-            _workers(stats),
+            worker_table(stats),
             Text(bottleneck(history), "cyan"),
         ),
         title=f"RALO {stats['run']} ({stats['recipe'] or 'no recipe'})",
         subtitle=f"{stats['state']}  {clock(stats['elapsed_seconds'])}  ETA {eta(history)}",
+    )
+
+
+def status_view(stats: Stats) -> RenderableType:
+    """Return the state of a run as far as one answer of ``/stats`` has it."""
+    lines = [
+        f"run {stats['run']} ({stats['recipe'] or 'no recipe'}): {stats['state']}, "
+        f"step {stats['step']}, version {stats['version']}, {clock(stats['elapsed_seconds'])}, "
+        f"reward {_last(stats, 'reward')}",
+        _queues(stats),
+    ]
+    if stats["last_error"]:
+        lines.append(f"last error: {stats['last_error']}")
+    return Group(*map(Text, lines), worker_table(stats, hosts=True))
+
+
+def _queues(stats: Stats) -> str:
+    trees, gradients = stats["trees"], stats["gradients"]
+    return (
+        f"{stats['problems']['leased']} problems out, trees queued {_queue(stats)}, "
+        f"{trees['leased']} in training; gradients: {gradients['pending']} waiting, "
+        f"{gradients['applied']} applied, {gradients['refused']} refused"
     )
 
 
@@ -148,30 +172,6 @@ def _queue(stats: Stats) -> str:
 def _accuracy(stats: Stats) -> str:
     done = stats["evaluations"]
     return f"held-out [b]{done[-1]['accuracy']:.1%}[/b] (v{done[-1]['version']})" if done else ""
-
-
-def _workers(stats: Stats) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("worker", no_wrap=True, overflow="ellipsis")
-    table.add_column("role", no_wrap=True)
-    for heading in ("version", "seen", "tok/s", "full", "cached", "pause"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for worker in stats["workers"]:
-        seen = f"{worker['seen_seconds_ago']:.0f} s"
-        cells = (worker["id"], worker["role"], str(worker["version"]), seen, *_use(worker))
-        table.add_row(*cells, style="" if worker["alive"] else "red")
-    return table
-
-
-def _use(worker: Stats) -> tuple[str, str, str, str]:
-    """Return a sampler's tokens per second, how full its engine is and how much of the prompts was
-    cached, and for every worker how long it last stood still for new weights."""
-    engine, weights = worker.get("engine"), worker.get("weights")
-    pause = f"{weights['last_pause_seconds']:.2f} s" if weights else ""
-    if not engine:
-        return "", "", "", pause
-    full, cached = engine["utilisation"], engine["cache_hits"]
-    return f"{engine['tokens_per_second']:,.0f}", f"{full:.0%}", f"{cached:.0%}", pause
 
 
 def _last(stats: Stats, key: str) -> str:

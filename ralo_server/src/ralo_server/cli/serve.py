@@ -2,7 +2,7 @@
 
 Neighbours: `preparation` makes the run directory; the processes are ``ralo_server.web`` and
 ``ralo_server.learner``. It stays until a signal comes, also when the run is over: workers and
-people still ask.
+people still ask. Only with ``--until-finished``, where it holds a job of a scheduler, it ends.
 """
 
 import socket
@@ -17,6 +17,7 @@ from ralo_core.cli.options import config_options, gather
 from ralo_core.config import Config, LearnerSettings, ServerSettings
 from ralo_core.errors import RaloError
 from ralo_core.supervise import Child, StopSignal, Supervisor, describe_exit
+from ralo_server.cli.farewell import Farewell
 from ralo_server.doctor.strays import remove_unqueued
 from ralo_server.preparation import prepare
 from ralo_server.rundir import RunDirectory
@@ -40,6 +41,11 @@ _TAKE_OVER_SECONDS = 20.0
     help="Go on with the run in this directory and its config; --set may change limits.",
 )
 @click.option("--hide-tokens", is_flag=True, help="Do not print new tokens, only where they lie.")
+@click.option(
+    "--until-finished",
+    is_flag=True,
+    help="End when the run is over and its workers have left, a minute later at the latest.",
+)
 @click.pass_context
 def serve(
     ctx: click.Context,
@@ -50,6 +56,7 @@ def serve(
     run_dir: Path | None,
     resume: Path | None,
     hide_tokens: bool,
+    until_finished: bool,
 ) -> None:
     """Run the orchestrator until Ctrl-C.
 
@@ -65,10 +72,12 @@ def serve(
     else:
         directory = RunDirectory(resume.resolve())
         config, recipe = stored_config(directory, registry, assignments)
-    _serve(directory, config, recipe, hide_tokens)
+    _serve(directory, config, recipe, hide_tokens, until_finished)
 
 
-def _serve(directory: RunDirectory, config: Config, recipe: str, hide_tokens: bool) -> None:
+def _serve(
+    directory: RunDirectory, config: Config, recipe: str, hide_tokens: bool, until_finished: bool
+) -> None:
     server = config.section(ServerSettings)
     supervisor, stopped = Supervisor(server.restart_limit or None), StopSignal()
     # First the lock: the web processes of an orchestrator that was killed hold the port, too.
@@ -80,9 +89,13 @@ def _serve(directory: RunDirectory, config: Config, recipe: str, hide_tokens: bo
         store.run.reopen()
         _guard(directory, server, hide_tokens)
         directory.url_file.unlink(missing_ok=True)
+        directory.finished_file.unlink(missing_ok=True)
         try:
             _start(supervisor, directory, config, listener, held.fileno())
-            _watch(supervisor, stopped, directory)
+            end = Farewell(store) if until_finished else None
+            _watch(supervisor, stopped, directory, end)
+            if not stopped:
+                directory.finished_file.touch()
         finally:
             supervisor.stop()
 
@@ -144,9 +157,11 @@ def _start(
     )
 
 
-def _watch(supervisor: Supervisor, stopped: StopSignal, directory: RunDirectory) -> None:
+def _watch(
+    supervisor: Supervisor, stopped: StopSignal, directory: RunDirectory, end: Farewell | None
+) -> None:
     announced = False
-    while not stopped:
+    while not stopped and not (end and end.over()):
         if not announced and directory.url_file.exists():
             announced = True
             click.echo(f"serving {directory.root} at {directory.url_file.read_text().strip()}")

@@ -69,6 +69,17 @@ class Leases:
         for statement in (_NO_ATTEMPT, *_BACK.values()):
             connection.execute(statement.format(condition="TRUE"))
 
+    def end_of(self, connection: sqlite3.Connection, worker_id: str) -> int:
+        """Take back every lease of a worker that leaves, as no fault of its; return how many."""
+        connection.execute(_NO_ATTEMPT.format(condition="worker_id = ?"), (worker_id,))
+        ended = {
+            table: connection.execute(
+                statement.format(condition="worker_id = ?"), (worker_id,)
+            ).rowcount
+            for table, statement in _BACK.items()
+        }
+        return sum(ended[table] for table in _KEYS)
+
     def renew_held(
         self, connection: sqlite3.Connection, worker_id: str, lease_ids: Sequence[str]
     ) -> list[str]:

@@ -24,6 +24,7 @@ from ralo_server.web.waiting import Waiting, waiting_places
 
 _SOCKET_SECONDS = 30
 _GRACE_SECONDS = 10
+_ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (compared with, not bound to)
 
 
 class WebServer(BaseApplication):  # type: ignore[misc]
@@ -84,7 +85,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]
             socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_SOCKET_SECONDS * 1000)
         )
         host, port = listener.getsockname()[:2]
-        host = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
+        host = self.settings.public_name or ("127.0.0.1" if host in _ANY_ADDRESS else host)
         scheme = "https" if self.settings.certfile else "http"
         url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         write_blob(self.directory.url_file, f"{url}\n".encode())

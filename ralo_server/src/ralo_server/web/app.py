@@ -36,7 +36,7 @@ from ralo_server.web.resources.weights import (
     WeightParts,
     WeightVersions,
 )
-from ralo_server.web.resources.workers import WorkerHeartbeat, WorkerRegister
+from ralo_server.web.resources.workers import WorkerHeartbeat, WorkerLeave, WorkerRegister
 from ralo_server.web.services import Services
 
 
@@ -52,6 +52,7 @@ def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
         "/trainer/register": (register, TRAINERS),
         "/worker/heartbeat": (heartbeat, WORKERS),
         "/trainer/heartbeat": (heartbeat, TRAINERS),
+        "/worker/leave": (WorkerLeave(services), WORKERS),
         "/problem/get": (ProblemQueue(services), SAMPLERS),
         "/upload": (TreeUpload(services), SAMPLERS),
         "/get": (BatchQueue(services), TRAINERS),

@@ -35,6 +35,8 @@ SECTIONS = ("sampling", "reward", "engine")
 _EVALUATION_POLL_SECONDS = 0.5
 _METER_SECONDS = 0.25
 _THREADS = 16
+_FINISHING_SECONDS = 10.0
+"""Schedulers give a process that they end some 30 s: enough for this and for what follows."""
 
 
 class Sampler:
@@ -49,37 +51,52 @@ class Sampler:
         self.member = member
         self.client = member.client
         self._stopped = asyncio.Event()
-        self._evaluating: list[str] = []
 
     def stop(self) -> None:
-        """Hand back what is unfinished and end."""
+        """Hand in what is finished, give back the rest and end."""
         self.member.stopping.set()
         self._stopped.set()
 
     async def run(self) -> None:
         """Sample until the end; raises what made it impossible to go on."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
-        await self._open()
+        try:
+            if await self._weights_are_there():
+                await self._open()
+                await self._sample()
+        except RunOver as news:
+            log.info("%s", news)
+        except ConnectionError:
+            if not self.member.stopping.is_set():
+                raise
+        finally:
+            self.member.stopping.set()
+            await self._leave()
+
+    async def _sample(self) -> None:
         self.member.start_heartbeat()
         loops = (self.work.feed(), self.weights.follow(), self._evaluate(), self._measure())
         try:
             await first_to_end(self.work.broken, self._stopped.wait(), *loops)
-        except RunOver as news:
-            log.info("%s", news)
         finally:
-            await self._hand_back()
+            await self.work.wind_up(_FINISHING_SECONDS)
             await self.lanes.engine.close()
-            self.member.stopping.set()
+
+    async def _weights_are_there(self) -> bool:
+        """Wait for the first version; False if told to stop before."""
+        while await asyncio.to_thread(self.client.version, -1, WAIT_SECONDS) is None:
+            if self.member.stopping.is_set():
+                return False
+            log.info("waiting for the first weights")
+        return True
 
     async def _open(self) -> None:
         """Get the newest weights and build engine, algorithm and rewards."""
-        while await asyncio.to_thread(self.client.version, -1, WAIT_SECONDS) is None:
-            log.info("waiting for the first weights")
         cache = await asyncio.to_thread(
             WeightsCache, self.client, self.member.run, relays=self.member.relays
         )
         staged = await asyncio.to_thread(cache.newest, -1)
-        if staged is None:  # there is one since the loop above
+        if staged is None:  # there is one since `_weights_are_there`
             msg = "the server has no weights"
             raise RaloError(msg)
         context = BuildContext(role="sampler", model_dir=staged.directory)
@@ -126,9 +143,7 @@ class Sampler:
             if job is None:
                 await asyncio.sleep(_EVALUATION_POLL_SECONDS)
                 continue
-            self._evaluating = [job.lease_id]
             await self._do_job(job)
-            self._evaluating = []
 
     async def _do_job(self, job: EvalJob) -> None:
         if self.lanes.engine.version != job.version:
@@ -146,16 +161,13 @@ class Sampler:
         accuracy = sum(correct) / len(correct)
         log.info("held-out accuracy of version %d: %.1f %%", job.version, 100 * accuracy)
 
-    async def _hand_back(self) -> None:
-        """Give unfinished work back, as far as the server can still be reached."""
-        leases = [*self.work.cancel(), *self._evaluating]
-        if not leases:
-            return
+    async def _leave(self) -> None:
+        """Say goodbye, as far as the server can still be reached: what is unfinished goes back."""
         try:
-            await asyncio.to_thread(self.client.release, leases, "returned", "sampler stopped")
-            log.info("handed %d leases back", len(leases))
+            returned = await asyncio.to_thread(self.client.leave)
+            log.info("left the run, %d leases went back", returned)
         except (ConnectionError, RaloError) as error:
-            log.warning("could not hand %d leases back: %s", len(leases), error)
+            log.warning("could not say goodbye, leases end by themselves: %s", error)
 
 
 def build_rollouts(config: Config, context: BuildContext, engine: InferenceEngine) -> Rollouts:

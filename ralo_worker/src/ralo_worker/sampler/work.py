@@ -11,7 +11,7 @@ import time
 
 import attrs
 
-from ralo_core import Problem, RaloError, RolloutTree
+from ralo_core import RaloError, RolloutTree
 from ralo_core.client import Client, LeasedProblem
 from ralo_core.errors import RunOver, ServerError
 from ralo_worker.membership import Activity, Timer
@@ -39,7 +39,7 @@ class Work:
     )
     """Gets a `RaloError` when too many problems in a row have failed."""
     _in_flight: dict[str, asyncio.Task[None]] = attrs.field(factory=dict, init=False)
-    _sampling: int = attrs.field(default=0, init=False)
+    _sampled: set[str] = attrs.field(factory=set, init=False)
     _failures: int = attrs.field(default=0, init=False)
     _moved: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
     _load: Load = attrs.field(factory=lambda: Load(sampling=0, finishing=0, asked=0), init=False)
@@ -64,12 +64,17 @@ class Work:
                 self._in_flight[item.lease_id] = asyncio.create_task(self._work(item))
             await asyncio.sleep(0)  # they begin, so that their requests are counted
 
-    def cancel(self) -> list[str]:
-        """Give up what is under way; return its leases."""
-        leases = list(self._in_flight)
-        for task in list(self._in_flight.values()):
-            task.cancel()
-        return leases
+    async def wind_up(self, seconds: float) -> None:
+        """Give up what is still being sampled; what is sampled has `seconds` to be scored and
+        handed in."""
+        finishing = [task for lease, task in self._in_flight.items() if lease in self._sampled]
+        for lease, task in self._in_flight.items():
+            if lease not in self._sampled:
+                task.cancel()
+        if finishing:
+            _, late = await asyncio.wait(finishing, timeout=seconds)
+            for task in late:
+                task.cancel()
 
     def _changed(self) -> None:
         """Book the time since the last change under the load it was spent with."""
@@ -78,8 +83,8 @@ class Work:
         self._timer.spent(self._busy(before))
         self._since = now
         self._load = Load(
-            sampling=self._sampling,
-            finishing=len(self._in_flight) - self._sampling,
+            sampling=len(self._in_flight) - len(self._sampled),
+            finishing=len(self._sampled),
             asked=self.lanes.rollouts.asked,
             others=self.lanes.evaluation.inside,
         )
@@ -93,7 +98,7 @@ class Work:
     async def _work(self, leased: LeasedProblem) -> None:
         """Do one problem; a failure is reported and costs this problem only."""
         try:
-            grown = await self._sample(leased.problem)
+            grown = await self._sample(leased)
             tree = await self.rollouts.score(leased.problem, grown, leased.lease_id)
             await asyncio.to_thread(self.client.upload_tree, tree)
             self.activity.tokens += len(tree.tokens)
@@ -109,15 +114,15 @@ class Work:
             await self._failed(leased, error)
         finally:
             self._in_flight.pop(leased.lease_id, None)
+            self._sampled.discard(leased.lease_id)
             self._changed()
 
-    async def _sample(self, problem: Problem) -> RolloutTree:
-        self._sampling += 1
+    async def _sample(self, leased: LeasedProblem) -> RolloutTree:
         self._changed()
         try:
-            return await self.rollouts.sample(problem)
+            return await self.rollouts.sample(leased.problem)
         finally:
-            self._sampling -= 1
+            self._sampled.add(leased.lease_id)
             self._changed()
             self.sizing.finished(self._load)
 

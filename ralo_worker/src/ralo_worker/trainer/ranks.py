@@ -15,7 +15,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ralo_core import RaloError
-from ralo_worker.cli.signals import ENDING
+from ralo_core.supervise import STOP_SIGNALS
 
 _GRACE_SECONDS = 60
 """What ranks that were told to stop have to hand back and push what they hold."""
@@ -62,6 +62,6 @@ class Ranks:
             rdzv_backend="c10d",
             rdzv_endpoint=self.rendezvous or "localhost:0",
             max_restarts=self.max_restarts,
-            signals_to_handle=",".join(signal.name for signal in ENDING),
+            signals_to_handle=",".join(signal.name for signal in STOP_SIGNALS),
             shutdown_timeout=_GRACE_SECONDS,
         )

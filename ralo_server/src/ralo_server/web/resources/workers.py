@@ -1,11 +1,11 @@
-"""Workers: registration with a check of their plugins, and heartbeats that renew leases."""
+"""Workers: registration with a check of their plugins, heartbeats that renew leases, leaving."""
 
 import attrs
 import falcon
 
 from ralo_core.access import ADMIN
 from ralo_server.needed_plugins import complaint
-from ralo_server.web.bodies import read_json
+from ralo_server.web.bodies import read_json, worker_of
 from ralo_server.web.problems_json import run_over
 from ralo_server.web.requests import Heartbeat, Register
 from ralo_server.web.services import Services
@@ -73,3 +73,18 @@ class WorkerHeartbeat:
             )
         self.services.take_back_lost_leases()
         response.media = {"state": store.run.current(), "over": over, "time": store.leases.clock()}
+
+
+@attrs.frozen
+class WorkerLeave:
+    """``POST /worker/leave``."""
+
+    services: Services
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Say goodbye to a worker; what it still holds goes back at once. Again, no effect."""
+        worker_id = worker_of(request)
+        returned, role = self.services.store.workers.leave(worker_id)
+        if role is not None:
+            self.services.notify("ralo_worker_left", worker_id=worker_id, role=role)
+        response.media = {"returned": returned}

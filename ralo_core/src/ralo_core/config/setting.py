@@ -1,0 +1,15 @@
+"""`setting`: a field of a settings class with its help text.
+
+Neighbours: the sections in `config.settings` and `config.launching`, and the plugins' own.
+"""
+
+from typing import Any
+
+import attrs
+
+
+def setting(default: Any, text: str, *checks: Any) -> Any:
+    """Return an attrs field with its help text, shown by ``ralo config explain``."""
+    factory = type(default) if isinstance(default, list | dict) else None
+    options: dict[str, Any] = {"factory": factory} if factory else {"default": default}
+    return attrs.field(metadata={"help": text}, validator=list(checks) or None, **options)
