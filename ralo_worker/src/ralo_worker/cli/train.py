@@ -97,9 +97,10 @@ def run_rank(url: str, token: str, ca: Path | None, relays: Sequence[str]) -> No
     from ralo_worker.trainer.group import open_group
     from ralo_worker.trainer.runtime import SECTIONS, Trainer
 
+    # Before the handlers: a rank that waits for ranks that never come must end by a signal.
+    group = open_group()
     stopping = threading.Event()
     stop_on_signals(stopping)
-    group = open_group()
     try:
         member = None
         if group.leads:

@@ -48,10 +48,9 @@ class BatchesAhead:
             # The shortest of the last: the others waited for a batch that was not there yet.
             self._ahead.start(self._later, busy_seconds - _EARLY * min(self._took, default=0.0))
 
-    def close(self) -> Batch | None:
-        """Fetch no more; return the batch that was fetched and not taken."""
+    def close(self) -> None:
+        """Fetch no more; a batch that was fetched and not taken stays leased."""
         self._ahead.close()
-        return self._ahead.result()
 
     def _later(self, seconds: float) -> Batch | None:
         if seconds > 0:

@@ -17,7 +17,7 @@ from pathlib import Path
 import attrs
 import torch
 
-from ralo_core import Batch, BuildContext
+from ralo_core import Batch, BuildContext, RaloError
 from ralo_core.config import LoraSettings, RegularisationSettings, TrainerSettings
 from ralo_core.errors import RunOver
 from ralo_worker.engines.weights import load_weights
@@ -200,10 +200,16 @@ class Trainer:
             self.uploading.give_back(batch.id, why)
 
     def _close(self) -> None:
-        """End the threads; a batch that lies here goes back."""
+        """End the threads and say goodbye: what is held, a batch that lies here, goes back."""
         self.member.stopping.set()
-        ahead = self.batches.close()
-        if ahead is not None:
-            self._give_back(ahead, "trainer stopped")
+        self.batches.close()
         self.sending.close()
+        if self.group.leads:
+            self._leave()
         self.group.close()
+
+    def _leave(self) -> None:
+        try:
+            self.client.leave()
+        except (ConnectionError, RaloError) as error:
+            log.warning("could not say goodbye, leases end by themselves: %s", error)
