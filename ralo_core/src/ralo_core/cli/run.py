@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ralo_core.cli.options import ca_option, config_options, gather, repeated
 from ralo_core.config import Config, RunSettings
-from ralo_core.run.local import LocalRun, ensure_model, server_port, worker_threads
+from ralo_core.run.local import LocalRun, ensure_model, server_port, step_size, worker_threads
 from ralo_core.run.summary import summary
 from ralo_core.run.view import LiveView, PlainView
 from ralo_core.supervise import StopSignal, Supervisor
@@ -62,6 +62,7 @@ def run(
         serve_options=[
             *options,
             *server_port(config),
+            *step_size(config, trainers),
             *worker_threads(config, samplers + trainers * nproc),
         ],
         samplers=samplers,

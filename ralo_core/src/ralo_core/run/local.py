@@ -171,3 +171,11 @@ def server_port(config: Config) -> list[str]:
     chosen = config.sources.get("server.port", "default") != "default"
     port = config.section(ServerSettings).port if chosen else 0
     return ["--set", f"server.port={port}"]
+
+
+def step_size(config: Config, trainers: int) -> list[str]:
+    """Return ``--set`` options by which a step takes a gradient of every trainer, unless the user
+    chose: taken one by one, each would be older than the last by all the others."""
+    if config.sources.get("learner.gradients_per_step", "default") != "default":
+        return []
+    return ["--set", f"learner.gradients_per_step={max(1, trainers)}"]
