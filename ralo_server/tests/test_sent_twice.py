@@ -24,6 +24,12 @@ def heartbeat(run, data):
     return {"json": {**beat, "tokens": 3}}
 
 
+def leave(run, data):
+    run.fill(1)
+    run.batch()
+    return {}
+
+
 def upload(run, data):
     (leased,) = run.lease()
     tree = run.make_tree(leased["problem"]["id"], leased["lease_id"])
@@ -87,6 +93,7 @@ CALLS = [
     ("POST", "/trainer/register", register),
     ("POST", "/worker/heartbeat", heartbeat),
     ("POST", "/trainer/heartbeat", heartbeat),
+    ("POST", "/worker/leave", leave),
     ("GET", "/problem/get", claim),
     ("POST", "/upload", upload),
     ("GET", "/get", get),

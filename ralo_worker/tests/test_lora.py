@@ -19,7 +19,7 @@ from ralo_worker.losses.settings import ClipSettings
 from ralo_worker.model.tokenizer import make_tokenizer
 from ralo_worker.trainer.gradient import batch_gradient
 from ralo_worker.trainer.model import WithoutAdapter, open_model
-from ralo_worker.trainer.policy import policy_logprobs
+from ralo_worker.trainer.policy import Policy
 from ralo_worker.trainer.regularisation import Regulariser
 from ralo_worker.trainer.rows import make_rows
 
@@ -67,6 +67,11 @@ def batch_of(rows):
     return batch
 
 
+def policy_logprobs(model, batch):
+    policy = model if isinstance(model, WithoutAdapter) else Policy(model)
+    return policy(batch)[0]
+
+
 def gradient_by_peft(adapted, rows):
     """The gradient of peft's own model, by the names of the file that peft saves."""
     adapted.zero_grad()
@@ -86,7 +91,7 @@ def scored(model, batch):
 def test_gradients_are_pefts_under_the_names_that_peft_saves(version, rows):
     directory, adapted = version
     model = open_model(directory)
-    gradient = batch_gradient(model, LOSS, one_batch(rows))
+    gradient = batch_gradient(Policy(model), LOSS, one_batch(rows))
     saved = load_file(directory / "adapter_model.safetensors")
     assert gradient.tensors.keys() == saved.keys()
     expected = gradient_by_peft(adapted, rows)
@@ -136,17 +141,18 @@ def test_the_reference_of_a_kl_is_the_base_and_the_gradient_still_the_adapters(v
     directory, _ = version
     model, plain = open_model(directory), small_model(eos_token_id=1)
     batch = batch_of(rows)
-    without = WithoutAdapter(model)
+    policy = Policy(model)
+    without = WithoutAdapter(policy)
     with torch.no_grad():
         expected = policy_logprobs(plain, batch)
         torch.testing.assert_close(policy_logprobs(without, batch), expected, rtol=1e-5, atol=1e-5)
     gradients = [
         batch_gradient(
-            model, LOSS, one_batch(rows), regulariser=Regulariser(
+            policy, LOSS, one_batch(rows), regulariser=Regulariser(
                 settings=RegularisationSettings(kl=0.5), loss=LOSS, reference=reference
             )
         )
-        for reference in (without, plain)
+        for reference in (without, Policy(plain))
     ]  # fmt: skip
     assert gradients[0].metrics["reference_kl"] > 1e-3
     for name, value in gradients[0].tensors.items():
