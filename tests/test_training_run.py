@@ -112,6 +112,21 @@ def test_the_kl_is_to_the_first_version_however_often_the_run_is_resumed(
 
 
 @pytest.mark.slow
+def test_a_run_takes_local_steps(model, tmp_path, own_reward):
+    run_dir = tmp_path / "run"
+    settings = (
+        "run.max_steps=3", "local_steps.steps=2", "local_steps.lr=0.001",
+        "optimizer.use=nesterov", "aggregation.use=diloco", "evaluation.problems=0", *own_reward,
+    )  # fmt: skip
+    ralo(*run_options(model, run_dir, "grpo", *settings))
+    steps = steps_of(run_dir)
+    assert [step["step"] for step in steps] == [1, 2, 3]
+    for step in steps:  # AdamW moves a value by at most about its rate
+        assert 0 < step["grad_norm"] < 2 * 0.001 * 740_000**0.5
+        assert step["learning_rate"] == 0.7
+
+
+@pytest.mark.slow
 def test_a_batch_without_advantage_is_trained_for_its_entropy(model, tmp_path):
     """The untrained model never solves a sum: the bonus is all there is."""
     run_dir = tmp_path / "run"

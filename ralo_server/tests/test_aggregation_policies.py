@@ -12,8 +12,12 @@ from safetensors.numpy import save_file
 from ralo_core.builtin.codecs import Bfloat16Codec, Float32Codec, from_bfloat16, to_bfloat16
 from ralo_core.protocols import GradientFacts
 from ralo_server.learner.aggregate import Aggregate, slice_values
-from ralo_server.policies.aggregation import StalenessMean, TokenMean, TrimmedMean
-from ralo_server.policies.settings import StalenessMeanSettings, TrimmedMeanSettings
+from ralo_server.policies.aggregation import Diloco, StalenessMean, TokenMean, TrimmedMean
+from ralo_server.policies.settings import (
+    DilocoSettings,
+    StalenessMeanSettings,
+    TrimmedMeanSettings,
+)
 
 torch.set_num_threads(1)
 
@@ -47,6 +51,14 @@ def test_a_staleness_mean_counts_old_gradients_less_and_leaves_out_the_oldest(
 ):
     policy = StalenessMean(StalenessMeanSettings(power=power, max_staleness=bound), None)
     assert policy.weigh(facts(0, 2, 8, 9), 20) == pytest.approx(expected)
+
+
+def test_every_trainers_way_counts_the_same_until_it_is_too_old():
+    policy = Diloco(DilocoSettings(max_staleness=2), None)
+    weights = np.asarray(policy.weigh(facts(0, 2, 3), 20))
+    assert list(weights) == [1.0, 1.0, 0.0]
+    ways = drawn(2, 30)
+    np.testing.assert_allclose(policy.combine(ways, weights[:2]), ways.mean(0), rtol=1e-6)
 
 
 @given(count=st.integers(1, 12), seed=st.integers(0, 99))

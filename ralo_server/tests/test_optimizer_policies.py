@@ -10,10 +10,12 @@ from ralo_core.errors import ConfigError
 from ralo_core.structuring import structure
 from ralo_server.policies.adamw import AdamW
 from ralo_server.policies.lion import Lion
+from ralo_server.policies.nesterov import Nesterov
 from ralo_server.policies.schedule import learning_rate
 from ralo_server.policies.settings import (
     AdamWSettings,
     LionSettings,
+    NesterovSettings,
     ScheduleSettings,
     SgdSettings,
 )
@@ -49,6 +51,7 @@ def test_cosine_falls_to_its_end_and_stays_there():
         (AdamWSettings, {"schedule": "cosine"}, "needs total_steps above warmup_steps"),
         (LionSettings, {"schedule": "linear", "warmup_steps": 9, "total_steps": 9}, "got 9"),
         (AdamWSettings, {"schedule": "cubic"}, "must be one of"),
+        (NesterovSettings, {"momentum": 0.0}, "momentum"),
         (SgdSettings, {"nesterov": True}, "needs a momentum"),
     ],
 )
@@ -89,6 +92,24 @@ def test_lion_is_algorithm_2_of_its_paper():
         parameter.grad = torch.from_numpy(gradient.astype(np.float32))
         optimizer.step()
     np.testing.assert_allclose(parameter.detach().numpy(), weights, rtol=1e-4, atol=1e-5)
+
+
+def test_nesterov_is_the_outer_step_of_diloco():
+    """Sutskever's form, as torch writes it: b = mu b + g, theta -= lr (g + mu b)."""
+    policy = Nesterov(NesterovSettings(lr=0.5, momentum=0.8), None)
+    assert policy.max_grad_norm is None
+    rng = np.random.default_rng(0)
+    theta = rng.normal(size=7).astype(np.float32)
+    parameter, velocity = torch.nn.Parameter(torch.from_numpy(theta.copy())), np.zeros(7)
+    optimizer = policy.build([("w", parameter)])
+    for _ in range(3):
+        way = rng.normal(size=7).astype(np.float32)
+        parameter.grad = torch.from_numpy(way.copy())
+        optimizer.step()
+        velocity = 0.8 * velocity + way
+        theta = theta - 0.5 * (way + 0.8 * velocity)
+    np.testing.assert_allclose(parameter.detach().numpy(), theta, rtol=1e-5)
+    assert Nesterov(NesterovSettings(), None).learning_rate(1) == 0.7
 
 
 def test_options_reach_the_optimizer():

@@ -44,3 +44,15 @@ def test_a_run_keeps_its_model(make_run, model, tmp_path):
 def test_a_batch_that_could_never_fill_up_is_refused(make_run):
     with pytest.raises(RaloError, match=r"queued_trees \(4\) must be at least .*batch_trees \(8\)"):
         make_run("server.queued_trees=4", "trainer.batch_trees=8")
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ("trainer.batch_trees=3", r"local_steps.steps \(4\) must be at most .*batch_trees \(3\)"),
+        ("trainer.offload_gradients=true", "trainer.offload_gradients = false"),
+    ],
+)
+def test_local_steps_that_cannot_be_taken_are_refused(make_run, setting, fault):
+    with pytest.raises(RaloError, match=fault):
+        make_run("local_steps.steps=4", setting)

@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import save_file
 from small_models import random_tree, small_model
 
-from ralo_core.config import TrainerSettings, resolve, set_layer
+from ralo_core.config import LocalStepsSettings, TrainerSettings, resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_worker.trainer.group import open_group
+from ralo_worker.trainer.local_steps import LocalSteps
 from ralo_worker.trainer.objective import open_objective
 from ralo_worker.trainer.pace import CommonPace, Pace
 from ralo_worker.trainer.policy import Policy
@@ -43,8 +44,10 @@ def together(group, settings):
         made = Policy(small_model(seed), trainer)
         return shard(made, group) if trainer.sharding == "full" else made
 
+    inner = config.section(LocalStepsSettings)
     pace = CommonPace(channel=group.control) if trainer.sharding == "full" else Pace()
-    return Together(objective=open_objective(config, policy(0), policy(1), pace), group=group)
+    whole = Together(objective=open_objective(config, policy(0), policy(1), pace), group=group)
+    return LocalSteps(whole, inner) if inner.steps else whole
 
 
 def main(folder, leaves, settings):

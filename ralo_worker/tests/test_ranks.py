@@ -35,6 +35,20 @@ def by_ranks(folder, count, leaves, settings):
 
 
 @pytest.mark.slow
+def test_the_way_of_local_steps_is_that_of_one_process(tmp_path):
+    settings = ["local_steps.steps=2", "local_steps.lr=0.01", "trainer.shared_tokens=30"]
+    alone = together(Group(), settings)
+    for _ in range(2):  # the moments of the first go into the second, on every rank
+        whole = alone.gradient(some_trees((2, 7, 9, 1)), 2)
+    by_ranks(tmp_path, 2, (2, 7, 9, 1), settings)
+    for sharding in ("none", "full"):
+        tensors = load_file(tmp_path / sharding / "gradient.safetensors")
+        assert tensors.keys() == whole.tensors.keys()
+        for name, value in whole.tensors.items():
+            assert (tensors[name] - value).norm() / value.norm() < 1e-3, name
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "leaves"), [(2, (2, 7, 9, 1)), (4, (2, 7, 9, 1)), (3, (5,))])
 def test_the_gradient_is_that_of_one_process(tmp_path, count, leaves):
     settings = [*EVERYTHING]

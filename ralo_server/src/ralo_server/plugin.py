@@ -21,7 +21,7 @@ def ralo_register_problem_providers() -> list[Component]:
 
 @hookimpl
 def ralo_register_aggregation_policies() -> list[Component]:
-    """Register `token_mean`, `staleness_mean` and `trimmed_mean`."""
+    """Register `token_mean`, `staleness_mean`, `trimmed_mean` and `diloco`."""
     return [
         Component(
             name="token_mean",
@@ -35,6 +35,12 @@ def ralo_register_aggregation_policies() -> list[Component]:
             summary="token mean that counts old gradients less and leaves out the oldest",
         ),
         Component(
+            name="diloco",
+            factory="ralo_server.policies.aggregation:Diloco",
+            config="ralo_server.policies.settings:DilocoSettings",
+            summary="mean of the ways that trainers went in local steps",
+        ),
+        Component(
             name="trimmed_mean",
             factory="ralo_server.policies.aggregation:TrimmedMean",
             config="ralo_server.policies.settings:TrimmedMeanSettings",
@@ -45,7 +51,7 @@ def ralo_register_aggregation_policies() -> list[Component]:
 
 @hookimpl
 def ralo_register_optimizer_policies() -> list[Component]:
-    """Register `adamw`, `sgd` and `lion`."""
+    """Register `adamw`, `sgd`, `nesterov` and `lion`."""
     return [
         Component(
             name="adamw",
@@ -58,6 +64,12 @@ def ralo_register_optimizer_policies() -> list[Component]:
             factory="ralo_server.policies.sgd:Sgd",
             config="ralo_server.policies.settings:SgdSettings",
             summary="gradient descent with momentum; no state without it",
+        ),
+        Component(
+            name="nesterov",
+            factory="ralo_server.policies.nesterov:Nesterov",
+            config="ralo_server.policies.settings:NesterovSettings",
+            summary="Nesterov momentum over local steps, the outer step of DiLoCo",
         ),
         Component(
             name="lion",

@@ -18,6 +18,7 @@ from ralo_core.config import (
     Config,
     EvaluationSettings,
     LearnerSettings,
+    LocalStepsSettings,
     LoraSettings,
     RunSettings,
     ServerSettings,
@@ -104,6 +105,17 @@ def _check_sizes(config: Config) -> None:
         faults.append(
             f"server.pending_gradients ({server.pending_gradients}) must be at least "
             f"learner.gradients_per_step ({step}): a step could never be due"
+        )
+    parts, trainer = config.section(LocalStepsSettings).steps, config.section(TrainerSettings)
+    if parts > batch:
+        faults.append(
+            f"local_steps.steps ({parts}) must be at most trainer.batch_trees ({batch}): each step "
+            "takes at least one tree"
+        )
+    if parts and trainer.offload_gradients:
+        faults.append(
+            "local_steps.steps needs the gradients where the weights are: "
+            "trainer.offload_gradients = false"
         )
     if faults:
         raise ConfigError(faults)

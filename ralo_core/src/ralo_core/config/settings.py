@@ -242,6 +242,22 @@ class LoraSettings:
     )
 
 
+@attrs.frozen(kw_only=True)
+class LocalStepsSettings:
+    """``[local_steps]``: AdamW steps of a trainer's own per upload, on the parts of a batch."""
+
+    steps: int = setting(
+        0,
+        "parts of a leased batch, a step each, per upload; 0: a gradient is uploaded",
+        at_least(0),
+    )
+    lr: float = setting(1e-6, "learning rate of these steps", positive)
+    weight_decay: float = setting(0.0, "decoupled weight decay of these steps", at_least(0))
+    max_grad_norm: float = setting(
+        1.0, "bound on the global norm of a step's gradient; 0: no clipping", at_least(0)
+    )
+
+
 FIXED: dict[str, type] = {
     "run": RunSettings,
     "plugins": PluginSettings,
@@ -255,6 +271,7 @@ FIXED: dict[str, type] = {
     "weights": WeightsSettings,
     "evaluation": EvaluationSettings,
     "lora": LoraSettings,
+    "local_steps": LocalStepsSettings,
     "launch": LaunchSettings,
 }
 """Section name -> settings class."""

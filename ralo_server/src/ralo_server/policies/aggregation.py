@@ -1,4 +1,4 @@
-"""The built-in aggregation policies: `token_mean`, `staleness_mean` and `trimmed_mean`.
+"""The built-in aggregation policies: `token_mean`, `staleness_mean`, `trimmed_mean`, `diloco`.
 
 Neighbours: the learner asks for the weights once per step and combines slice by slice. numpy
 only; nothing here knows of files or of the model.
@@ -11,7 +11,11 @@ import numpy.typing as npt
 
 from ralo_core import BuildContext
 from ralo_core.protocols import GradientFacts
-from ralo_server.policies.settings import StalenessMeanSettings, TrimmedMeanSettings
+from ralo_server.policies.settings import (
+    DilocoSettings,
+    StalenessMeanSettings,
+    TrimmedMeanSettings,
+)
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -72,6 +76,22 @@ class TrimmedMean:
         dropped = min(int(self._trim * count + 1e-9), (count - 1) // 2)
         kept = np.sort(values, axis=0)[dropped : count - dropped]
         return np.asarray(kept.mean(axis=0), np.float32)
+
+
+class Diloco:
+    """The mean of pseudo-gradients: each trainer's way counts the same, however many tokens its
+    steps had (Douillard et al. 2023, algorithm 1, line 12)."""
+
+    def __init__(self, settings: DilocoSettings, context: BuildContext) -> None:
+        self._bound = settings.max_staleness
+
+    def weigh(self, gradients: Sequence[GradientFacts], current_version: int) -> Sequence[float]:
+        """Return 1 for every pseudo-gradient, 0 where the lag is above the bound."""
+        return [float(current_version - each.base_version <= self._bound) for each in gradients]
+
+    def combine(self, values: Float32, weights: Float64) -> Float32:
+        """Return the mean, float32[n] of float32[K, n]."""
+        return weighted_mean(values, weights)
 
 
 def weighted_mean(values: Float32, weights: Float64) -> Float32:

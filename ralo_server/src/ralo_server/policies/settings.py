@@ -20,6 +20,15 @@ class StalenessMeanSettings:
 
 
 @attrs.frozen(kw_only=True)
+class DilocoSettings:
+    """``[aggregation.diloco]``."""
+
+    max_staleness: int = setting(
+        8, "a pseudo-gradient is left out if its base is more versions old", at_least(0)
+    )
+
+
+@attrs.frozen(kw_only=True)
 class TrimmedMeanSettings:
     """``[aggregation.trimmed_mean]``."""
 
@@ -90,6 +99,17 @@ class SgdSettings(ScheduleSettings):
         if self.nesterov and not self.momentum:
             msg = "nesterov = true needs a momentum above 0"
             raise ValueError(msg)
+
+
+@attrs.frozen(kw_only=True)
+class NesterovSettings(ScheduleSettings):
+    """``[optimizer.nesterov]``; the defaults are those of DiLoCo's outer step."""
+
+    lr: float = setting(0.7, "share of the way that trainers went", positive)
+    momentum: float = setting(0.9, "decay of the running sum of ways", positive, between(0.0, 1.0))
+    max_grad_norm: float = setting(
+        0.0, "bound on the global norm of the aggregate; 0: no clipping", at_least(0)
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -18,7 +18,12 @@ import attrs
 import torch
 
 from ralo_core import Batch, BuildContext, RaloError
-from ralo_core.config import LoraSettings, RegularisationSettings, TrainerSettings
+from ralo_core.config import (
+    LocalStepsSettings,
+    LoraSettings,
+    RegularisationSettings,
+    TrainerSettings,
+)
 from ralo_core.errors import RunOver
 from ralo_worker.engines.weights import load_weights
 from ralo_worker.membership import Membership
@@ -26,6 +31,7 @@ from ralo_worker.trainer.batches_ahead import BatchesAhead
 from ralo_worker.trainer.beside import Beside
 from ralo_worker.trainer.gradient import Gradient
 from ralo_worker.trainer.group import Group
+from ralo_worker.trainer.local_steps import LocalSteps
 from ralo_worker.trainer.model import WithoutAdapter, open_model
 from ralo_worker.trainer.objective import open_objective
 from ralo_worker.trainer.pace import CommonPace, Halted, Pace
@@ -98,7 +104,9 @@ class Trainer:
         found = self._newest()
         self.policy = self._policy(found.directory)
         objective = open_objective(self.member.config, self.policy, self._reference(), self._pace())
-        self.together = Together(objective=objective, group=self.group, phases=self.phases)
+        together = Together(objective=objective, group=self.group, phases=self.phases)
+        inner = self.member.config.section(LocalStepsSettings)
+        self.computing = LocalSteps(together, inner) if inner.steps else together
         self.uploading = Uploading(
             client=self.client,
             codec=self.member.config.build("codec", BuildContext(role="trainer")),
@@ -171,7 +179,7 @@ class Trainer:
             self.batches.prepare(self._seconds)
         started = time.monotonic()
         try:
-            gradient = self.together.gradient(batch.trees, self.version)
+            gradient = self.computing.gradient(batch.trees, self.version)
         except Halted:
             self._give_back(batch, "trainer stopped")
             self.member.stopping.set()

@@ -25,6 +25,15 @@ R = TypeVar("R")
 
 
 @attrs.frozen(kw_only=True, eq=False)
+class Summed:
+    """What a batch has come to on all ranks, whose gradient sums each rank has by itself yet; the
+    gradient is their sum over `weight`."""
+
+    sums: Sums
+    weight: float
+
+
+@attrs.frozen(kw_only=True, eq=False)
 class Together:
     """`objective` on the ranks of `group`, by default this process alone; `owned_by` says which
     rank gets the gradient of which parameter."""
@@ -46,6 +55,18 @@ class Together:
         None if nothing has a gradient, because every advantage is zero. Raises `Halted` on all
         ranks if one was told to stop.
         """
+        summed = self.summed(trees, version)
+        if summed is None:
+            return None
+        with self.phases("reduce"):
+            gradients = self.objective.gradients
+            tensors = reduced(gradients, self.group, self.owned_by, summed.weight)
+        metrics = summed.sums.mean_metrics()
+        return Gradient(tensors=tensors, weight=summed.weight, metrics=metrics)
+
+    def summed(self, trees: Sequence[RolloutTree], version: int) -> Summed | None:
+        """Let the objective's `gradients` hold this rank's part of the gradient sums of `trees`;
+        return what they are to be divided by. None and `Halted` as `gradient`."""
         objective, group = self.objective, self.group
         with self.phases("compute"):
             plan = objective.plan(trees)
@@ -55,10 +76,7 @@ class Together:
         parts = self._everywhere(lambda: objective.survey(mine, version))
         objective.show([part for some in parts for part in some])
         sums = Sums().merged(self._everywhere(lambda: objective.accumulate(mine, version)))
-        with self.phases("reduce"):
-            weight = sums.normaliser + plan.left_out
-            tensors = reduced(objective.gradients, group, self.owned_by, weight)
-        return Gradient(tensors=tensors, weight=weight, metrics=sums.mean_metrics())
+        return Summed(sums=sums, weight=sums.normaliser + plan.left_out)
 
     def _everywhere(self, compute: Callable[[], R]) -> list[R]:
         """Return what `compute` gives on every rank. Raises `Halted` if it did on any."""
