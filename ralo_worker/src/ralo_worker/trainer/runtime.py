@@ -197,7 +197,8 @@ class Trainer:
             self.member.activity.tokens += tokens
         self._sent()
         answered = Answered(batch_id=batch.id, version=self.version, gradient=gradient)
-        self.sending.start(self.uploading.upload, answered)
+        with self.phases("upload"):  # without overlap it is sent here
+            self.sending.start(self.uploading.upload, answered)
 
     def _sent(self) -> None:
         with self.phases("upload"):
