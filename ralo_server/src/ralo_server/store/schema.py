@@ -102,4 +102,8 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE gradients ADD COLUMN share REAL;
     CREATE INDEX gradients_by_step ON gradients (step);
     """,
+    """
+    ALTER TABLE trees ADD COLUMN time REAL NOT NULL DEFAULT 0;
+    CREATE INDEX problems_by_id ON problems (id);
+    """,
 )
