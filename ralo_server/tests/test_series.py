@@ -27,9 +27,7 @@ def add(database, first, steps):
     values=st.lists(st.fixed_dictionaries({}, optional={"a": VALUES, "b/c": VALUES}), max_size=80),
     cut=st.integers(0, 80), points=st.integers(1, 30), after=st.integers(-1, 90),
 )  # fmt: skip
-def test_a_series_is_the_mean_of_what_each_bucket_has(
-    tmp_path_factory, values, cut, points, after
-):
+def test_a_series_is_the_mean_of_what_each_bucket_has(tmp_path_factory, values, cut, points, after):
     database = Database(tmp_path_factory.mktemp("series") / "state.db")
     history = StepHistory(database.rows)
     add(database, 1, values[:cut])
