@@ -21,6 +21,7 @@ from ralo_server.store.redo import RedoLog
 from ralo_server.store.rollbacks import Rollbacks
 from ralo_server.store.rollouts import Rollouts
 from ralo_server.store.run_state import RunState
+from ralo_server.store.shown_steps import ShownSteps
 from ralo_server.store.steps import Steps
 from ralo_server.store.trees import Trees
 from ralo_server.store.uploads import Uploads
@@ -63,6 +64,7 @@ class Store:
         self.readers = Readers(self.database, server.lease_seconds, clock)
         self.evaluations = Evaluations(self.database, self.leases)
         self.steps = Steps(self.database, self.versions, self.evaluations, directory.gradients)
+        self.shown_steps = ShownSteps(self.database)
         self.redo = RedoLog(self.database, directory.gradients)
         self.workers = Workers(self.database, self.leases)
         self.rollbacks = Rollbacks(
