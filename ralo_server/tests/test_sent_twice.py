@@ -109,7 +109,8 @@ CALLS = [
 READING = {
     "/health", "/config", "/stats", "/eval/results",
     "/weights/version", "/weights/manifest", "/weights/download", "/weights/parts/{sha256}",
-    "/weights/delta",
+    "/weights/delta", "/", "/static/{path:path}", "/run/config", "/runs", "/runs/series",
+    "/series", "/series/names", "/events", "/rollouts", "/rollouts/{number:int}",
 }  # fmt: skip
 
 

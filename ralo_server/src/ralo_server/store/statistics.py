@@ -1,6 +1,6 @@
 """``GET /stats``: the whole state of a run out of the store, and nothing that is not in it.
 
-Neighbours: the web side answers with it; every view is drawn from it.
+Neighbours: the web side answers with it and the steps of `shown_steps`; views are drawn from it.
 """
 
 import json
@@ -15,18 +15,12 @@ from ralo_server.store.store import Store
 from ralo_server.store.trees import SKIPPED
 from ralo_server.store.uploads import ABANDONED, DISCARDED, PENDING, RECEIVING, REFUSED
 
-_SHOWN_STEPS = 200
 _PROBLEM_STATES = ("waiting", "leased", "failed")
 _GRADIENT_STATES = (RECEIVING, PENDING, "left_out", ABANDONED, REFUSED, DISCARDED)
 
 
-def statistics(store: Store) -> dict[str, Any]:
-    """Return the answer of ``/stats`` as `docs/openapi.yaml` describes it."""
-    return {**present_state(store), "steps": _thinned_steps(store.database)}
-
-
 def present_state(store: Store) -> dict[str, Any]:
-    """Return the answer of ``/stats`` without its steps: what is so now."""
+    """Return the answer of ``/stats``, as `docs/openapi.yaml` describes it, without its steps."""
     database = store.database
     run = store.config.section(RunSettings)
     return {
@@ -116,26 +110,3 @@ def _in_states(database: Database, table: str, states: Sequence[str], *more: str
         for state in states
     ]
     return dict(database.rows(f"SELECT {', '.join([*counts, *more])}")[0])  # noqa: S608
-
-
-def _thinned_steps(database: Database) -> list[dict[str, Any]]:
-    """Return at most `_SHOWN_STEPS` steps, evenly spread, the first and the last among them.
-
-    Only the last has its metrics in parts (``stop/eos``): nobody draws them all twice a second.
-    """
-    last = int(database.value("SELECT MAX(step) FROM steps") or 0)
-    if last <= _SHOWN_STEPS:
-        rows = database.rows("SELECT metrics FROM steps ORDER BY step")
-    else:
-        spread = [1 + round(i * (last - 1) / (_SHOWN_STEPS - 1)) for i in range(_SHOWN_STEPS)]
-        marks = ",".join("?" * len(spread))
-        rows = database.rows(
-            f"SELECT metrics FROM steps WHERE step IN ({marks}) ORDER BY step",  # noqa: S608
-            *spread,
-        )
-    steps = [json.loads(row["metrics"]) for row in rows]
-    return [*map(_without_parts, steps[:-1]), *steps[-1:]]
-
-
-def _without_parts(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in metrics.items() if "/" not in name}

@@ -8,20 +8,19 @@ are read: 10,000 steps are read once, and a question costs no JSON.
 import json
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from ralo_server.store.database import Database
-
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 
 _ROOM = 256
-_BLOCK = 500
+_BLOCK = 100
+"""Steps that are read at once: parsing them holds up every other thread of the process."""
 _NEWER = "SELECT step, metrics FROM steps WHERE step > ? ORDER BY step LIMIT ?"
 
 
@@ -38,10 +37,10 @@ class Series:
 
 
 class StepHistory:
-    """The steps of a run; safe to be asked by many threads."""
+    """The steps of a run, asked for with `rows`, which is `Database.rows`; any thread may ask."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, rows: Callable[..., Sequence[Any]]) -> None:
+        self._rows = rows
         self._lock = threading.Lock()
         self._steps: Int64 = np.empty(_ROOM, np.int64)
         self._columns: dict[str, Float64] = {}
@@ -84,7 +83,7 @@ class StepHistory:
     def _read_newer(self) -> None:
         while True:
             last = int(self._steps[self._count - 1]) if self._count else 0
-            rows = self._database.rows(_NEWER, last, _BLOCK)
+            rows = self._rows(_NEWER, last, _BLOCK)
             if rows:
                 metrics = json.loads(f"[{','.join(row['metrics'] for row in rows)}]")
                 self._append([int(row["step"]) for row in rows], metrics)
@@ -99,13 +98,17 @@ class StepHistory:
         for name in {name for values in metrics for name in values}:
             if name not in self._columns:
                 self._columns[name] = np.full(len(self._steps), np.nan)
-            self._columns[name][begin:end] = [_number(values.get(name)) for values in metrics]
+            self._columns[name][begin:end] = _numbers([values.get(name) for values in metrics])
         self._steps[begin:end] = steps
         self._count = end
 
 
-def _number(value: Any) -> float:
-    return value if isinstance(value, int | float) else math.nan
+def _numbers(values: Sequence[Any]) -> Float64:
+    try:
+        return np.array(values, np.float64)  # None becomes NaN
+    except (TypeError, ValueError):
+        known = [value if isinstance(value, int | float) else math.nan for value in values]
+        return np.array(known, np.float64)
 
 
 def _doubled(column: Float64) -> Float64:

@@ -7,7 +7,7 @@ only puts the parts together.
 import time
 from collections.abc import Callable
 
-from ralo_core.config import Config, ServerSettings
+from ralo_core.config import Config, RolloutsSettings, ServerSettings
 from ralo_server.rundir import RunDirectory
 from ralo_server.store.database import Database
 from ralo_server.store.dynamic_sampling import skip_rule
@@ -21,6 +21,7 @@ from ralo_server.store.redo import RedoLog
 from ralo_server.store.rollbacks import Rollbacks
 from ralo_server.store.rollouts import Rollouts
 from ralo_server.store.run_state import RunState
+from ralo_server.store.shown_steps import ShownSteps
 from ralo_server.store.steps import Steps
 from ralo_server.store.trees import Trees
 from ralo_server.store.uploads import Uploads
@@ -48,7 +49,13 @@ class Store:
         self.database = Database(directory.state, read_only=read_only)
         self.leases = Leases(self.database, server.lease_seconds, clock)
         self.problems = Problems(self.database, self.leases, server.queued_trees)
-        self.trees = Trees(self.database, self.leases, directory.samples, skip_rule(config))
+        self.trees = Trees(
+            database=self.database,
+            leases=self.leases,
+            folder=directory.samples,
+            skips=skip_rule(config),
+            keeps=config.section(RolloutsSettings),
+        )
         self.rollouts = Rollouts(self.database, directory.samples)
         self.gradients = Gradients(self.database, directory.gradients)
         self.uploads = Uploads(self.database, directory.gradients)
@@ -57,6 +64,7 @@ class Store:
         self.readers = Readers(self.database, server.lease_seconds, clock)
         self.evaluations = Evaluations(self.database, self.leases)
         self.steps = Steps(self.database, self.versions, self.evaluations, directory.gradients)
+        self.shown_steps = ShownSteps(self.database)
         self.redo = RedoLog(self.database, directory.gradients)
         self.workers = Workers(self.database, self.leases)
         self.rollbacks = Rollbacks(

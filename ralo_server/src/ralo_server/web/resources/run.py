@@ -3,7 +3,8 @@
 import attrs
 import falcon
 
-from ralo_server.store.statistics import statistics
+from ralo_server.web.json_answers import send_json
+from ralo_server.web.secrets_removed import without_secrets
 from ralo_server.web.services import Services
 
 
@@ -42,6 +43,28 @@ class ConfigDocument:
 
 
 @attrs.frozen
+class RunConfig:
+    """``GET /run/config``."""
+
+    services: Services
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Give the config to those who look at the run, without what must stay secret."""
+        settings = self.services.settings
+        document = {
+            "run": self.services.store.run.name(),
+            "recipe": settings["recipe"],
+            "config": without_secrets(settings["config"]),
+            "sources": settings["sources"],
+            "plugins": [
+                {"name": info.name, "distribution": info.distribution, "version": info.version}
+                for info in self.services.host.active()
+            ],
+        }
+        send_json(request, response, document)
+
+
+@attrs.frozen
 class Stats:
     """``GET /stats``."""
 
@@ -50,7 +73,8 @@ class Stats:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Give the whole state of the run."""
         self.services.take_back_lost_leases()
-        response.media = statistics(self.services.store)
+        response.content_type = falcon.MEDIA_JSON
+        response.text = self.services.stats.now()
 
 
 @attrs.frozen
