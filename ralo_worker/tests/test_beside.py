@@ -14,6 +14,11 @@ def beside(request):
     beside.close()
 
 
+def began_and_over(beside, *call):
+    beside.start(*call)
+    return beside.result(10)
+
+
 def test_the_result_is_given_once(beside):
     beside.start(pow, 2, 5)
     assert beside.busy
@@ -24,8 +29,7 @@ def test_the_result_is_given_once(beside):
 
 def test_a_failure_arrives_and_is_over(beside):
     with pytest.raises(ZeroDivisionError):
-        beside.start(divmod, 1, 0)
-        beside.result(10)
+        began_and_over(beside, divmod, 1, 0)
     assert not beside.busy
     assert beside.result(10) is None
     beside.start(pow, 2, 5)
