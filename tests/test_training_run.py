@@ -70,6 +70,7 @@ def test_a_run_takes_its_steps_and_leaves_a_loadable_model(recipe, model, tmp_pa
 
     run_dir = tmp_path / "run"
     output = ralo(*run_options(model, run_dir, recipe, "run.max_steps=3", *own_reward))
+    assert f"dashboard: {(run_dir / 'server.url').read_text().strip()}" in output
     assert "finished after 3 steps" in output
     assert "held-out greedy accuracy" in output
     assert [step["step"] for step in steps_of(run_dir)] == [1, 2, 3]

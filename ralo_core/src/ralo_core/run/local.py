@@ -8,7 +8,7 @@ imports server or worker. It talks to the orchestrator like any other client.
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -61,12 +61,15 @@ class LocalRun:
     ca: Path | None
     supervisor: Supervisor
     stopped: StopSignal
+    on_serving: Callable[[str], None] = lambda url: None
+    """Told the orchestrator's URL once it listens."""
 
     def execute(self, view: View) -> Stats:
         """Start everything and show it until the run is finished or a signal asks to stop."""
         history = History()
         try:
             client = self._start_server()
+            self.on_serving(client.transport.url)
             self._start_workers(client)
             while not self.stopped:
                 self._check_children()
