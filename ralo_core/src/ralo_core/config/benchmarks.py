@@ -22,7 +22,7 @@ class BenchmarkSettings:
     top_k: int = setting(0, "keep this many most probable tokens; 0: all", at_least(0))
     max_tokens: int = setting(
         0,
-        "tokens of an answer at most, as far as the model's context goes; 0: as many as in training",
+        "tokens of an answer at most, within the model's context; 0: as many as in training",
         at_least(0),
     )
     metrics: list[str] = setting(
