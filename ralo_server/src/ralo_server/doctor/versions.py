@@ -89,4 +89,4 @@ def _way_out(number: int) -> str:
 
 
 def _forget_version(number: int, store: Store) -> None:
-    forget_version(store.database, store.evaluations, number)
+    forget_version(store.database, number)

@@ -60,18 +60,6 @@ class Evaluations:
         """Return how many evaluations have no result yet."""
         return int(self.database.value("SELECT COUNT(*) FROM evaluations WHERE state = 'open'"))
 
-    def give_up(self, connection: sqlite3.Connection, versions: Iterable[int]) -> None:
-        """Forget what is open of these versions; results stay."""
-        for version in versions:
-            connection.execute(
-                """DELETE FROM evaluation_shards WHERE evaluation IN
-                     (SELECT id FROM evaluations WHERE version = ? AND state = 'open')""",
-                (version,),
-            )
-            connection.execute(
-                "DELETE FROM evaluations WHERE version = ? AND state = 'open'", (version,)
-            )
-
     def open_versions(self) -> list[int]:
         """Return the versions that must stay because they are still being evaluated."""
         rows = self.database.rows("SELECT DISTINCT version FROM evaluations WHERE state = 'open'")
@@ -153,6 +141,19 @@ class Evaluations:
                 (f"{name}-{number}", name, first, min(step, size - first))
                 for number, first in enumerate(range(0, size, step))
             ],
+        )
+
+
+def give_up(connection: sqlite3.Connection, versions: Iterable[int]) -> None:
+    """Forget what is open of these versions; results stay."""
+    for version in versions:
+        connection.execute(
+            """DELETE FROM evaluation_shards WHERE evaluation IN
+                 (SELECT id FROM evaluations WHERE version = ? AND state = 'open')""",
+            (version,),
+        )
+        connection.execute(
+            "DELETE FROM evaluations WHERE version = ? AND state = 'open'", (version,)
         )
 
 

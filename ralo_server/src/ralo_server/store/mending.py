@@ -5,7 +5,7 @@ Neighbours: ``ralo doctor --fix`` calls it for a stopped run; `inspection` finds
 
 from ralo_server.store.database import Database
 from ralo_server.store.discarding import discard_gradient, discard_tree
-from ralo_server.store.evaluations import Evaluations
+from ralo_server.store.evaluations import give_up
 from ralo_server.store.leases import give_back
 from ralo_server.store.parts import forget_parts
 
@@ -27,9 +27,9 @@ def forget_gradient(database: Database, upload_id: str) -> None:
         discard_gradient(connection, upload_id)
 
 
-def forget_version(database: Database, evaluations: Evaluations, number: int) -> None:
+def forget_version(database: Database, number: int) -> None:
     """Count a damaged version as pruned; it is not evaluated any more."""
     with database.write() as connection:
         connection.execute("UPDATE versions SET state = 'pruned' WHERE number = ?", (number,))
         forget_parts(connection, [number])
-        evaluations.give_up(connection, [number])
+        give_up(connection, [number])

@@ -19,7 +19,7 @@ from ralo_core import wire
 from ralo_core.data import WeightVersion
 from ralo_server.store.database import Database
 from ralo_server.store.discarding import discard_gradient, discard_tree
-from ralo_server.store.evaluations import Evaluations
+from ralo_server.store.evaluations import Evaluations, give_up
 from ralo_server.store.facts import get_fact
 from ralo_server.store.gradients import Gradients
 from ralo_server.store.leases import Leases
@@ -62,7 +62,7 @@ class Rollbacks:
             trees = self._discard_trees(connection, target)
             step = int(self.database.value("SELECT MAX(step) FROM steps") or 0)
             self.versions.add(connection, version, step, origin)
-            self.evaluations.give_up(connection, range(target + 1, version.number))
+            give_up(connection, range(target + 1, version.number))
             self.evaluations.schedule(connection, version.number, benchmarks)
             metrics = {
                 "version": version.number,
