@@ -7,6 +7,7 @@ The orchestrator makes evaluation jobs of it; metrics are computed by `ralo_serv
 import attrs
 
 from ralo_core.config.checks import at_least, positive
+from ralo_core.config.metric_names import metric_names, parse_metric
 from ralo_core.config.setting import setting
 
 
@@ -22,13 +23,14 @@ class BenchmarkSettings:
     top_k: int = setting(0, "keep this many most probable tokens; 0: all", at_least(0))
     max_tokens: int = setting(
         0,
-        "tokens of an answer at most, as far as the model's context goes; 0: as many as in training",
+        "tokens of an answer at most, within the model's context; 0: as many as in training",
         at_least(0),
     )
     metrics: list[str] = setting(
         ["accuracy"],
         "what is computed: 'accuracy', 'mean@k', 'pass@k', 'maj@k' with a number or the letter k "
         "(all samples), 'exact_match', 'multiple_choice', 'module:function'",
+        metric_names,
     )
     every_steps: int = setting(
         -1,
@@ -44,3 +46,11 @@ class BenchmarkSettings:
         "items that a sampler is given at a time; 0: so many that they have about 64 answers",
         at_least(0),
     )
+
+    def __attrs_post_init__(self) -> None:
+        for name in self.metrics:
+            try:
+                parse_metric(name).of(self.samples)
+            except ValueError as error:
+                msg = f"metrics: {error}"
+                raise ValueError(msg) from None
