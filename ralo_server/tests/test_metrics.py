@@ -18,6 +18,7 @@ from ralo_server.evaluation.bootstrap import RESAMPLES, estimate_means
 from ralo_server.evaluation.scores import majority, pass_at
 
 stats = pytest.importorskip("scipy.stats")
+FOUR = {"samples": 4, "temperature": 1.0}
 
 
 def item(correct, predictions=None, answer="x", name="p"):
@@ -170,11 +171,16 @@ def test_a_wrong_name_is_refused_when_the_config_is_read(name, complaint):
 
 def test_more_than_there_are_samples_is_refused_when_the_config_is_read():
     with pytest.raises(ConfigError, match="evaluators.x: metrics: pass@8 needs 8 samples .* is 4"):
-        structure({"samples": 4, "metrics": ["pass@8"]}, BenchmarkSettings, "evaluators.x")
+        structure({**FOUR, "metrics": ["pass@8"]}, BenchmarkSettings, "evaluators.x")
     with pytest.raises(ConfigError, match=r"evaluators.x.metrics: name at least one metric"):
         structure({"metrics": []}, BenchmarkSettings, "evaluators.x")
-    fine = structure({"samples": 4, "metrics": ["pass@4", "maj@k"]}, BenchmarkSettings, "x")
+    fine = structure({**FOUR, "metrics": ["pass@4", "maj@k"]}, BenchmarkSettings, "x")
     assert fine.metrics == ["pass@4", "maj@k"]
+
+
+def test_the_same_answer_several_times_is_refused_when_the_config_is_read():
+    with pytest.raises(ConfigError, match="4 answers at temperature 0 would all be the same"):
+        structure({"samples": 4}, BenchmarkSettings, "evaluators.x")
 
 
 def test_the_letter_k_stands_for_all_samples():

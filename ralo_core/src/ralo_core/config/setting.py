@@ -3,6 +3,8 @@
 Neighbours: the sections in `config.settings` and `config.launching`, and the plugins' own.
 """
 
+from copy import copy
+from functools import partial
 from typing import Any
 
 import attrs
@@ -10,6 +12,15 @@ import attrs
 
 def setting(default: Any, text: str, *checks: Any) -> Any:
     """Return an attrs field with its help text, shown by ``ralo config explain``."""
-    factory = type(default) if isinstance(default, list | dict) else None
-    options: dict[str, Any] = {"factory": factory} if factory else {"default": default}
+    shared = isinstance(default, list | dict)
+    options: dict[str, Any] = (
+        {"factory": partial(copy, default)} if shared else {"default": default}
+    )
     return attrs.field(metadata={"help": text}, validator=list(checks) or None, **options)
+
+
+def with_default(cls: type, name: str, default: Any) -> Any:
+    """Return the setting `name` of `cls` with another default, for a class that inherits it."""
+    field = attrs.fields_dict(cls)[name]
+    checks = [field.validator] if field.validator else []
+    return setting(default, field.metadata["help"], *checks)
