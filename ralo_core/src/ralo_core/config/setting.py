@@ -3,8 +3,6 @@
 Neighbours: the sections in `config.settings` and `config.launching`, and the plugins' own.
 """
 
-from copy import copy
-from functools import partial
 from typing import Any
 
 import attrs
@@ -12,10 +10,8 @@ import attrs
 
 def setting(default: Any, text: str, *checks: Any) -> Any:
     """Return an attrs field with its help text, shown by ``ralo config explain``."""
-    shared = isinstance(default, list | dict)
-    options: dict[str, Any] = (
-        {"factory": partial(copy, default)} if shared else {"default": default}
-    )
+    mutable = isinstance(default, list | dict)
+    options: dict[str, Any] = {"factory": default.copy} if mutable else {"default": default}
     return attrs.field(metadata={"help": text}, validator=list(checks) or None, **options)
 
 
