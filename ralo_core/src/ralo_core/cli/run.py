@@ -72,7 +72,7 @@ def run(
         ca=ca,
         supervisor=supervisor,
         stopped=stopped,
-        on_serving=lambda url: _show_dashboard(console, url, run_dir),
+        before_workers=lambda client: _show_dashboard(console, client.transport.url, run_dir),
     )
     console.print(f"run directory: {run_dir} (logs in {run_dir / 'logs'})", soft_wrap=True)
     quiet = plain or not console.is_terminal

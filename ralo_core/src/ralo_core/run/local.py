@@ -50,7 +50,10 @@ def ensure_model(config: Config, supervisor: Supervisor, stopped: StopSignal) ->
 
 @attrs.define(kw_only=True)
 class LocalRun:
-    """The processes of one run on this machine. `execute` returns the last stats."""
+    """The processes of one run on this machine. `execute` returns the last stats.
+
+    `before_workers` is called once the orchestrator answers, before any worker starts.
+    """
 
     config: Config
     run_dir: Path
@@ -61,15 +64,15 @@ class LocalRun:
     ca: Path | None
     supervisor: Supervisor
     stopped: StopSignal
-    on_serving: Callable[[str], None] = lambda url: None
-    """Told the orchestrator's URL once it listens."""
+    before_workers: Callable[[Client], object] = lambda client: None
+    """Called once the orchestrator answers."""
 
     def execute(self, view: View) -> Stats:
         """Start everything and show it until the run is finished or a signal asks to stop."""
         history = History()
         try:
             client = self._start_server()
-            self.on_serving(client.transport.url)
+            self.before_workers(client)
             self._start_workers(client)
             while not self.stopped:
                 self._check_children()

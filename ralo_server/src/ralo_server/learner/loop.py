@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ralo_core.components import BuildContext
-from ralo_core.config import EvaluationSettings, LearnerSettings, LoraSettings, WeightsSettings
+from ralo_core.config import LearnerSettings, LoraSettings, WeightsSettings
 from ralo_core.plugins import PluginHost
 from ralo_core.protocols import ScalingOptimizerPolicy
 from ralo_core.supervise import StopSignal
@@ -120,8 +120,7 @@ class Learner:
         version = self.publisher.write(
             target, 0, master.shapes(), master.weights(), master.constants
         )
-        evaluate = bool(self.config.section(EvaluationSettings).problems)
-        self.store.steps.commit_first(version, evaluate)
+        self.store.steps.commit_first(version, list(self.store.benchmarks.plans()))
         self._tell_published(0)
 
     def _due(self, state: str) -> Sequence[PendingGradient]:
@@ -192,10 +191,9 @@ class Learner:
             "elapsed_seconds": self.clock.elapsed(),
             "step_seconds": time.monotonic() - started,
         }
-        every = self.config.section(EvaluationSettings).every_steps
-        evaluate = bool(every) and step % every == 0
+        benchmarks = self.store.benchmarks.due(step)
         steps.commit(
-            written.redo, written.version, applied, left_out, others, skipped, metrics, evaluate
+            written.redo, written.version, applied, left_out, others, skipped, metrics, benchmarks
         )
         self.host.notify("ralo_step_committed", step=step, metrics=metrics)
         self._tell_published(number)
@@ -236,8 +234,8 @@ class Learner:
         self.host.notify("ralo_weights_published", version=number, directory=directory)
 
     def _tell_trackers(self) -> None:
-        steps = self.store.steps
-        for step, metrics in itertools.chain(steps.untracked(), steps.untracked_evaluations()):
+        untracked = self.store.steps.untracked(), self.store.evaluations.untracked()
+        for step, metrics in itertools.chain(*untracked):
             for tracker in self.trackers.values():
                 tracker.log(step, metrics)
 
