@@ -65,7 +65,6 @@ class LocalRun:
     supervisor: Supervisor
     stopped: StopSignal
     before_workers: Callable[[Client], object] = lambda client: None
-    """Called once the orchestrator answers."""
 
     def execute(self, view: View) -> Stats:
         """Start everything and show it until the run is finished or a signal asks to stop."""
