@@ -33,6 +33,7 @@ SETTINGS = {
     ("correction", "staleness"): [{}, {"most": 2, "power": 0.5}],
     ("correction", "m2po"): [{}, {"tau": 10.0}],
     ("loss", "dppo"): [{}, {"tau": 0.0}],
+    ("tracker", "wandb"): [{"mode": "offline", "tags": ["a", "b"], "group": "g"}],
     ("loss", "clip"): [
         {},
         {"dual_clip": 3.0, "clip_high": 0.2},

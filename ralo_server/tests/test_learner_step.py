@@ -67,7 +67,7 @@ def test_metrics_of_a_step_are_means_over_what_it_consumed(server, random_gradie
     gradient = random_gradient(1)
     run.send_gradient(run.batch().id, gradient, "g1", weight=12.0)
     learner._step(learner._due("running"))
-    learner._tell_trackers()
+    learner.trackers.close()
     (row,) = map(json.loads, (run.directory.root / "metrics.jsonl").read_text().splitlines())
     assert (row["step"], row["version"], row["trees"], row["rollouts"]) == (1, 1, 2, 6)
     assert row["reward"] == pytest.approx(0.5)

@@ -9,7 +9,6 @@ Neighbours: `Store` tells what is pending and takes the commit, `StepFiles` take
 plugins are told afterwards.
 """
 
-import itertools
 import json
 import logging
 import time
@@ -38,6 +37,7 @@ from ralo_server.learner.step_metrics import (
     tree_totals,
 )
 from ralo_server.learner.store_uploads import StoreUploads
+from ralo_server.learner.tracking import Tracking
 from ralo_server.object_store import ObjectStore
 from ralo_server.store import Store
 from ralo_server.store.gradients import PendingGradient
@@ -59,7 +59,7 @@ class Learner:
         context = BuildContext(role="learner", run_dir=store.directory.root)
         self.aggregation = self.config.build("aggregation", context)
         self.policy = self.config.build("optimizer", context)
-        self.trackers = self.config.build_pipeline("trackers", context)
+        self.trackers = Tracking(store, context)
         self.publisher = Publisher.of_run(store.directory, self.config)
         folders = OptimizerFolders(store.directory.optimizer, store.directory.working)
         self.files = StepFiles(
@@ -74,13 +74,15 @@ class Learner:
         self.clock = Clock(store)
         where = self.config.section(WeightsSettings).store
         self.uploads = StoreUploads(store.parts, ObjectStore(where)) if where else None
+        self.left_behind = False
+        """Whether a tracker still hangs after the end."""
 
     def run(self, stopped: StopSignal) -> None:
         """Work until the run is finished or `stopped`."""
         self._open()
         while not stopped:
             state = self.store.run.advance()
-            self._tell_trackers()
+            self.trackers.tell()
             if state == FINISHED:
                 self._finish()
                 return
@@ -235,12 +237,6 @@ class Learner:
         directory = str(self.store.versions.directory(number))
         self.host.notify("ralo_weights_published", version=number, directory=directory)
 
-    def _tell_trackers(self) -> None:
-        steps = self.store.steps
-        for step, metrics in itertools.chain(steps.untracked(), steps.untracked_evaluations()):
-            for tracker in self.trackers.values():
-                tracker.log(step, metrics)
-
     def _finish(self) -> None:
         step = self.store.run.step()
         log.info("the run is finished after %d steps", step)
@@ -254,5 +250,4 @@ class Learner:
         self.retention.at_end()
         if self.uploads:
             self.uploads.close()
-        for tracker in self.trackers.values():
-            tracker.close()
+        self.left_behind = not self.trackers.close()

@@ -102,4 +102,11 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE gradients ADD COLUMN share REAL;
     CREATE INDEX gradients_by_step ON gradients (step);
     """,
+    """
+    CREATE TABLE records (number INTEGER PRIMARY KEY, step INTEGER NOT NULL, metrics TEXT);
+    CREATE TABLE tracker_positions (
+        tracker TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
+    INSERT INTO records (step) SELECT step FROM steps WHERE tracked = 1 ORDER BY step;
+    INSERT INTO tracker_positions SELECT 'jsonl', COUNT(*) FROM records;
+    """,
 )

@@ -1,12 +1,12 @@
 """Optimizer steps: what was consumed, the metrics of it, and the one transaction that commits.
 
-Neighbours: the learner takes the trees' facts for its metrics and commits. Trackers get a
-step's metrics after the commit; `tracked` remembers which, so that a crash loses no line.
+Neighbours: the learner takes the trees' facts for its metrics and commits. `records` puts what was
+committed into line for the trackers; `tracked` remembers which, so that a crash loses no line.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,36 +126,6 @@ class Steps:
             self.versions.add(connection, version, 0)
             if evaluate:
                 self.evaluations.schedule(connection, version.number)
-
-    def untracked(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Yield (step, metrics) that trackers have not got, then rollbacks likewise; each is
-        marked after its turn."""
-        for row in self.database.rows(
-            "SELECT step, metrics FROM steps WHERE tracked = 0 ORDER BY step"
-        ):
-            yield int(row["step"]), json.loads(row["metrics"])
-            with self.database.write() as connection:
-                connection.execute("UPDATE steps SET tracked = 1 WHERE step = ?", (row["step"],))
-        for row in self.database.rows("SELECT * FROM rollbacks WHERE tracked = 0 ORDER BY version"):
-            yield int(row["step"]), json.loads(row["metrics"])
-            with self.database.write() as connection:
-                connection.execute(
-                    "UPDATE rollbacks SET tracked = 1 WHERE version = ?", (row["version"],)
-                )
-
-    def untracked_evaluations(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Yield (step, report) of evaluations likewise."""
-        for row in self.database.rows(
-            """SELECT e.id, e.report, v.step,
-                 COALESCE(json_extract(s.metrics, '$.elapsed_seconds'), 0.0) AS elapsed
-               FROM evaluations e JOIN versions v ON v.number = e.version
-               LEFT JOIN steps s ON s.step = v.step
-               WHERE e.state = 'reported' AND e.tracked = 0"""
-        ):
-            # A version's accuracy belongs to the moment it was made, not to that of the answer.
-            yield int(row["step"]), {**json.loads(row["report"]), "elapsed_seconds": row["elapsed"]}
-            with self.database.write() as connection:
-                connection.execute("UPDATE evaluations SET tracked = 1 WHERE id = ?", (row["id"],))
 
 
 def _leave_out(connection: sqlite3.Connection, gradients: Sequence[PendingGradient]) -> None:

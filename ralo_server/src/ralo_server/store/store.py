@@ -17,6 +17,7 @@ from ralo_server.store.leases import Leases
 from ralo_server.store.parts import Parts
 from ralo_server.store.problems import Problems
 from ralo_server.store.readers import Readers
+from ralo_server.store.records import Records
 from ralo_server.store.redo import RedoLog
 from ralo_server.store.rollbacks import Rollbacks
 from ralo_server.store.run_state import RunState
@@ -55,6 +56,7 @@ class Store:
         self.readers = Readers(self.database, server.lease_seconds, clock)
         self.evaluations = Evaluations(self.database, self.leases)
         self.steps = Steps(self.database, self.versions, self.evaluations, directory.gradients)
+        self.records = Records(self.database)
         self.redo = RedoLog(self.database, directory.gradients)
         self.workers = Workers(self.database, self.leases)
         self.rollbacks = Rollbacks(
