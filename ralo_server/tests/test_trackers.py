@@ -83,7 +83,9 @@ def test_wandb_goes_on_with_the_same_run_over_the_optimizer_step(tracked):
     assert (list(first.tags), first.display_name) == (["a"], root.name)
     config = {update.key: json.loads(update.value_json) for update in first.config.update}
     assert config["optimizer"]["use"] == "adamw"
-    axes = {metric.glob_name or metric.name: metric.step_metric for metric in of_kind(root, "metric")}
+    axes = {
+        metric.glob_name or metric.name: metric.step_metric for metric in of_kind(root, "metric")
+    }
     assert axes == {"step": "", "*": "step"}
 
 
@@ -108,6 +110,8 @@ def test_a_missing_package_is_named_before_a_run_is_made(make_run, monkeypatch, 
 
 
 def test_the_web_side_needs_neither_package():
-    code = "import sys, ralo_server.web.app; print({'wandb', 'tensorboard', 'torch'} & {*sys.modules})"
+    code = (
+        "import sys, ralo_server.web.app; print({'wandb', 'tensorboard', 'torch'} & {*sys.modules})"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
