@@ -103,6 +103,10 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX gradients_by_step ON gradients (step);
     """,
     """
+    ALTER TABLE trees ADD COLUMN time REAL NOT NULL DEFAULT 0;
+    CREATE INDEX problems_by_id ON problems (id);
+    """,
+    """
     CREATE TABLE records (number INTEGER PRIMARY KEY, step INTEGER NOT NULL, metrics TEXT);
     CREATE TABLE tracker_positions (
         tracker TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;

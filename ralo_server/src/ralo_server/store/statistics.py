@@ -22,6 +22,11 @@ _GRADIENT_STATES = (RECEIVING, PENDING, "left_out", ABANDONED, REFUSED, DISCARDE
 
 def statistics(store: Store) -> dict[str, Any]:
     """Return the answer of ``/stats`` as `docs/openapi.yaml` describes it."""
+    return {**present_state(store), "steps": _thinned_steps(store.database)}
+
+
+def present_state(store: Store) -> dict[str, Any]:
+    """Return the answer of ``/stats`` without its steps: what is so now."""
     database = store.database
     run = store.config.section(RunSettings)
     return {
@@ -38,7 +43,6 @@ def statistics(store: Store) -> dict[str, Any]:
         "batch_trees": store.config.section(TrainerSettings).batch_trees,
         "gradients_per_step": store.config.section(LearnerSettings).gradients_per_step,
         "workers": store.workers.all(),
-        "steps": _thinned_steps(database),
         "evaluations": evaluations(database),
         "last_error": get_fact(database, "last_error", ""),
     }

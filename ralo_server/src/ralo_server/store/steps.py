@@ -127,6 +127,13 @@ class Steps:
             if evaluate:
                 self.evaluations.schedule(connection, version.number)
 
+    def after(self, step: int, most: int) -> list[tuple[int, dict[str, float]]]:
+        """Return (step, metrics) of the newest `most` steps after `step`, oldest first."""
+        rows = self.database.rows(
+            "SELECT step, metrics FROM steps WHERE step > ? ORDER BY step DESC LIMIT ?", step, most
+        )
+        return [(int(row["step"]), json.loads(row["metrics"])) for row in reversed(rows)]
+
 
 def _leave_out(connection: sqlite3.Connection, gradients: Sequence[PendingGradient]) -> None:
     connection.executemany(

@@ -20,6 +20,7 @@ from ralo_server.store.readers import Readers
 from ralo_server.store.records import Records
 from ralo_server.store.redo import RedoLog
 from ralo_server.store.rollbacks import Rollbacks
+from ralo_server.store.rollouts import Rollouts
 from ralo_server.store.run_state import RunState
 from ralo_server.store.steps import Steps
 from ralo_server.store.trees import Trees
@@ -49,6 +50,7 @@ class Store:
         self.leases = Leases(self.database, server.lease_seconds, clock)
         self.problems = Problems(self.database, self.leases, server.queued_trees)
         self.trees = Trees(self.database, self.leases, directory.samples, skip_rule(config))
+        self.rollouts = Rollouts(self.database, directory.samples)
         self.gradients = Gradients(self.database, directory.gradients)
         self.uploads = Uploads(self.database, directory.gradients)
         self.versions = Versions(self.database, directory.weights, clock)

@@ -75,9 +75,16 @@ class Trees:
                 return LOST
             connection.execute("UPDATE problems SET state = 'done' WHERE lease_id = ?", (lease_id,))
             connection.execute(
-                """INSERT INTO trees (lease_id, blob, state, oldest_version, facts)
-                   VALUES (?, ?, ?, ?, ?)""",
-                (lease_id, blob, state, int(tree.versions.min()), json.dumps(tree_facts(tree))),
+                """INSERT INTO trees (lease_id, blob, state, oldest_version, facts, time)
+                   VALUES (?, ?, ?, ?, ?, ?)""",
+                (
+                    lease_id,
+                    blob,
+                    state,
+                    int(tree.versions.min()),
+                    json.dumps(tree_facts(tree)),
+                    self.leases.clock(),
+                ),
             )
             count(connection, "trees_skipped", int(state == SKIPPED))
             count(connection, "tokens_decoded", len(tree.tokens))

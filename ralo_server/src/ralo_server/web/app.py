@@ -19,7 +19,10 @@ from ralo_server.web.access import (
     Roles,
     TokenCheck,
 )
+from ralo_server.web.assets import Assets
+from ralo_server.web.resources.dashboard import Page, StaticFile
 from ralo_server.web.resources.evaluations import EvalClaim, EvalReports, EvalResults
+from ralo_server.web.resources.events import Events
 from ralo_server.web.resources.gradients import (
     GradientChunk,
     GradientDeclare,
@@ -27,7 +30,9 @@ from ralo_server.web.resources.gradients import (
 )
 from ralo_server.web.resources.leases import LeaseRelease, LeaseRenew
 from ralo_server.web.resources.problems import ProblemQueue
+from ralo_server.web.resources.rollouts import RolloutDocument, RolloutList
 from ralo_server.web.resources.run import ConfigDocument, Health, Stats, Stop
+from ralo_server.web.resources.series import MetricNames, MetricSeries
 from ralo_server.web.resources.trees import BatchQueue, TreeUpload
 from ralo_server.web.resources.weight_deltas import WeightDeltas
 from ralo_server.web.resources.weights import (
@@ -43,10 +48,18 @@ from ralo_server.web.services import Services
 def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
     """Return the resource of every path, and the roles that may call it besides the admin."""
     register, heartbeat = WorkerRegister(services), WorkerHeartbeat(services)
+    assets = Assets()
     return {
+        "/": (Page(assets), ANYBODY),
+        "/static/{path:path}": (StaticFile(assets), ANYBODY),
         "/health": (Health(services), ANYBODY),
         "/config": (ConfigDocument(services), WORKERS),
         "/stats": (Stats(services), VIEWERS),
+        "/series": (MetricSeries(services), VIEWERS),
+        "/series/names": (MetricNames(services), VIEWERS),
+        "/rollouts": (RolloutList(services), VIEWERS),
+        "/rollouts/{number:int}": (RolloutDocument(services), VIEWERS),
+        "/events": (Events(services), VIEWERS),
         "/stop": (Stop(services), NOBODY),
         "/worker/register": (register, WORKERS),
         "/trainer/register": (register, TRAINERS),

@@ -21,6 +21,7 @@ from ralo_server.rundir import RunDirectory
 from ralo_server.store import Store
 from ralo_server.store.problems import ProblemSource
 from ralo_server.store.run_state import DRAINING, FINISHED, RUNNING
+from ralo_server.store.step_history import StepHistory
 from ralo_server.web.waiting import Waiting
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Services:
         self.config, registry = directory.load_config(_SECTIONS)
         self.host = registry.host
         self.store = Store(directory, self.config)
+        self.history = StepHistory(self.store.database)
         self.source = ProblemSource(lambda: make_provider(self.config))
         self.codec: GradientCodec = self.config.build("codec", BuildContext(role="orchestrator"))
         self.server = self.config.section(ServerSettings)
