@@ -33,6 +33,7 @@ from ralo_server.learner.step_metrics import (
     Tree,
     averaged_metrics,
     gradient_metrics,
+    throughput,
     tree_metrics,
     tree_totals,
 )
@@ -74,6 +75,7 @@ class Learner:
         self.clock = Clock(store)
         where = self.config.section(WeightsSettings).store
         self.uploads = StoreUploads(store.parts, ObjectStore(where)) if where else None
+        self._commit_seconds: dict[str, float] = {}
         self.left_behind = False
         """Whether a tracker still hangs after the end."""
 
@@ -182,23 +184,31 @@ class Learner:
         steps, number, step = self.store.steps, written.version.number, written.redo.step
         earlier = steps.left_out_batches()
         others, skipped = [*earlier, *steps.empty_batches()], steps.skipped_trees()
+        elapsed = self.clock.elapsed()
+        consumed = self._consumed(applied, left_out, others, list(skipped.values()), number - 1)
         metrics = {
             "step": step,
             "version": number,
-            **self._consumed(applied, left_out, others, list(skipped.values()), number - 1),
+            **consumed,
+            **throughput(consumed, elapsed - steps.last_elapsed()),
             "skipped_trees": len(skipped),
             "gradients_left_out": len(left_out) + len(earlier),
             "grad_norm": written.norm,
             "learning_rate": written.redo.learning_rate,
             "time": time.time(),
-            "elapsed_seconds": self.clock.elapsed(),
+            "elapsed_seconds": elapsed,
             "step_seconds": time.monotonic() - started,
+            **{f"step/{part}_seconds": value for part, value in written.seconds.items()},
+            **self._commit_seconds,
         }
         every = self.config.section(EvaluationSettings).every_steps
         evaluate = bool(every) and step % every == 0
+        committing = time.monotonic()
         steps.commit(
             written.redo, written.version, applied, left_out, others, skipped, metrics, evaluate
         )
+        # A step's metrics are part of its transaction: the time of that is told by the next one.
+        self._commit_seconds = {"step/commit_seconds": time.monotonic() - committing}
         self.host.notify("ralo_step_committed", step=step, metrics=metrics)
         self._tell_published(number)
         if self.checkpoints.ready():

@@ -31,9 +31,10 @@ class Record:
 
 @attrs.frozen
 class Records:
-    """Records of a run, numbered from 1."""
+    """Records of a run, numbered from 1, for its `trackers`."""
 
     database: Database
+    trackers: Sequence[str]
 
     def collect(self) -> bool:
         """Put what was committed since into line, once; return whether there was anything."""
@@ -79,6 +80,10 @@ class Records:
         """Return how many records `tracker` has not taken yet."""
         last = "COALESCE((SELECT MAX(number) FROM records), 0)"
         return int(self.database.value(f"SELECT {last} - {_POSITION}", tracker))  # noqa: S608
+
+    def waiting_by_tracker(self) -> dict[str, int]:
+        """Return the same of every tracker of the run."""
+        return {tracker: self.waiting(tracker) for tracker in self.trackers}
 
 
 def _collect_evaluations(connection: sqlite3.Connection) -> None:

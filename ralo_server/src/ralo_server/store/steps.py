@@ -127,6 +127,14 @@ class Steps:
             if evaluate:
                 self.evaluations.schedule(connection, version.number)
 
+    def last_elapsed(self) -> float:
+        """Return the seconds of work at the newest step, 0 before the first."""
+        elapsed = self.database.value(
+            """SELECT json_extract(metrics, '$.elapsed_seconds') FROM steps
+               ORDER BY step DESC LIMIT 1"""
+        )
+        return float(elapsed or 0.0)
+
     def after(self, step: int, most: int) -> list[tuple[int, dict[str, float]]]:
         """Return (step, metrics) of the newest `most` steps after `step`, oldest first."""
         rows = self.database.rows(

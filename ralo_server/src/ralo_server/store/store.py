@@ -27,6 +27,7 @@ from ralo_server.store.trees import Trees
 from ralo_server.store.uploads import Uploads
 from ralo_server.store.versions import Versions
 from ralo_server.store.workers import Workers
+from ralo_server.trackers.chosen import tracker_names
 
 
 class Store:
@@ -58,7 +59,7 @@ class Store:
         self.readers = Readers(self.database, server.lease_seconds, clock)
         self.evaluations = Evaluations(self.database, self.leases)
         self.steps = Steps(self.database, self.versions, self.evaluations, directory.gradients)
-        self.records = Records(self.database)
+        self.records = Records(self.database, tracker_names(config))
         self.redo = RedoLog(self.database, directory.gradients)
         self.workers = Workers(self.database, self.leases)
         self.rollbacks = Rollbacks(

@@ -30,6 +30,7 @@ from ralo_server.web.resources.gradients import (
 )
 from ralo_server.web.resources.leases import LeaseRelease, LeaseRenew
 from ralo_server.web.resources.problems import ProblemQueue
+from ralo_server.web.resources.prometheus import PrometheusMetrics
 from ralo_server.web.resources.rollouts import RolloutDocument, RolloutList
 from ralo_server.web.resources.run import ConfigDocument, Health, Stats, Stop
 from ralo_server.web.resources.series import MetricNames, MetricSeries
@@ -60,6 +61,7 @@ def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
         "/rollouts": (RolloutList(services), VIEWERS),
         "/rollouts/{number:int}": (RolloutDocument(services), VIEWERS),
         "/events": (Events(services), VIEWERS),
+        "/metrics": (PrometheusMetrics(services), VIEWERS),
         "/stop": (Stop(services), NOBODY),
         "/worker/register": (register, WORKERS),
         "/trainer/register": (register, TRAINERS),
