@@ -126,7 +126,7 @@ def test_an_evaluation_and_rollouts_both_go_on(serve, sample_in_thread, monkeypa
     noting("report_eval")
     sample_in_thread(run)
     (evaluated,) = run.wait_for(lambda: run.stats()["evaluations"])
-    assert (evaluated["version"], evaluated["count"]) == (0, 96)
+    assert (evaluated["version"], evaluated["items"]) == (0, 96)
     run.wait_for(lambda: len(marks) >= 2)  # the call that reported is back a moment later
     claimed, reported = marks[:2]
     # 96 greedy answers beside as many requests of rollouts, in groups of 8

@@ -157,7 +157,9 @@ def test_a_reward_function_of_the_users_own_reaches_the_sampler(model, tmp_path)
         assert step["reward/function"] == 0.25
         assert step["reward"] == pytest.approx(0.25 + 0.5 * step["reward/format"])
     lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    evaluated = [row["version"] for row in map(json.loads, lines) if "accuracy" in row]
+    evaluated = [
+        row["version"] for row in map(json.loads, lines) if "eval/held_out/accuracy" in row
+    ]
     assert sorted(evaluated) == [0, 2, 4]
 
 

@@ -35,12 +35,20 @@ def make_stats(**changes):
             for i in (1, 2, 3)
         ],
         "evaluations": [
-            {"version": 0, "accuracy": 0.34, "count": 200},
-            {"version": 3, "accuracy": 0.6, "count": 200},
+            result("aime24", 0, 0.1, "mean@4"), result("held_out", 0, 0.34),
+            result("aime24", 3, 0.2, "mean@4"), result("held_out", 3, 0.6),
         ],
+        "evaluation": {"waiting": 0, "leased": 0, "reported": 9},
         "last_error": "",
     }  # fmt: skip
     return {**stats, **changes}
+
+
+def result(benchmark, version, value, metric="accuracy"):
+    return {
+        "benchmark": benchmark, "version": version, "items": 200, "abandoned": False,
+        "metrics": {metric: {"value": value, "low": value - 0.1, "high": value + 0.1}},
+    }  # fmt: skip
 
 
 def worker(name, role, working=0.0, waiting=0.0, **more):
@@ -218,6 +226,7 @@ def test_panel_and_plain_line_name_what_the_user_looks_for(ticking):
         "60/64",
         "ETA 2:30",
         "held-out 60.0%",
+        "aime24 mean@4 20.0% (v3)",
         "trainer",
     ):
         assert word in text

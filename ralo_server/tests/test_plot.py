@@ -15,7 +15,7 @@ def run_dir(tmp_path):
         {"step": n, "reward": n / 10, "elapsed_seconds": 6.0 * n, "rollouts": 8}
         for n in range(1, 9)
     ]
-    rows.append({"step": 8, "accuracy": 0.7, "elapsed_seconds": 48.0, "version": 8})
+    rows.append({"step": 8, "eval/held_out/accuracy": 0.7, "elapsed_seconds": 48.0, "version": 8})
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "metrics.jsonl").write_text(text)
     return tmp_path

@@ -8,13 +8,16 @@ core never imports torch.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from ralo_core.data import Answer, Completion, EngineStats, GenerationRequest, Problem, RolloutTree
+
+if TYPE_CHECKING:  # the config asks the kinds, and these the protocols
+    from ralo_core.config.benchmarks import BenchmarkSettings
 
 
 @runtime_checkable
@@ -304,13 +307,23 @@ class GradientCodec(Protocol):
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """A benchmark: what is asked and how a text is judged. Runs in the sampler."""
+    """A benchmark: what is asked, how, and what an answer comes down to.
+
+    Runs in the orchestrator; answers are drawn and judged by samplers, which know none of it.
+    """
+
+    settings: "BenchmarkSettings"
+    """How often and how each item is answered, and what is computed of the answers."""
+
+    judge: str
+    """The reward component that gives at least 1 to a correct answer: "math", "exact", "choice"."""
 
     def items(self) -> Sequence[Problem]:
-        """Return the benchmark's problems."""
+        """Return the items. Asked once, when the run is made: what they are made of may be gone
+        later. Raises `RaloError` that says what to do where a data set cannot be had."""
 
-    def correct(self, problem: Problem, answer: Answer) -> bool:
-        """Say whether `answer` solves `problem`."""
+    def prediction(self, problem: Problem, text: str) -> str:
+        """Return what is compared in maj@k and shown of an answer; "" where there is nothing."""
 
 
 @runtime_checkable

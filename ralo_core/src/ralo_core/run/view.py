@@ -17,6 +17,7 @@ from rich.text import Text
 
 from ralo_core.run.bottleneck import bottleneck
 from ralo_core.run.chart import chart
+from ralo_core.run.results import HELD_OUT, headline, newest
 from ralo_core.run.stats import History, Stats
 from ralo_core.run.worker_table import worker_table
 
@@ -97,6 +98,7 @@ def panel(history: History, width: int) -> RenderableType:
             curve,
             _numbers(history),
             Text(tree_line(stats), no_wrap=True, overflow="ellipsis"),
+            Text(benchmark_line(stats), no_wrap=True, overflow="ellipsis"),
             worker_table(stats),
             Text(bottleneck(history), "cyan"),
         ),
@@ -113,6 +115,8 @@ def status_view(stats: Stats) -> RenderableType:
         f"reward {_last(stats, 'reward')}",
         _queues(stats),
     ]
+    if evaluations := benchmark_line(stats):
+        lines.append(evaluations)
     if stats["last_error"]:
         lines.append(f"last error: {stats['last_error']}")
     return Group(*map(Text, lines), worker_table(stats, hosts=True))
@@ -170,8 +174,23 @@ def _queue(stats: Stats) -> str:
 
 
 def _accuracy(stats: Stats) -> str:
-    done = stats["evaluations"]
-    return f"held-out [b]{done[-1]['accuracy']:.1%}[/b] (v{done[-1]['version']})" if done else ""
+    done = newest(stats["evaluations"])
+    if not done or done[0]["benchmark"] != HELD_OUT:
+        return ""
+    return f"held-out [b]{headline(done[0])[1]:.1%}[/b] (v{done[0]['version']})"
+
+
+def benchmark_line(stats: Stats) -> str:
+    """Return the newest result of each benchmark and what is under way, ``""`` where nothing is."""
+    parts = []
+    for result in newest(stats["evaluations"]):
+        if result["benchmark"] != HELD_OUT:
+            name, value = headline(result)
+            parts.append(f"{result['benchmark']} {name} {value:.1%} (v{result['version']})")
+    shards = stats["evaluation"]
+    if shards["waiting"] + shards["leased"]:
+        parts.append(f"{shards['waiting']} shards waiting, {shards['leased']} being answered")
+    return f"evaluation: {', '.join(parts)}" if parts else ""
 
 
 def _last(stats: Stats, key: str) -> str:

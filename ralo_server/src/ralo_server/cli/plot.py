@@ -14,6 +14,7 @@ import click
 from ralo_core.errors import RaloError
 
 _SMOOTHING = 0.9
+_ACCURACY = "eval/held_out/accuracy"
 
 
 @click.command()
@@ -50,10 +51,10 @@ def _draw(axes: Any, run: Path) -> None:
     color = line.get_color()
     smoothed = smooth([row["reward"] for row in steps])
     axes.plot(minutes, smoothed, color=color, label=f"{run.name}: reward")
-    evaluations = [row for row in rows if "accuracy" in row]
+    evaluations = [row for row in rows if _ACCURACY in row]
     if evaluations:
         times = [row["elapsed_seconds"] / 60 for row in evaluations]
-        accuracy = [row["accuracy"] for row in evaluations]
+        accuracy = [row[_ACCURACY] for row in evaluations]
         axes.plot(
             times, accuracy, "o--", color=color, label=f"{run.name}: held-out greedy accuracy"
         )

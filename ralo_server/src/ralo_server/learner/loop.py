@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ralo_core.components import BuildContext
-from ralo_core.config import EvaluationSettings, LearnerSettings, LoraSettings, WeightsSettings
+from ralo_core.config import LearnerSettings, LoraSettings, WeightsSettings
 from ralo_core.plugins import PluginHost
 from ralo_core.protocols import ScalingOptimizerPolicy
 from ralo_core.supervise import StopSignal
@@ -124,8 +124,7 @@ class Learner:
         version = self.publisher.write(
             target, 0, master.shapes(), master.weights(), master.constants
         )
-        evaluate = bool(self.config.section(EvaluationSettings).problems)
-        self.store.steps.commit_first(version, evaluate)
+        self.store.steps.commit_first(version, list(self.store.benchmarks.plans()))
         self._tell_published(0)
 
     def _due(self, state: str) -> Sequence[PendingGradient]:
@@ -201,11 +200,10 @@ class Learner:
             **{f"step/{part}_seconds": value for part, value in written.seconds.items()},
             **self._commit_seconds,
         }
-        every = self.config.section(EvaluationSettings).every_steps
-        evaluate = bool(every) and step % every == 0
+        benchmarks = self.store.benchmarks.due(step)
         committing = time.monotonic()
         steps.commit(
-            written.redo, written.version, applied, left_out, others, skipped, metrics, evaluate
+            written.redo, written.version, applied, left_out, others, skipped, metrics, benchmarks
         )
         # A step's metrics are part of its transaction: the time of that is told by the next one.
         self._commit_seconds = {"step/commit_seconds": time.monotonic() - committing}

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from ralo_server.store.database import Database
+from ralo_server.store.evaluations import tracked_metrics
 
 _NEWS = """SELECT EXISTS (SELECT 1 FROM steps WHERE tracked = 0)
     OR EXISTS (SELECT 1 FROM rollbacks WHERE tracked = 0)
@@ -87,21 +88,16 @@ class Records:
 
 
 def _collect_evaluations(connection: sqlite3.Connection) -> None:
-    """Put new results into line, each at the step and the time of its version."""
+    """Put new results into line, each at the step of its version."""
     rows = connection.execute(
-        """SELECT e.id, e.report, v.step,
+        """SELECT e.id, e.report,
              COALESCE(json_extract(s.metrics, '$.elapsed_seconds'), 0.0) AS elapsed
-           FROM evaluations e JOIN versions v ON v.number = e.version
-           LEFT JOIN steps s ON s.step = v.step
-           WHERE e.state = 'reported' AND e.tracked = 0 ORDER BY e.version"""
+           FROM evaluations e LEFT JOIN steps s ON s.step = json_extract(e.report, '$.step')
+           WHERE e.tracked = 0 AND e.state = 'reported' ORDER BY e.version, e.benchmark"""
     ).fetchall()
     for row in rows:
-        report = json.loads(row["report"])
-        metrics = {
-            "version": report["version"],
-            "eval/held_out/accuracy": report["accuracy"],
-            "time": report["time"],
-            "elapsed_seconds": row["elapsed"],
-        }
-        connection.execute(_ADD, (row["step"], json.dumps(metrics)))
+        result = json.loads(row["report"])
+        # A version's accuracy belongs to the moment it was made, not to that of the answer.
+        metrics = {**tracked_metrics(result), "elapsed_seconds": row["elapsed"]}
+        connection.execute(_ADD, (result["step"], json.dumps(metrics)))
         connection.execute("UPDATE evaluations SET tracked = 1 WHERE id = ?", (row["id"],))

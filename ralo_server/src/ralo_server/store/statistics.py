@@ -44,15 +44,10 @@ def present_state(store: Store) -> dict[str, Any]:
         "batch_trees": store.config.section(TrainerSettings).batch_trees,
         "gradients_per_step": store.config.section(LearnerSettings).gradients_per_step,
         "workers": store.workers.all(),
-        "evaluations": evaluations(database),
+        "evaluations": _thinned_results(store.evaluations.results()),
+        "evaluation": store.shards.counts(),
         "last_error": get_fact(database, "last_error", ""),
     }
-
-
-def evaluations(database: Database) -> list[dict[str, Any]]:
-    """Return all reported evaluations by version."""
-    rows = database.rows("SELECT report FROM evaluations WHERE state = 'reported' ORDER BY version")
-    return [json.loads(row["report"]) for row in rows]
 
 
 def _queues(store: Store) -> dict[str, Any]:
@@ -128,7 +123,7 @@ def _thinned_steps(database: Database) -> list[dict[str, Any]]:
     if last <= _SHOWN_STEPS:
         rows = database.rows("SELECT metrics FROM steps ORDER BY step")
     else:
-        spread = [1 + round(i * (last - 1) / (_SHOWN_STEPS - 1)) for i in range(_SHOWN_STEPS)]
+        spread = [1 + place for place in _spread(last)]
         marks = ",".join("?" * len(spread))
         rows = database.rows(
             f"SELECT metrics FROM steps WHERE step IN ({marks}) ORDER BY step",  # noqa: S608
@@ -136,6 +131,22 @@ def _thinned_steps(database: Database) -> list[dict[str, Any]]:
         )
     steps = [json.loads(row["metrics"]) for row in rows]
     return [*map(_without_parts, steps[:-1]), *steps[-1:]]
+
+
+def _thinned_results(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the results of at most `_SHOWN_STEPS` versions per benchmark, likewise."""
+    by_benchmark: dict[str, list[int]] = {}
+    for place, result in enumerate(results):
+        by_benchmark.setdefault(result["benchmark"], []).append(place)
+    shown = {places[index] for places in by_benchmark.values() for index in _spread(len(places))}
+    return [result for place, result in enumerate(results) if place in shown]
+
+
+def _spread(count: int) -> list[int]:
+    """Return at most `_SHOWN_STEPS` of the numbers below `count`, the first and last among them."""
+    if count <= _SHOWN_STEPS:
+        return list(range(count))
+    return [round(i * (count - 1) / (_SHOWN_STEPS - 1)) for i in range(_SHOWN_STEPS)]
 
 
 def _without_parts(metrics: Mapping[str, Any]) -> dict[str, Any]:

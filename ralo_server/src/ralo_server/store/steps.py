@@ -85,12 +85,13 @@ class Steps:
         other_batches: Sequence[str],
         skipped: Iterable[int],
         metrics: Mapping[str, float],
-        evaluate: bool,
+        benchmarks: Sequence[str],
     ) -> None:
         """Make a step durable: its version, what it did and the consumed gradients together.
 
         The terms of `redo` are the gradients `applied`; `other_batches` are those without a
         gradient in this step that it counts, `skipped` are skipped trees likewise, by number.
+        `benchmarks` are to be asked of the version.
         """
         batches = [*(gradient.batch_id for gradient in (*applied, *left_out)), *other_batches]
         with self.database.write() as connection:
@@ -110,8 +111,7 @@ class Steps:
             )
             count(connection, "tokens_trained", int(metrics["tokens"]))
             count(connection, "rollouts_trained", int(metrics["rollouts"]))
-            if evaluate:
-                self.evaluations.schedule(connection, version.number)
+            self.evaluations.schedule(connection, version.number, benchmarks)
 
     def commit_restored(self, version: WeightVersion) -> None:
         """Publish the state of the newest version as it was restored, where it came out
@@ -120,12 +120,11 @@ class Steps:
             step = int(self.database.value("SELECT MAX(step) FROM steps"))
             self.versions.add(connection, version, step, self.versions.newest_origin())
 
-    def commit_first(self, version: WeightVersion, evaluate: bool) -> None:
-        """Publish the model that a run begins with."""
+    def commit_first(self, version: WeightVersion, benchmarks: Sequence[str]) -> None:
+        """Publish the model that a run begins with, to be asked `benchmarks`."""
         with self.database.write() as connection:
             self.versions.add(connection, version, 0)
-            if evaluate:
-                self.evaluations.schedule(connection, version.number)
+            self.evaluations.schedule(connection, version.number, benchmarks)
 
     def last_elapsed(self) -> float:
         """Return the seconds of work at the newest step, 0 before the first."""

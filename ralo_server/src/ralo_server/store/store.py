@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from ralo_core.config import Config, ServerSettings
 from ralo_server.rundir import RunDirectory
+from ralo_server.store.benchmarks import Benchmarks
 from ralo_server.store.database import Database
 from ralo_server.store.dynamic_sampling import skip_rule
 from ralo_server.store.evaluations import Evaluations
@@ -22,6 +23,7 @@ from ralo_server.store.redo import RedoLog
 from ralo_server.store.rollbacks import Rollbacks
 from ralo_server.store.rollouts import Rollouts
 from ralo_server.store.run_state import RunState
+from ralo_server.store.shards import Shards
 from ralo_server.store.steps import Steps
 from ralo_server.store.trees import Trees
 from ralo_server.store.uploads import Uploads
@@ -57,7 +59,9 @@ class Store:
         self.versions = Versions(self.database, directory.weights, clock)
         self.parts = Parts(self.database, directory.weights)
         self.readers = Readers(self.database, server.lease_seconds, clock)
-        self.evaluations = Evaluations(self.database, self.leases)
+        self.benchmarks = Benchmarks(self.database)
+        self.evaluations = Evaluations(self.database, self.benchmarks, self.versions)
+        self.shards = Shards(self.database, self.leases, self.benchmarks)
         self.steps = Steps(self.database, self.versions, self.evaluations, directory.gradients)
         self.records = Records(self.database, tracker_names(config))
         self.redo = RedoLog(self.database, directory.gradients)

@@ -21,7 +21,8 @@ from ralo_server.web.access import (
 )
 from ralo_server.web.assets import Assets
 from ralo_server.web.resources.dashboard import Page, StaticFile
-from ralo_server.web.resources.evaluations import EvalClaim, EvalReports, EvalResults
+from ralo_server.web.resources.eval_jobs import EvalClaim, EvalReports
+from ralo_server.web.resources.evaluations import EvalRequests, EvalResults, EvalRows
 from ralo_server.web.resources.events import Events
 from ralo_server.web.resources.gradients import (
     GradientChunk,
@@ -84,6 +85,8 @@ def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
         "/eval/job/claim": (EvalClaim(services), SAMPLERS),
         "/eval/job/report": (EvalReports(services), SAMPLERS),
         "/eval/results": (EvalResults(services), VIEWERS),
+        "/eval/rows": (EvalRows(services), VIEWERS),
+        "/eval/request": (EvalRequests(services), NOBODY),
     }
 
 

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from ralo_core.run.results import newest
 from ralo_server.store.run_state import DRAINING, EVALUATING, FINISHED, RUNNING
 
 _STATES = (RUNNING, DRAINING, EVALUATING, FINISHED)
@@ -43,7 +44,7 @@ class _Run(Collector):
             self.state["trackers"],
         )  # fmt: skip
         yield _gauge("step_metric", "A metric of the last optimizer step.", "name", self.step)
-        yield from _evaluations(self.state["evaluations"])
+        yield from _evaluations(self.state)
 
 
 def _progress(state: Document) -> Iterator[Metric]:
@@ -72,7 +73,11 @@ def _work(state: Document) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "ralo_trees_capacity", "Trees that may wait for a trainer.", value=trees["capacity"]
     )
-    leases = {"problem": problems["leased"], "batch": batches["leased"]}
+    leases = {
+        "problem": problems["leased"],
+        "batch": batches["leased"],
+        "evaluation": state["evaluation"]["leased"],
+    }
     yield _gauge("leases", "Work that is leased, by kind.", "kind", leases)
     yield _counter("tokens", "Tokens, decoded and trained on.", "what", state["tokens"])
     yield _counter("rollouts", "Rollouts, sampled and trained on.", "what", state["rollouts"])
@@ -97,9 +102,11 @@ def _workers(workers: Sequence[Document]) -> Metric:
     return family
 
 
-def _evaluations(evaluations: Sequence[Document]) -> Iterator[Metric]:
-    """Yield the newest result of each benchmark, and of which version it is."""
-    latest = {result["benchmark"]: result for result in evaluations}
+def _evaluations(state: Document) -> Iterator[Metric]:
+    """Yield the newest result of each benchmark, of which version it is, and what is under way."""
+    shards = _counts(state["evaluation"], "waiting leased")
+    yield _gauge("evaluation_shards", "Shards of evaluations by state.", "state", shards)
+    latest = {result["benchmark"]: result for result in newest(state["evaluations"])}
     value = GaugeMetricFamily(
         "ralo_evaluation", "The newest result of a benchmark.", labels=("benchmark", "metric")
     )

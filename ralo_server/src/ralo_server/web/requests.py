@@ -7,7 +7,7 @@ import attrs
 from attrs.validators import deep_iterable
 
 from ralo_core.config.checks import at_least, one_of
-from ralo_core.data import EngineReport, WeightsReport
+from ralo_core.data import EngineReport, ItemAnswers, WeightsReport
 from ralo_core.identifiers import identifier
 
 
@@ -72,16 +72,24 @@ class Finalize:
 
 @attrs.frozen(kw_only=True)
 class Claim:
-    """``POST /eval/job/claim``."""
+    """``POST /eval/job/claim``: of any version, or of one."""
 
     worker_id: str = attrs.field(validator=identifier)
+    version: int | None = None
 
 
 @attrs.frozen(kw_only=True)
 class EvalReport:
-    """``POST /eval/job/report``."""
+    """``POST /eval/job/report``: the answers to each item of the job, in order."""
 
     job_id: str = attrs.field(validator=identifier)
     lease_id: str = attrs.field(validator=identifier)
-    correct: list[bool]
-    tokens: int = 0
+    answers: list[ItemAnswers]
+
+
+@attrs.frozen(kw_only=True)
+class EvalRequest:
+    """``POST /eval/request``: benchmarks to be asked of a version, null for the newest."""
+
+    benchmarks: list[str] = attrs.field(validator=deep_iterable(identifier))
+    version: int | None = None

@@ -1,4 +1,5 @@
-"""What the resources share: the store, the problem source, the codec, events.
+"""What the resources share: the store, the problem source, the codec,
+benchmarks, events.
 
 Neighbours: made once per web process by `web.__main__`, handed to every resource by `app`.
 """
@@ -15,6 +16,8 @@ import attrs
 from ralo_core.components import BuildContext
 from ralo_core.config import ServerSettings, TrainerSettings, WeightsSettings
 from ralo_core.protocols import GradientCodec
+from ralo_server.evaluation.results import Concluder
+from ralo_server.evaluation.run_benchmarks import evaluators_of
 from ralo_server.object_store import ObjectStore
 from ralo_server.preparation import make_provider
 from ralo_server.rundir import RunDirectory
@@ -27,7 +30,7 @@ from ralo_server.web.waiting import Waiting
 log = logging.getLogger(__name__)
 
 _EXPIRY_SECONDS = 1.0
-_SECTIONS = ("problems", "codec")
+_SECTIONS = ("problems", "codec", "evaluators")
 
 
 class Services:
@@ -41,6 +44,7 @@ class Services:
         self.history = StepHistory(self.store.database)
         self.source = ProblemSource(lambda: make_provider(self.config))
         self.codec: GradientCodec = self.config.build("codec", BuildContext(role="orchestrator"))
+        self.conclude = Concluder(evaluators_of(self.config), directory)
         self.server = self.config.section(ServerSettings)
         self.batch_trees = self.config.section(TrainerSettings).batch_trees
         where = self.config.section(WeightsSettings).store
