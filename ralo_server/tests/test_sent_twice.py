@@ -84,6 +84,12 @@ def report(run, data):
     return {"json": {**ids, "correct": [True, False]}}
 
 
+def compute(run, data):
+    spent = {"working_seconds": 1.0, "waiting_seconds": 2.0, "tokens": 3}
+    body = {"worker_id": "w1", "session": "s", "age_seconds": 3.0, "devices": 1}
+    return {"json": {**body, "roles": {"sampler": spent}}}
+
+
 def nothing(run, data):
     return {}
 
@@ -104,12 +110,13 @@ CALLS = [
     ("POST", "/gradient/upload_finalize", finalize),
     ("POST", "/eval/job/claim", claim),
     ("POST", "/eval/job/report", report),
+    ("POST", "/compute/report", compute),
     ("POST", "/stop", nothing),
 ]
 READING = {
     "/health", "/config", "/stats", "/eval/results",
     "/weights/version", "/weights/manifest", "/weights/download", "/weights/parts/{sha256}",
-    "/weights/delta",
+    "/weights/delta", "/compute/stats",
 }  # fmt: skip
 
 

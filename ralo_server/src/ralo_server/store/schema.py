@@ -102,4 +102,11 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE gradients ADD COLUMN share REAL;
     CREATE INDEX gradients_by_step ON gradients (step);
     """,
+    """
+    CREATE TABLE compute (
+        session TEXT NOT NULL, role TEXT NOT NULL, worker_id TEXT NOT NULL,
+        devices INTEGER NOT NULL, working REAL NOT NULL, waiting REAL NOT NULL,
+        tokens INTEGER NOT NULL, age REAL NOT NULL, seen REAL NOT NULL,
+        PRIMARY KEY (session, role)) WITHOUT ROWID;
+    """,
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from ralo_core.config import Config, ServerSettings
 from ralo_server.rundir import RunDirectory
+from ralo_server.store.compute import Compute
 from ralo_server.store.database import Database
 from ralo_server.store.dynamic_sampling import skip_rule
 from ralo_server.store.evaluations import Evaluations
@@ -57,6 +58,7 @@ class Store:
         self.steps = Steps(self.database, self.versions, self.evaluations, directory.gradients)
         self.redo = RedoLog(self.database, directory.gradients)
         self.workers = Workers(self.database, self.leases)
+        self.compute = Compute(self.database, self.leases)
         self.rollbacks = Rollbacks(
             database=self.database,
             leases=self.leases,

@@ -19,6 +19,7 @@ from ralo_server.web.access import (
     Roles,
     TokenCheck,
 )
+from ralo_server.web.resources.compute import ComputeReports, ComputeStats
 from ralo_server.web.resources.evaluations import EvalClaim, EvalReports, EvalResults
 from ralo_server.web.resources.gradients import (
     GradientChunk,
@@ -69,6 +70,8 @@ def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
         "/eval/job/claim": (EvalClaim(services), SAMPLERS),
         "/eval/job/report": (EvalReports(services), SAMPLERS),
         "/eval/results": (EvalResults(services), VIEWERS),
+        "/compute/report": (ComputeReports(services), WORKERS),
+        "/compute/stats": (ComputeStats(services), VIEWERS),
     }
 
 
