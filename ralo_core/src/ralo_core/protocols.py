@@ -41,7 +41,10 @@ class ProblemProvider(Protocol):
 
 @runtime_checkable
 class InferenceEngine(Protocol):
-    """Generates tokens. Runs in the sampler; many callers wait on `generate` at once."""
+    """Generates tokens. Runs in the sampler; many callers wait on `generate` at once.
+
+    One that takes several devices says how many in an attribute `devices`; without it, it is one.
+    """
 
     @property
     def version(self) -> int:

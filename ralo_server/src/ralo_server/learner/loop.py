@@ -24,6 +24,7 @@ from ralo_server.blobs import write_blob
 from ralo_server.gradient_checks import PARAMETERS
 from ralo_server.learner.checkpoints import Checkpoints
 from ralo_server.learner.clock import Clock
+from ralo_server.learner.compute import LearnerCompute
 from ralo_server.learner.optimizer_folders import OptimizerFolders
 from ralo_server.learner.publishing import Publisher
 from ralo_server.learner.recovery import Recovery
@@ -73,6 +74,7 @@ class Learner:
         self.checkpoints = Checkpoints(store, self.settings, folders)
         self.retention = Retention(store, self.settings, folders)
         self.clock = Clock(store)
+        self.compute = LearnerCompute(store.compute)
         where = self.config.section(WeightsSettings).store
         self.uploads = StoreUploads(store.parts, ObjectStore(where)) if where else None
         self._commit_seconds: dict[str, float] = {}
@@ -90,12 +92,14 @@ class Learner:
                 return
             gradients = self._due(state)
             if gradients:
-                self._step(gradients)
+                with self.compute.working():
+                    self._step(gradients)
             elif self.checkpoints.ready():
                 self._settle()
             else:
                 time.sleep(_PAUSE_SECONDS)
             self.clock.keep()
+            self.compute.keep()
         self._close()
 
     def _open(self) -> None:
@@ -199,6 +203,7 @@ class Learner:
             "step_seconds": time.monotonic() - started,
             **{f"step/{part}_seconds": value for part, value in written.seconds.items()},
             **self._commit_seconds,
+            **self.compute.step_metrics(),
         }
         benchmarks = self.store.benchmarks.due(step)
         committing = time.monotonic()
@@ -254,6 +259,7 @@ class Learner:
         self._close()
 
     def _close(self) -> None:
+        self.compute.report()
         self._settle()
         self.retention.at_end()
         if self.uploads:

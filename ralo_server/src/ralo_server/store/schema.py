@@ -144,6 +144,13 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX problems_by_id ON problems (id);
     """,
     """
+    CREATE TABLE compute (
+        session TEXT NOT NULL, role TEXT NOT NULL, worker_id TEXT NOT NULL,
+        devices INTEGER NOT NULL, working REAL NOT NULL, waiting REAL NOT NULL,
+        tokens INTEGER NOT NULL, age REAL NOT NULL, seen REAL NOT NULL,
+        PRIMARY KEY (session, role)) WITHOUT ROWID;
+    """,
+    """
     CREATE TABLE records (number INTEGER PRIMARY KEY, step INTEGER NOT NULL, metrics TEXT);
     CREATE TABLE tracker_positions (
         tracker TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;

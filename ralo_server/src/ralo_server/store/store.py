@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ralo_core.config import Config, ServerSettings
 from ralo_server.rundir import RunDirectory
 from ralo_server.store.benchmarks import Benchmarks
+from ralo_server.store.compute import Compute
 from ralo_server.store.database import Database
 from ralo_server.store.dynamic_sampling import skip_rule
 from ralo_server.store.evaluations import Evaluations
@@ -66,6 +67,7 @@ class Store:
         self.records = Records(self.database, tracker_names(config))
         self.redo = RedoLog(self.database, directory.gradients)
         self.workers = Workers(self.database, self.leases)
+        self.compute = Compute(self.database, self.leases)
         self.rollbacks = Rollbacks(
             database=self.database,
             leases=self.leases,

@@ -20,6 +20,7 @@ from ralo_server.web.access import (
     TokenCheck,
 )
 from ralo_server.web.assets import Assets
+from ralo_server.web.resources.compute import ComputeReports, ComputeStats
 from ralo_server.web.resources.dashboard import Page, StaticFile
 from ralo_server.web.resources.eval_jobs import EvalClaim, EvalReports
 from ralo_server.web.resources.evaluations import EvalRequests, EvalResults, EvalRows
@@ -87,6 +88,8 @@ def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
         "/eval/results": (EvalResults(services), VIEWERS),
         "/eval/rows": (EvalRows(services), VIEWERS),
         "/eval/request": (EvalRequests(services), NOBODY),
+        "/compute/report": (ComputeReports(services), WORKERS),
+        "/compute/stats": (ComputeStats(services), VIEWERS),
     }
 
 
