@@ -28,7 +28,7 @@ def ralo_register_problem_providers() -> list[Component]:
 
 @hookimpl
 def ralo_register_rewards() -> list[Component]:
-    """Register `arithmetic`, `exact`, `format` and `function`."""
+    """Register `arithmetic`, `exact`, `choice`, `format`, `overlong` and `function`."""
     return [
         Component(
             name="arithmetic",
@@ -40,6 +40,12 @@ def ralo_register_rewards() -> list[Component]:
             factory="ralo_core.builtin.rewards:ExactReward",
             config="ralo_core.builtin.rewards:ExactSettings",
             summary="1 if the answer equals the reference, else 0",
+        ),
+        Component(
+            name="choice",
+            factory="ralo_core.builtin.choice:ChoiceReward",
+            config="ralo_core.builtin.choice:ChoiceSettings",
+            summary="1 if the answer chooses the letter of the reference, else 0",
         ),
         Component(
             name="format",

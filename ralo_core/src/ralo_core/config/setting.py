@@ -13,3 +13,10 @@ def setting(default: Any, text: str, *checks: Any) -> Any:
     mutable = isinstance(default, list | dict)
     options: dict[str, Any] = {"factory": default.copy} if mutable else {"default": default}
     return attrs.field(metadata={"help": text}, validator=list(checks) or None, **options)
+
+
+def with_default(cls: type, name: str, default: Any) -> Any:
+    """Return the setting `name` of `cls` with another default, for a class that inherits it."""
+    field = attrs.fields_dict(cls)[name]
+    checks = [field.validator] if field.validator else []
+    return setting(default, field.metadata["help"], *checks)

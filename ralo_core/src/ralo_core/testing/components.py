@@ -16,6 +16,7 @@ from ralo_core.testing.advantages import check_advantage_estimator
 from ralo_core.testing.codecs import check_gradient_codec
 from ralo_core.testing.corrections import check_correction
 from ralo_core.testing.engines import check_inference_engine
+from ralo_core.testing.evaluators import check_evaluator
 from ralo_core.testing.losses import check_loss
 from ralo_core.testing.policies import check_aggregation_policy, check_optimizer_policy
 from ralo_core.testing.providers import check_problem_provider
@@ -32,6 +33,7 @@ _ON_OBJECTS: dict[str, Callable[[Any], None]] = {
     "gradient_codec": check_gradient_codec,
     "aggregation_policy": check_aggregation_policy,
     "optimizer_policy": check_optimizer_policy,
+    "evaluator": check_evaluator,
 }
 
 
