@@ -29,8 +29,10 @@ def exposition(state: Document, step: Mapping[str, float]) -> bytes:
     return generate_latest(registry)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class _Run(Collector):
+    """Collected once; a registry wants to know it by itself, not by what it holds."""
+
     state: Document
     step: Mapping[str, float]
 
