@@ -15,6 +15,7 @@ from ralo_server.store.versions import Origin
 torch.set_num_threads(1)
 
 SETTINGS = ("trainer.batch_trees=2", "learner.gradients_per_step=2", "optimizer.adamw.lr=0.01")
+KEEP_NO_TREES = ("rollouts.keep_last=0", "rollouts.keep_every=0")
 
 
 PARTS = {f"step/{part}_seconds" for part in ("aggregate", "clip", "step", "publish")}
@@ -228,7 +229,7 @@ def test_a_gradient_that_is_too_old_is_left_out_and_counted(server, random_gradi
 def test_where_all_are_left_out_no_step_is_taken_and_the_next_one_counts_them(
     server, random_gradient
 ):
-    run = server("trainer.batch_trees=1", "optimizer.adamw.lr=0.01")
+    run = server("trainer.batch_trees=1", "optimizer.adamw.lr=0.01", *KEEP_NO_TREES)
     learner = run.learner()
     before = published(run)
     weigh, learner.aggregation.weigh = learner.aggregation.weigh, lambda gradients, version: [0.0]
@@ -340,7 +341,7 @@ def test_a_gradient_file_that_outlived_its_step_is_removed_at_the_next_start(
 
 def test_old_versions_are_pruned_but_not_the_first_nor_those_to_evaluate(server, random_gradient):
     settings = ("learner.keep_last_versions=2", "evaluation.every_steps=3",
-                "learner.checkpoint_every=1")  # fmt: skip
+                "learner.checkpoint_every=1", *KEEP_NO_TREES)  # fmt: skip
     run = server("trainer.batch_trees=1", *settings)
     learner = run.learner()
     for step in range(1, 8):

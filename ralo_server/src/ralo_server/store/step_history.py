@@ -8,14 +8,12 @@ are read: 10,000 steps are read once, and a question costs no JSON.
 import json
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
-
-from ralo_server.store.database import Database
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -38,10 +36,10 @@ class Series:
 
 
 class StepHistory:
-    """The steps of a run; safe to be asked by many threads."""
+    """The steps of a run, asked for with `rows`, which is `Database.rows`; any thread may ask."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, rows: Callable[..., Sequence[Any]]) -> None:
+        self._rows = rows
         self._lock = threading.Lock()
         self._steps: Int64 = np.empty(_ROOM, np.int64)
         self._columns: dict[str, Float64] = {}
@@ -53,8 +51,10 @@ class StepHistory:
             self._read_newer()
             return sorted(self._columns)
 
-    def series(self, names: Sequence[str], points: int, after: int = 0) -> Series:
-        """Return the steps after `after` as at most `points` means over as many steps each.
+    def series(
+        self, names: Sequence[str], points: int, after: int = 0, until: int | None = None
+    ) -> Series:
+        """Return the steps after `after`, up to `until` where it is given, as at most `points` means over as many steps each.
 
         A bucket is named by its last step; only the newest may be smaller than the others. A
         metric that no step has is NaN everywhere.
@@ -63,9 +63,11 @@ class StepHistory:
             self._read_newer()
             known = self._steps[: self._count]
             first = int(np.searchsorted(known, after, side="right"))
-            steps = known[first:].copy()
+            end = len(known) if until is None else int(np.searchsorted(known, until, side="right"))
+            end = max(first, end)
+            steps = known[first:end].copy()
             columns = {
-                name: self._columns[name][first : self._count].copy()
+                name: self._columns[name][first:end].copy()
                 for name in names
                 if name in self._columns
             }
@@ -84,7 +86,7 @@ class StepHistory:
     def _read_newer(self) -> None:
         while True:
             last = int(self._steps[self._count - 1]) if self._count else 0
-            rows = self._database.rows(_NEWER, last, _BLOCK)
+            rows = self._rows(_NEWER, last, _BLOCK)
             if rows:
                 metrics = json.loads(f"[{','.join(row['metrics'] for row in rows)}]")
                 self._append([int(row["step"]) for row in rows], metrics)

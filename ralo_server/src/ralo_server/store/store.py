@@ -7,7 +7,7 @@ only puts the parts together.
 import time
 from collections.abc import Callable
 
-from ralo_core.config import Config, ServerSettings
+from ralo_core.config import Config, RolloutsSettings, ServerSettings
 from ralo_server.rundir import RunDirectory
 from ralo_server.store.benchmarks import Benchmarks
 from ralo_server.store.compute import Compute
@@ -53,7 +53,13 @@ class Store:
         self.database = Database(directory.state, read_only=read_only)
         self.leases = Leases(self.database, server.lease_seconds, clock)
         self.problems = Problems(self.database, self.leases, server.queued_trees)
-        self.trees = Trees(self.database, self.leases, directory.samples, skip_rule(config))
+        self.trees = Trees(
+            database=self.database,
+            leases=self.leases,
+            folder=directory.samples,
+            skips=skip_rule(config),
+            keeps=config.section(RolloutsSettings),
+        )
         self.rollouts = Rollouts(self.database, directory.samples)
         self.gradients = Gradients(self.database, directory.gradients)
         self.uploads = Uploads(self.database, directory.gradients)

@@ -34,7 +34,8 @@ from ralo_server.web.resources.leases import LeaseRelease, LeaseRenew
 from ralo_server.web.resources.problems import ProblemQueue
 from ralo_server.web.resources.prometheus import PrometheusMetrics
 from ralo_server.web.resources.rollouts import RolloutDocument, RolloutList
-from ralo_server.web.resources.run import ConfigDocument, Health, Stats, Stop
+from ralo_server.web.resources.run import ConfigDocument, Health, RunConfig, Stats, Stop
+from ralo_server.web.resources.runs import Runs, RunSeries
 from ralo_server.web.resources.series import MetricNames, MetricSeries
 from ralo_server.web.resources.trees import BatchQueue, TreeUpload
 from ralo_server.web.resources.weight_deltas import WeightDeltas
@@ -58,6 +59,9 @@ def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
         "/health": (Health(services), ANYBODY),
         "/config": (ConfigDocument(services), WORKERS),
         "/stats": (Stats(services), VIEWERS),
+        "/run/config": (RunConfig(services), VIEWERS),
+        "/runs": (Runs(services), VIEWERS),
+        "/runs/series": (RunSeries(services), VIEWERS),
         "/series": (MetricSeries(services), VIEWERS),
         "/series/names": (MetricNames(services), VIEWERS),
         "/rollouts": (RolloutList(services), VIEWERS),
