@@ -27,9 +27,7 @@ def add(database, first, steps):
     values=st.lists(st.fixed_dictionaries({}, optional={"a": VALUES, "b/c": VALUES}), max_size=80),
     cut=st.integers(0, 80), points=st.integers(1, 30), after=st.integers(-1, 90),
 )  # fmt: skip
-def test_a_series_is_the_mean_of_what_each_bucket_has(
-    tmp_path_factory, values, cut, points, after
-):
+def test_a_series_is_the_mean_of_what_each_bucket_has(tmp_path_factory, values, cut, points, after):
     database = Database(tmp_path_factory.mktemp("series") / "state.db")
     history = StepHistory(database.rows)
     add(database, 1, values[:cut])
@@ -68,6 +66,8 @@ def test_a_long_history_is_read_once(tmp_path):
         found = history.series(["reward"], 400)
     add(database, 1801, [{"reward": 1801}])
     assert history.series(["reward"], 10, after=1800).values["reward"].tolist() == [1801.0]
+    assert history.series(["reward"], 10, 1797, 1799).steps.tolist() == [1798, 1799]
+    assert history.series(["reward"], 10, 1797, 1700).steps.tolist() == []
     assert read == list(range(1, 1802))
     assert len(found.steps) == 360
     assert found.values["reward"][0] == np.mean([1, 2, 3, 4, 5])

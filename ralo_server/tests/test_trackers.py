@@ -8,7 +8,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb_file import history, of_kind
 
-from ralo_core.config.secrets import REMOVED, without_secrets
+from ralo_server.secrets_removed import REMOVED, without_secrets
 from ralo_core.errors import RaloError
 
 TRACKED = (

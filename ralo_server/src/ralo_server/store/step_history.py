@@ -54,7 +54,8 @@ class StepHistory:
     def series(
         self, names: Sequence[str], points: int, after: int = 0, until: int | None = None
     ) -> Series:
-        """Return the steps after `after`, up to `until` where it is given, as at most `points` means over as many steps each.
+        """Return the steps after `after`, up to `until` where it is given, as at most `points`
+        means over as many steps each.
 
         A bucket is named by its last step; only the newest may be smaller than the others. A
         metric that no step has is NaN everywhere.

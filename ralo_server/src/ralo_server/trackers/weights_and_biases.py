@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ralo_core.components import BuildContext
-from ralo_core.config.secrets import without_secrets
+from ralo_server.secrets_removed import without_secrets
 from ralo_core.errors import RaloError
 from ralo_server.blobs import write_blob
 from ralo_server.trackers.packages import require

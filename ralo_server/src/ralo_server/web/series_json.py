@@ -19,8 +19,8 @@ _DIGITS = 6
 
 @attrs.frozen(kw_only=True)
 class SeriesQuery:
-    """What is asked for: at most `points` of each of `names`, of the steps after `after` and, unless
-    it is None, up to `until`."""
+    """What is asked for: at most `points` of each of `names`, of the steps after `after` and up to
+    `until`, unless that is None."""
 
     names: list[str]
     points: int
