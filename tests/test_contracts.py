@@ -36,6 +36,7 @@ SETTINGS = {
     ("correction", "m2po"): [{}, {"tau": 10.0}],
     ("evaluator", "arithmetic"): [{}, {"limit": 5, "seed": 1}, {"digits_max": 3, "terms_min": 2}],
     ("loss", "dppo"): [{}, {"tau": 0.0}],
+    ("tracker", "wandb"): [{"mode": "offline", "tags": ["a", "b"], "group": "g"}],
     ("loss", "clip"): [
         {},
         {"dual_clip": 3.0, "clip_high": 0.2},

@@ -16,7 +16,16 @@ TEST_KIT = {"hypothesis", "pytest", "torch"}
 LAUNCHERS = {"submitit"}
 """Imported on use; an extra of ralo-core."""
 PLUGIN = {"attrs", "numpy", "ralo_core", "torch"}
-SERVER = CORE | {"datasets", "falcon", "fsspec", "gunicorn", "matplotlib", "ralo_server", "torch"}
+SERVER = CORE | {
+    "datasets",
+    "falcon",
+    "fsspec",
+    "gunicorn",
+    "matplotlib",
+    "ralo_server",
+    "tokenizers",
+    "torch",
+}
 WORKER = CORE | {
     "math_verify",
     "peft",

@@ -24,6 +24,7 @@ from ralo_core.registry import Registry
 from ralo_server.learner.loop import Learner
 from ralo_server.preparation import prepare
 from ralo_server.rundir import RunDirectory
+from ralo_server.store.facts import put_fact
 from ralo_server.web.access import ANYBODY
 from ralo_server.web.app import make_app, routes
 from ralo_server.web.services import Services
@@ -42,6 +43,11 @@ def documented():
         for method in item
         if method in METHODS
     }
+
+
+def template(path):
+    """Return a route without falcon's converters, as the document has it."""
+    return re.sub(r":\w+}", "}", path)
 
 
 def references(node):
@@ -87,7 +93,7 @@ def services(tmp_path):
 def test_the_routes_are_the_documented_ones(services):
     routes = falcon.inspect.inspect_app(make_app(services)).routes
     served = {
-        (route.path, method.method.lower())
+        (template(route.path), method.method.lower())
         for route in routes
         for method in route.methods
         if not method.internal and method.method.lower() in METHODS
@@ -97,7 +103,7 @@ def test_the_routes_are_the_documented_ones(services):
 
 def test_who_may_call_what_is_documented(services):
     for path, (_, roles) in routes(services).items():
-        item = SPEC["paths"][path]
+        item = SPEC["paths"][template(path)]
         for method in METHODS & item.keys():
             if roles == ANYBODY:
                 assert item[method]["security"] == []
@@ -127,9 +133,11 @@ def test_answers_match_their_schemas(services):
     def call(method, path, expected=200, **arguments):
         answer = app.simulate_request(method, path, **arguments)
         assert answer.status_code == expected, answer.text
-        template = re.sub(r"/[0-9a-f]{64}$", "/{sha256}", path)
-        seen.add((template, method.lower()))
-        check(template, method.lower(), answer)
+        route = re.sub(r"/[0-9a-f]{64}$", "/{sha256}", path)
+        route = re.sub(r"^/static/.*", "/static/{path}", route)
+        route = re.sub(r"^/rollouts/\d+$", "/rollouts/{number}", route)
+        seen.add((route, method.lower()))
+        check(route, method.lower(), answer)
         return answer
 
     plugins = [
@@ -149,6 +157,15 @@ def test_answers_match_their_schemas(services):
         call("POST", "/worker/heartbeat", json=facts)
     call("POST", "/worker/heartbeat", 404, json={**beat, "worker_id": "x"})
     call("POST", "/worker/heartbeat", 422, json={"worker_id": "w"})
+    spent = {"session": "s", "worker_id": "w", "age_seconds": 3.0, "devices": 2, "roles": {
+        role: {"working_seconds": 1.0, "waiting_seconds": 0.5, "tokens": 7}
+        for role in ("sampler", "evaluator")}}  # fmt: skip
+    body = {"$ref": "#/components/schemas/ComputeReport", "components": SPEC["components"]}
+    jsonschema.validate(spent, body)
+    call("POST", "/compute/report", json=spent)
+    call("POST", "/compute/report", 422, json={**spent, "roles": {"learner": {}}})
+    call("POST", "/compute/report", 400, body=b"{")
+    call("GET", "/compute/stats")
     call("POST", "/worker/leave")
     call("POST", "/worker/leave", 422, headers={"X-Ralo-Worker": ""})
     (leased,) = call("GET", "/problem/get").json["problems"]
@@ -196,10 +213,33 @@ def test_answers_match_their_schemas(services):
     report = {"job_id": job["job_id"], "lease_id": job["lease_id"], "correct": [True, False],
               "tokens": 3}  # fmt: skip
     call("POST", "/eval/job/report", json=report)
-    for path in ("/eval/results", "/stats", "/health", "/config"):
+    for path in ("/eval/results", "/stats", "/health", "/config", "/metrics"):
         call("GET", path)
+    look(call, services.store)
     call("POST", "/stop")
     assert seen == documented()
+
+
+def look(call, store):
+    """Ask for everything that the dashboard shows."""
+    page = call("GET", "/")
+    call("GET", "/", 304, headers={"If-None-Match": page.headers["etag"]})
+    call("GET", "/static/index.html")
+    call("GET", "/static/no/such.js", 404)
+    with store.database.write() as connection:
+        connection.execute("""INSERT INTO steps (step, metrics) VALUES (1, '{"reward": 0.5}')""")
+    call("GET", "/series/names")
+    assert call("GET", "/series", params={"names": "reward,x"}).json["series"]["x"] == [None]
+    call("GET", "/series", 400)
+    (rollout,) = call("GET", "/rollouts").json["rollouts"]
+    call("GET", "/rollouts", 400, params={"limit": 0})
+    call("GET", f"/rollouts/{rollout['number']}")
+    call("GET", "/rollouts/99", 404)
+    with store.database.write() as connection:
+        put_fact(connection, "state", "finished")  # the stream ends
+    assert call("GET", "/events").text.endswith("event: end\ndata: {}\n\n")
+    with store.database.write() as connection:
+        put_fact(connection, "state", "running")
 
 
 def publish_a_delta(store):

@@ -22,6 +22,9 @@ from ralo_server.store.versions import Origin
 PROBLEMS, CAPACITY, BATCH, STEP_GRADIENTS, LEASE_SECONDS = 12, 6, 2, 2, 10.0
 LIMITS = Limits(receiving=2, pending=3)
 TOKENS, LEAVES = 4, 2
+KEEP_LAST, KEEP_AT_MOST = 2, 3
+KEEP = (f"rollouts.keep_last={KEEP_LAST}", "rollouts.keep_every=1", "rollouts.keep_per_step=1",
+        f"rollouts.keep_at_most={KEEP_AT_MOST}")  # fmt: skip
 
 
 def redo(step, applied):
@@ -241,9 +244,19 @@ class CheckedStore(MortalStore):
     def delete_trained(self):
         # The blobs go first: a row without one is deleted the next time.
         if self.survives(self.store.trees.delete_trained)[0]:
-            for lease, (state, of) in list(self.model.trees.items()):
-                if state == "trained" and self.model.batch(of).step:
-                    self.model.trees[lease][0] = "deleted"
+            model = self.model
+            trained = [
+                (lease, model.batch(of).step)
+                for lease, (state, of) in model.trees.items()
+                if state == "trained" and model.batch(of).step
+            ]
+            every = min(n for n in (1, 2, 4, 8, 16, 32) if model.steps // n <= KEEP_AT_MOST)
+            first = {step: lease for lease, step in reversed(trained)}
+            kept = {lease for lease, _ in trained[-KEEP_LAST:]}
+            kept |= {lease for step, lease in first.items() if step % every == 0}
+            for lease, _ in trained:
+                if lease not in kept:
+                    model.trees[lease][0] = "deleted"
 
     def count_step(self, applied, left_out, evaluate):
         model = self.model

@@ -12,7 +12,7 @@ from ralo_server.web.app import make_app, routes
 MAY = {
     SAMPLER: {"/problem/get", "/upload", "/eval/job/claim", "/eval/job/report"},
     TRAINER: {"/get", "/gradient/upload_chunk", "/gradient/upload_finalize"},
-    VIEWER: {"/stats", "/eval/results"},
+    VIEWER: {"/stats", "/eval/results", "/series/names", "/rollouts", "/rollouts/1"},
     ADMIN: {"/stop"},
 }
 
@@ -48,14 +48,19 @@ def test_a_role_may_call_what_is_its_own_and_an_admin_everything(guarded, role):
             assert refused == (role not in (owner, ADMIN)), (role, path)
 
 
-def test_without_a_token_only_health_answers(guarded, server):
+OPEN = {"/health", "/", "/static/{path:path}"}
+
+
+def test_without_a_token_only_health_and_the_page_answer(guarded, server):
     client, _ = guarded
     table = routes(server().services)
     open_paths = {path for path, (_, roles) in table.items() if roles == ANYBODY}
-    assert open_paths == {"/health"}
+    assert open_paths == OPEN
     for path in table:
-        answer = call(client, path)
-        assert answer.status_code == (200 if path == "/health" else 401), path
+        answer = call(
+            client, path.replace("{path:path}", "index.html").replace("{number:int}", "1")
+        )
+        assert answer.status_code == (200 if path in OPEN else 401), path
         if answer.status_code == 401:
             assert answer.headers["www-authenticate"].startswith('Bearer realm="ralo"')
             assert answer.headers["content-type"] == "application/problem+json"

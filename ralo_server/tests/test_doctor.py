@@ -117,7 +117,16 @@ def open_tokens(run):
     run.directory.tokens_file.chmod(0o644)
 
 
+def damage_kept_tree(run):
+    kept = run.store.database.value(
+        """SELECT t.blob FROM trees t JOIN batches b ON b.id = t.batch_id
+           WHERE b.step IS NOT NULL"""
+    )
+    (run.directory.samples / kept).unlink()
+
+
 MENDABLE = [
+    (damage_kept_tree, "kept after its step: the file is gone"),
     (damage_queued_tree, "the file is gone"),
     (damage_leased_tree, "not a safetensors file"),
     (damage_gradient, "gradient pending.safetensors: the gradient is not a safetensors file"),

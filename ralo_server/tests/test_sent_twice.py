@@ -90,6 +90,12 @@ def ask(run, data):
     return {"json": {"benchmarks": ["held_out"], "version": None}}
 
 
+def compute(run, data):
+    spent = {"working_seconds": 1.0, "waiting_seconds": 2.0, "tokens": 3}
+    body = {"worker_id": "w1", "session": "s", "age_seconds": 3.0, "devices": 1}
+    return {"json": {**body, "roles": {"sampler": spent}}}
+
+
 def nothing(run, data):
     return {}
 
@@ -111,12 +117,13 @@ CALLS = [
     ("POST", "/eval/job/claim", claim),
     ("POST", "/eval/job/report", report),
     ("POST", "/eval/request", ask),
+    ("POST", "/compute/report", compute),
     ("POST", "/stop", nothing),
 ]
 READING = {
     "/health", "/config", "/stats", "/eval/results", "/eval/rows",
     "/weights/version", "/weights/manifest", "/weights/download", "/weights/parts/{sha256}",
-    "/weights/delta",
+    "/weights/delta", "/compute/stats", "/metrics",
 }  # fmt: skip
 
 

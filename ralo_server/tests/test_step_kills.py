@@ -152,7 +152,7 @@ def make_template(server, random_gradient):
     def make(gradients, *settings):
         run = server(
             "trainer.batch_trees=1", "learner.keep_last_versions=1", "optimizer.adamw.lr=0.01",
-            "server.queued_trees=16", *settings,
+            "server.queued_trees=16", "rollouts.keep_last=1", "rollouts.keep_every=2", *settings,
         )  # fmt: skip
         run.learner()
         for number in range(gradients):
@@ -284,7 +284,11 @@ def test_a_gradient_left_out_is_consumed_once_wherever_the_kill(template, tmp_pa
         states = [state for _, state in gradients]
         assert states in (["applied"] * 4, ["left_out"] + ["applied"] * 3)
         assert len(steps) == states.count("applied")
-        assert not [name for name in files if name.startswith(("gradients", "samples"))]
+        assert not [name for name in files if name.startswith("gradients")]
+        with sqlite3.connect(root / "state.db") as database:
+            kept = {f"samples/{blob}" for (blob,) in database.execute("SELECT blob FROM trees")}
+        assert kept == {name for name in files if name.startswith("samples")}
+        assert 0 < len(kept) < 4
         seen.add(states[0])
         shutil.rmtree(root)
         if not died:

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from store_calls import BATCH, CAPACITY, LEASE_SECONDS, PROBLEMS, CheckedStore
+from store_calls import BATCH, CAPACITY, KEEP, LEASE_SECONDS, PROBLEMS, CheckedStore
 from store_model import BENCHMARKS
 
 from ralo_core import BenchmarkSettings, Problem
@@ -259,6 +259,7 @@ def test_random_interleavings_keep_the_store_what_the_model_says(tmp_path, model
         f"run.model={model}", f"problems.arithmetic.count={PROBLEMS}", "evaluation.problems=2",
         f"server.queued_trees={CAPACITY}", f"trainer.batch_trees={BATCH}",
         f"server.lease_seconds={LEASE_SECONDS}", "trainer.dynamic_sampling=total",
+        *KEEP,
     )  # fmt: skip
     registry = Registry(PluginHost().load())
     configs = {

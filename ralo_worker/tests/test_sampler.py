@@ -169,6 +169,7 @@ def sampler_with(made, client):
         activity=activity,
         stopping=threading.Event(),
         start_heartbeat=lambda: None,
+        leave=client.leave,
     )
     sampler = Sampler(member)
 

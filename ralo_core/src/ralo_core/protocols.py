@@ -41,7 +41,10 @@ class ProblemProvider(Protocol):
 
 @runtime_checkable
 class InferenceEngine(Protocol):
-    """Generates tokens. Runs in the sampler; many callers wait on `generate` at once."""
+    """Generates tokens. Runs in the sampler; many callers wait on `generate` at once.
+
+    One that takes several devices says how many in an attribute `devices`; without it, it is one.
+    """
 
     @property
     def version(self) -> int:
@@ -328,10 +331,23 @@ class Evaluator(Protocol):
 
 @runtime_checkable
 class Tracker(Protocol):
-    """A sink for metrics. Runs in the learner, once per step and per evaluation."""
+    """A sink for metrics, in the learner's process, on a thread of its own.
+
+    It is built where the run is prepared, too, so a constructor checks and opens nothing; the first
+    `log` may. What `log` raises is no fault of the run: the same record comes again later, and
+    those behind it wait. After a crash the last records may come a second time.
+    """
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Record `metrics` of optimizer step `step`."""
+        """Record `metrics` of optimizer step `step`; an evaluation comes later than its step."""
 
     def close(self) -> None:
         """Flush and release."""
+
+
+@runtime_checkable
+class SettlingTracker(Tracker, Protocol):
+    """A tracker whose records are safe only some time after `log`, or after `close`."""
+
+    settle_seconds: float
+    """How long a record may be lost with the process; so long it comes again after a crash."""

@@ -81,6 +81,25 @@ def ralo_register_optimizer_policies() -> list[Component]:
 
 
 @hookimpl
+def ralo_register_trackers() -> list[Component]:
+    """Register `wandb` and `tensorboard`."""
+    return [
+        Component(
+            name="wandb",
+            factory="ralo_server.trackers.weights_and_biases:WandbTracker",
+            config="ralo_server.trackers.settings:WandbSettings",
+            summary="a run at Weights & Biases, online or offline",
+        ),
+        Component(
+            name="tensorboard",
+            factory="ralo_server.trackers.tensorboard:TensorboardTracker",
+            config="ralo_server.trackers.settings:TensorboardSettings",
+            summary="event files for TensorBoard",
+        ),
+    ]
+
+
+@hookimpl
 def ralo_register_evaluators() -> list[Component]:
     """Register the built-in benchmarks."""
     return [

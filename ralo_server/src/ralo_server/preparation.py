@@ -41,6 +41,7 @@ from ralo_server.starting_adapter import (
 from ralo_server.store.benchmarks import Benchmarks
 from ralo_server.store.database import Database
 from ralo_server.store.facts import put_facts
+from ralo_server.trackers.chosen import tracker_names
 
 
 def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
@@ -52,6 +53,7 @@ def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
     _check_sizes(config)
     _check_certificate(config.section(ServerSettings))
     _check_store(config.section(WeightsSettings))
+    _check_trackers(directory, config)
     _check_same_model(directory, config)
     _check_same_adapter(directory, config.section(LoraSettings))
     new = not directory.config_file.exists()
@@ -94,6 +96,13 @@ def _check_store(weights: WeightsSettings) -> None:
     """Raise `RaloError` for an object store that cannot be opened."""
     if weights.store:
         ObjectStore(weights.store)
+
+
+def _check_trackers(directory: RunDirectory, config: Config) -> None:
+    """Raise `RaloError` for a tracker that cannot be built, for want of its package, say."""
+    for name in tracker_names(config):
+        context = BuildContext(role="orchestrator", run_dir=directory.root)
+        config.build_named("trackers", name, context)
 
 
 def _check_sizes(config: Config) -> None:

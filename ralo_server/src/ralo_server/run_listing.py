@@ -12,7 +12,7 @@ import attrs
 
 from ralo_server.rundir import RunDirectory
 from ralo_server.runlock import is_running
-from ralo_server.store.overview import UNREADABLE, overview
+from ralo_server.store.overview import UNREADABLE, Overview, overview
 from ralo_server.store.run_state import FINISHED
 
 STOPPED = "stopped"
@@ -44,15 +44,19 @@ def list_runs(parent: Path) -> Iterator[RunListing]:
             yield _listing(directory)
 
 
+def shown_state(found: Overview, running: bool) -> str:
+    """Return the state of a run as lists show it."""
+    return found.state if running or found.state in (FINISHED, UNREADABLE) else STOPPED
+
+
 def _listing(directory: RunDirectory) -> RunListing:
     running = is_running(directory)
     found = overview(directory.state)
-    known = running or found.state in (FINISHED, UNREADABLE)
     return RunListing(
         directory=str(directory.root),
         name=found.name,
         recipe=found.recipe,
-        state=found.state if known else STOPPED,
+        state=shown_state(found, running),
         running=running,
         step=found.step,
         version=found.version,

@@ -145,6 +145,16 @@ def ralo_register_commands() -> list[Command]:
             summary="Show how a run is: progress, queues, workers.",
         ),
         Command(
+            name="top",
+            target="ralo_core.cli.top:top",
+            summary="Watch a run live, full screen.",
+        ),
+        Command(
+            name="show",
+            target="ralo_core.cli.show:show",
+            summary="Show rollouts, steps or evaluations of a run; one rollout as a tree.",
+        ),
+        Command(
             name="stop",
             target="ralo_core.cli.stop:stop",
             summary="Drain a run and finish it.",

@@ -117,6 +117,10 @@ class Client:
             self._held.difference_update(answer["over"])
         return answer
 
+    def report_compute(self, **facts: Any) -> None:
+        """Say what this worker has spent since it started, as `docs/openapi.yaml` describes it."""
+        self._post("/compute/report", {"worker_id": self.worker_id, **facts})
+
     def leave(self) -> int:
         """Say that this worker ends; what it holds goes back at once. Returns how many leases.
 

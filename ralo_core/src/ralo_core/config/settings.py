@@ -198,6 +198,24 @@ class LearnerSettings:
 
 
 @attrs.frozen(kw_only=True)
+class RolloutsSettings:
+    """``[rollouts]``: which trees are kept, for people to look at, once they were trained on."""
+
+    keep_last: int = setting(500, "newest trained trees that are kept; 0: none", at_least(0))
+    keep_every: int = setting(
+        10, "keep some trees of every n-th step for good, to look back over a run; 0: of none",
+        at_least(0),
+    )  # fmt: skip
+    keep_per_step: int = setting(2, "trees of such a step that are kept for good", positive)
+    keep_at_most: int = setting(
+        1000,
+        "bound on the trees kept for good: beyond it only every second of these steps keeps its "
+        "trees, then every fourth, and so on",
+        positive,
+    )
+
+
+@attrs.frozen(kw_only=True)
 class WeightsSettings:
     """``[weights]``: how versions reach the workers."""
 
@@ -268,6 +286,7 @@ FIXED: dict[str, type] = {
     "trainer": TrainerSettings,
     "regularisation": RegularisationSettings,
     "learner": LearnerSettings,
+    "rollouts": RolloutsSettings,
     "weights": WeightsSettings,
     "evaluation": EvaluationSettings,
     "lora": LoraSettings,

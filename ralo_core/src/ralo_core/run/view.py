@@ -22,6 +22,8 @@ from ralo_core.run.stats import History, Stats
 from ralo_core.run.worker_table import worker_table
 
 _SHOWN_STOPS = 3
+_WIDE = 110
+"""Columns from which on two rows of numbers stand under each other."""
 
 
 class View(Protocol):
@@ -96,7 +98,7 @@ def panel(history: History, width: int) -> RenderableType:
         Group(
             heading,
             curve,
-            _numbers(history),
+            numbers(history, width),
             Text(tree_line(stats), no_wrap=True, overflow="ellipsis"),
             Text(benchmark_line(stats), no_wrap=True, overflow="ellipsis"),
             worker_table(stats),
@@ -131,24 +133,29 @@ def _queues(stats: Stats) -> str:
     )
 
 
-def _numbers(history: History) -> Table:
+def numbers(history: History, width: int) -> RenderableType:
+    """Return the numbers of the run and its queues, in as many lines as `width` asks for."""
     stats = history.latest
     trees, problems = stats["trees"], stats["problems"]
-    table = Table.grid(padding=(0, 3))
-    table.add_row(
+    progress = [
         f"step [b]{stats['step']}[/b]",
         f"version [b]{stats['version']}[/b]",
         f"reward [b]{_last(stats, 'reward')}[/b]",
         f"staleness [b]{_last(stats, 'staleness')}[/b]",
         _accuracy(stats),
-    )
-    table.add_row(
+    ]
+    work = [
         f"trees queued {_queue(stats)}",
         f"in training {trees['leased']}",
         f"problems out {problems['leased']}",
         f"{history.rate('tokens', 'decoded'):,.0f} tokens/s decoded",
         f"{history.rate('rollouts', 'trained'):,.0f} rollouts/s trained",
-    )
+    ]
+    if width < _WIDE:
+        return Text.from_markup("   ".join(filter(None, [*progress, *work])))
+    table = Table.grid(padding=(0, 3))
+    table.add_row(*progress)
+    table.add_row(*work)
     return table
 
 

@@ -22,7 +22,7 @@ from ralo_core.testing.policies import check_aggregation_policy, check_optimizer
 from ralo_core.testing.providers import check_problem_provider
 from ralo_core.testing.rewards import check_reward
 from ralo_core.testing.sampling import check_sampling_algorithm
-from ralo_core.testing.trackers import check_tracker
+from ralo_core.testing.trackers import check_tracker, check_unused_tracker
 
 _ON_OBJECTS: dict[str, Callable[[Any], None]] = {
     "reward": check_reward,
@@ -34,7 +34,6 @@ _ON_OBJECTS: dict[str, Callable[[Any], None]] = {
     "aggregation_policy": check_aggregation_policy,
     "optimizer_policy": check_optimizer_policy,
     "evaluator": check_evaluator,
-    "tracker": check_tracker,
 }
 
 
@@ -66,5 +65,9 @@ def check_component(
             check_problem_provider(make)
         elif kind == "inference_engine":
             check_inference_engine(make(), new_weights)
+        elif kind == "tracker":
+            check_unused_tracker(make())
+            assert not list(Path(folder).iterdir()), "a tracker opens nothing before its first log"
+            check_tracker(make())
         else:
             _ON_OBJECTS[kind](make())

@@ -8,7 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ralo_core.components import BuildContext
 from ralo_server.doctor.finding import Finding, Patient
-from ralo_server.doctor.queues import gradients_are_whole, trees_are_whole
+from ralo_server.doctor.queues import (
+    gradients_are_whole,
+    kept_trees_are_whole,
+    trees_are_whole,
+)
 from ralo_server.doctor.state import (
     foundations,
     lock_is_held,
@@ -29,6 +33,7 @@ CHECKS: Sequence[Callable[[Patient], Iterator[Finding]]] = (
     tokens_are_private,
     next_step_has_room,
     trees_are_whole,
+    kept_trees_are_whole,
     gradients_are_whole,
     versions_are_whole,
     versions_can_be_gone_back_to,

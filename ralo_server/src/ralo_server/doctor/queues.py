@@ -1,4 +1,5 @@
-"""Checks of the sample and the gradient queue: every row that is needed has its blob, whole.
+"""Checks of the sample and the gradient queue: every row that is needed has its blob, whole, and so
+has every tree that is kept to be looked at.
 
 Neighbours: `store.inspection` gives the rows, `store.mending` says what becomes of one whose
 blob is gone; `doctor.strays` looks for the opposite.
@@ -13,8 +14,10 @@ from ralo_core.errors import WireError
 from ralo_server.doctor.finding import Finding, Patient
 from ralo_server.gradient_checks import PARAMETERS, inspect, parameter_shapes
 from ralo_server.store import Store
-from ralo_server.store.inspection import needed_trees
-from ralo_server.store.mending import forget_gradient, forget_tree
+from ralo_server.store.inspection import kept_trees, needed_trees
+from ralo_server.store.mending import forget_gradient, forget_kept_tree, forget_tree
+
+_GONE = "the file is gone"
 
 
 def trees_are_whole(patient: Patient) -> Iterator[Finding]:
@@ -26,6 +29,20 @@ def trees_are_whole(patient: Patient) -> Iterator[Finding]:
                 f"tree {row.blob}: {fault}",
                 mend="let its problem be sampled again",
                 action=partial(_forget_tree, row.lease_id),
+            )
+
+
+def kept_trees_are_whole(patient: Patient) -> Iterator[Finding]:
+    """Every tree that is kept to be looked at can be read."""
+    for row in kept_trees(patient.store.database):
+        fault = _unreadable_tree(patient.directory.samples / row.blob)
+        if fault == _GONE and patient.running:
+            continue  # its turn to go has come while we looked
+        if fault:
+            yield Finding(
+                f"tree {row.blob}, kept after its step: {fault}",
+                mend="forget it",
+                action=partial(_forget_kept_tree, row.lease_id),
             )
 
 
@@ -50,7 +67,7 @@ def _unreadable_tree(path: Path) -> str:
     try:
         wire.unpack_tree(path.read_bytes())
     except FileNotFoundError:
-        return "the file is gone"
+        return _GONE
     except WireError as error:
         return str(error)
     return ""
@@ -58,6 +75,10 @@ def _unreadable_tree(path: Path) -> str:
 
 def _forget_tree(lease_id: str, store: Store) -> None:
     forget_tree(store.database, lease_id)
+
+
+def _forget_kept_tree(lease_id: str, store: Store) -> None:
+    forget_kept_tree(store.database, lease_id)
 
 
 def _forget_gradient(upload_id: str, store: Store) -> None:

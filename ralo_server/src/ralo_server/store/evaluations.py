@@ -6,7 +6,7 @@ parts and closes an evaluation with its result. An evaluation is ``open``, then 
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -82,24 +82,6 @@ class Evaluations:
         found = [json.loads(row["report"]) for row in rows]
         behind = set(abandoned(self.database, {result["version"] for result in found}))
         return [{**result, "abandoned": result["version"] in behind} for result in found]
-
-    def untracked(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Yield (step, metrics) of results that trackers have not got; each is marked after its
-        turn."""
-        for row in self.database.rows(
-            """SELECT e.id, e.report,
-                 COALESCE(json_extract(s.metrics, '$.elapsed_seconds'), 0.0) AS elapsed
-               FROM evaluations e LEFT JOIN steps s ON s.step = json_extract(e.report, '$.step')
-               WHERE e.tracked = 0 AND e.state = 'reported' ORDER BY e.version, e.benchmark"""
-        ):
-            result = json.loads(row["report"])
-            # A version's accuracy belongs to the moment it was made, not to that of the answer.
-            yield (
-                int(result["step"]),
-                {**tracked_metrics(result), "elapsed_seconds": row["elapsed"]},
-            )
-            with self.database.write() as connection:
-                connection.execute("UPDATE evaluations SET tracked = 1 WHERE id = ?", (row["id"],))
 
     def _check(self, benchmarks: Sequence[str], version: int) -> None:
         known = list(self.benchmarks.plans())

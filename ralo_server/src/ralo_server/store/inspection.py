@@ -16,7 +16,7 @@ from ralo_server.store.schema import MIGRATIONS
 
 @attrs.frozen
 class TreeRow:
-    """A tree that somebody still needs, and the file it is in."""
+    """A tree that somebody still needs, or may look at, and the file it is in."""
 
     lease_id: str
     blob: str
@@ -40,6 +40,15 @@ def schema_lag(path: Path) -> int:
 def needed_trees(database: Database) -> list[TreeRow]:
     """Return the trees that wait for a trainer or are with one."""
     rows = database.rows("SELECT lease_id, blob FROM trees WHERE state IN ('queued', 'leased')")
+    return [TreeRow(row["lease_id"], row["blob"]) for row in rows]
+
+
+def kept_trees(database: Database) -> list[TreeRow]:
+    """Return the trees of committed steps, which are kept to be looked at."""
+    rows = database.rows(
+        """SELECT t.lease_id, t.blob FROM trees t JOIN batches b ON b.id = t.batch_id
+           WHERE t.state = 'trained' AND b.step IS NOT NULL"""
+    )
     return [TreeRow(row["lease_id"], row["blob"]) for row in rows]
 
 

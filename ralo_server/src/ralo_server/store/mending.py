@@ -21,6 +21,14 @@ def forget_tree(database: Database, lease_id: str) -> None:
         discard_tree(connection, lease_id)
 
 
+def forget_kept_tree(database: Database, lease_id: str) -> None:
+    """Remove the row of a tree whose step is committed: it was there to be looked at only."""
+    with database.write() as connection:
+        connection.execute(
+            "DELETE FROM trees WHERE lease_id = ? AND state = 'trained'", (lease_id,)
+        )
+
+
 def forget_gradient(database: Database, upload_id: str) -> None:
     """Let the trees of a lost gradient wait for a trainer again."""
     with database.write() as connection:

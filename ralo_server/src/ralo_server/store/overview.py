@@ -35,7 +35,7 @@ def overview(path: Path) -> Overview:
     """
     try:
         return _read(Database(path, read_only=True))
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, ValueError):  # no SQLite, other tables, or no JSON in them
         return Overview(
             name="", recipe="", state=UNREADABLE, step=0, version=-1, reward=None, accuracy=None
         )

@@ -139,4 +139,23 @@ MIGRATIONS: tuple[str, ...] = (
         FROM evaluations WHERE state = 'open';
     DROP TABLE earlier_evaluations;
     """,
+    """
+    ALTER TABLE trees ADD COLUMN time REAL NOT NULL DEFAULT 0;
+    CREATE INDEX problems_by_id ON problems (id);
+    INSERT INTO counters SELECT 'trees_numbered', COALESCE(MAX(number), 0) FROM trees;
+    """,
+    """
+    CREATE TABLE compute (
+        session TEXT NOT NULL, role TEXT NOT NULL, worker_id TEXT NOT NULL,
+        devices INTEGER NOT NULL, working REAL NOT NULL, waiting REAL NOT NULL,
+        tokens INTEGER NOT NULL, age REAL NOT NULL, seen REAL NOT NULL,
+        PRIMARY KEY (session, role)) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE records (number INTEGER PRIMARY KEY, step INTEGER NOT NULL, metrics TEXT);
+    CREATE TABLE tracker_positions (
+        tracker TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
+    INSERT INTO records (step) SELECT step FROM steps WHERE tracked = 1 ORDER BY step;
+    INSERT INTO tracker_positions SELECT 'jsonl', COUNT(*) FROM records;
+    """,
 )

@@ -22,6 +22,11 @@ _GRADIENT_STATES = (RECEIVING, PENDING, "left_out", ABANDONED, REFUSED, DISCARDE
 
 def statistics(store: Store) -> dict[str, Any]:
     """Return the answer of ``/stats`` as `docs/openapi.yaml` describes it."""
+    return {**present_state(store), "steps": _thinned_steps(store.database)}
+
+
+def present_state(store: Store) -> dict[str, Any]:
+    """Return the answer of ``/stats`` without its steps: what is so now."""
     database = store.database
     run = store.config.section(RunSettings)
     return {
@@ -35,10 +40,10 @@ def statistics(store: Store) -> dict[str, Any]:
         "started": get_fact(database, "started", 0.0),
         "limits": {"max_steps": run.max_steps, "max_minutes": run.max_minutes},
         **_queues(store),
+        "trackers": store.records.waiting_by_tracker(),
         "batch_trees": store.config.section(TrainerSettings).batch_trees,
         "gradients_per_step": store.config.section(LearnerSettings).gradients_per_step,
         "workers": store.workers.all(),
-        "steps": _thinned_steps(database),
         "evaluations": _thinned_results(store.evaluations.results()),
         "evaluation": store.shards.counts(),
         "last_error": get_fact(database, "last_error", ""),

@@ -1,12 +1,12 @@
 """Optimizer steps: what was consumed, the metrics of it, and the one transaction that commits.
 
-Neighbours: the learner takes the trees' facts for its metrics and commits. Trackers get a
-step's metrics after the commit; `tracked` remembers which, so that a crash loses no line.
+Neighbours: the learner takes the trees' facts for its metrics and commits. `records` puts what was
+committed into line for the trackers; `tracked` remembers which, so that a crash loses no line.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,21 +126,20 @@ class Steps:
             self.versions.add(connection, version, 0)
             self.evaluations.schedule(connection, version.number, benchmarks)
 
-    def untracked(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Yield (step, metrics) that trackers have not got, then rollbacks likewise; each is
-        marked after its turn."""
-        for row in self.database.rows(
-            "SELECT step, metrics FROM steps WHERE tracked = 0 ORDER BY step"
-        ):
-            yield int(row["step"]), json.loads(row["metrics"])
-            with self.database.write() as connection:
-                connection.execute("UPDATE steps SET tracked = 1 WHERE step = ?", (row["step"],))
-        for row in self.database.rows("SELECT * FROM rollbacks WHERE tracked = 0 ORDER BY version"):
-            yield int(row["step"]), json.loads(row["metrics"])
-            with self.database.write() as connection:
-                connection.execute(
-                    "UPDATE rollbacks SET tracked = 1 WHERE version = ?", (row["version"],)
-                )
+    def last_elapsed(self) -> float:
+        """Return the seconds of work at the newest step, 0 before the first."""
+        elapsed = self.database.value(
+            """SELECT json_extract(metrics, '$.elapsed_seconds') FROM steps
+               ORDER BY step DESC LIMIT 1"""
+        )
+        return float(elapsed or 0.0)
+
+    def after(self, step: int, most: int) -> list[tuple[int, dict[str, float]]]:
+        """Return (step, metrics) of the newest `most` steps after `step`, oldest first."""
+        rows = self.database.rows(
+            "SELECT step, metrics FROM steps WHERE step > ? ORDER BY step DESC LIMIT ?", step, most
+        )
+        return [(int(row["step"]), json.loads(row["metrics"])) for row in reversed(rows)]
 
 
 def _leave_out(connection: sqlite3.Connection, gradients: Sequence[PendingGradient]) -> None:

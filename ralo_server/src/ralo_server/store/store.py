@@ -7,9 +7,10 @@ only puts the parts together.
 import time
 from collections.abc import Callable
 
-from ralo_core.config import Config, ServerSettings
+from ralo_core.config import Config, RolloutsSettings, ServerSettings
 from ralo_server.rundir import RunDirectory
 from ralo_server.store.benchmarks import Benchmarks
+from ralo_server.store.compute import Compute
 from ralo_server.store.database import Database
 from ralo_server.store.dynamic_sampling import skip_rule
 from ralo_server.store.evaluations import Evaluations
@@ -18,8 +19,10 @@ from ralo_server.store.leases import Leases
 from ralo_server.store.parts import Parts
 from ralo_server.store.problems import Problems
 from ralo_server.store.readers import Readers
+from ralo_server.store.records import Records
 from ralo_server.store.redo import RedoLog
 from ralo_server.store.rollbacks import Rollbacks
+from ralo_server.store.rollouts import Rollouts
 from ralo_server.store.run_state import RunState
 from ralo_server.store.shards import Shards
 from ralo_server.store.steps import Steps
@@ -27,6 +30,7 @@ from ralo_server.store.trees import Trees
 from ralo_server.store.uploads import Uploads
 from ralo_server.store.versions import Versions
 from ralo_server.store.workers import Workers
+from ralo_server.trackers.chosen import tracker_names
 
 
 class Store:
@@ -49,7 +53,14 @@ class Store:
         self.database = Database(directory.state, read_only=read_only)
         self.leases = Leases(self.database, server.lease_seconds, clock)
         self.problems = Problems(self.database, self.leases, server.queued_trees)
-        self.trees = Trees(self.database, self.leases, directory.samples, skip_rule(config))
+        self.trees = Trees(
+            database=self.database,
+            leases=self.leases,
+            folder=directory.samples,
+            skips=skip_rule(config),
+            keeps=config.section(RolloutsSettings),
+        )
+        self.rollouts = Rollouts(self.database, directory.samples)
         self.gradients = Gradients(self.database, directory.gradients)
         self.uploads = Uploads(self.database, directory.gradients)
         self.versions = Versions(self.database, directory.weights, clock)
@@ -59,8 +70,10 @@ class Store:
         self.evaluations = Evaluations(self.database, self.benchmarks, self.versions)
         self.shards = Shards(self.database, self.leases, self.benchmarks)
         self.steps = Steps(self.database, self.versions, self.evaluations, directory.gradients)
+        self.records = Records(self.database, tracker_names(config))
         self.redo = RedoLog(self.database, directory.gradients)
         self.workers = Workers(self.database, self.leases)
+        self.compute = Compute(self.database, self.leases)
         self.rollbacks = Rollbacks(
             database=self.database,
             leases=self.leases,

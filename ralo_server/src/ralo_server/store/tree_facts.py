@@ -22,6 +22,7 @@ def tree_facts(tree: RolloutTree) -> Mapping[str, Any]:
 
     - `leaves`, `tokens` (decoded), `leaf_tokens` (of all responses, what is shared once for each);
     - `reward` and `parts`: sums over the leaves;
+    - `solved`: leaves whose first reward is at least 1, None where rewards have no parts;
     - `equal_rewards`: whether all leaves have the same reward;
     - `depths`: leaves by the segments on their path; `stops`: leaves by their finish reason;
     - `used_tokens`: those decoded that are part of a leaf's response;
@@ -38,6 +39,7 @@ def tree_facts(tree: RolloutTree) -> Mapping[str, Any]:
         "leaf_tokens": int(tree.response_lengths().sum()),
         "reward": float(tree.rewards.sum()),
         "parts": {name: float(part.sum()) for name, part in tree.reward_parts.items()},
+        "solved": _solved(tree),
         "equal_rewards": bool((tree.rewards == tree.rewards[0]).all()),
         "depths": {str(depth): count for depth, count in Counter(map(len, paths)).items()},
         "stops": dict(Counter(tree.finish_reasons)),
@@ -46,6 +48,11 @@ def tree_facts(tree: RolloutTree) -> Mapping[str, Any]:
         "first_branches": len({path[0] for path in paths}),
         "sampling": _numbers(tree.metadata),
     }
+
+
+def _solved(tree: RolloutTree) -> int | None:
+    first = next(iter(tree.reward_parts.values()), None)
+    return None if first is None else int((first >= 1).sum())
 
 
 def _numbers(metadata: Mapping[str, Any]) -> dict[str, float]:

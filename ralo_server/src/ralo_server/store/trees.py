@@ -6,6 +6,7 @@ what the metrics need, `tree_facts`, and is all that is kept of a tree that is s
 """
 
 import json
+import sqlite3
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,12 @@ from pathlib import Path
 import attrs
 
 from ralo_core import wire
+from ralo_core.config import RolloutsSettings
 from ralo_core.data import Batch, RolloutTree
 from ralo_server.blobs import write_blob
 from ralo_server.store.database import Database
 from ralo_server.store.facts import count
+from ralo_server.store.kept_rollouts import kept_rollouts
 from ralo_server.store.leases import Leases
 from ralo_server.store.tree_facts import tree_facts
 from ralo_server.store.versions import abandoned
@@ -28,6 +31,8 @@ _LEASE = """INSERT INTO batches (id, worker_id, state, expires, request)
     VALUES (?, ?, 'leased', ?, ?)"""
 _TAKE = """UPDATE trees SET state = 'leased', batch_id = ? WHERE number IN
     (SELECT number FROM trees WHERE state = 'queued' ORDER BY number LIMIT ?)"""
+_TRAINED = """SELECT t.number, t.blob, b.step FROM trees t JOIN batches b ON b.id = t.batch_id
+    WHERE t.state = 'trained' AND b.step IS NOT NULL ORDER BY t.number"""
 _BLOBS = "SELECT blob FROM trees WHERE batch_id = ? ORDER BY number"
 _GRANTED = (
     "SELECT id, expires FROM batches WHERE request = ? AND worker_id = ? AND state = 'leased'"
@@ -36,12 +41,16 @@ _GRANTED = (
 
 @attrs.frozen
 class Trees:
-    """Trees of a run; blobs lie in `folder`, and no trainer gets a tree that `skips` holds for."""
+    """Trees of a run; blobs lie in `folder`, and no trainer gets a tree that `skips` holds for.
+
+    What `keeps` says of a trained tree is for people to look at: nothing in the run needs one.
+    """
 
     database: Database
     leases: Leases
     folder: Path
     skips: Callable[[RolloutTree], bool]
+    keeps: RolloutsSettings
 
     def add(self, lease_id: str, tree: RolloutTree, body: bytes) -> str:
         """Queue or skip a tree under the lease of its problem; return `STORED`, `DUPLICATE`,
@@ -75,9 +84,17 @@ class Trees:
                 return LOST
             connection.execute("UPDATE problems SET state = 'done' WHERE lease_id = ?", (lease_id,))
             connection.execute(
-                """INSERT INTO trees (lease_id, blob, state, oldest_version, facts)
-                   VALUES (?, ?, ?, ?, ?)""",
-                (lease_id, blob, state, int(tree.versions.min()), json.dumps(tree_facts(tree))),
+                """INSERT INTO trees (number, lease_id, blob, state, oldest_version, facts, time)
+                   VALUES (?, ?, ?, ?, ?, ?, ?)""",
+                (
+                    _new_number(connection),
+                    lease_id,
+                    blob,
+                    state,
+                    int(tree.versions.min()),
+                    json.dumps(tree_facts(tree)),
+                    self.leases.clock(),
+                ),
             )
             count(connection, "trees_skipped", int(state == SKIPPED))
             count(connection, "tokens_decoded", len(tree.tokens))
@@ -124,11 +141,14 @@ class Trees:
         )
 
     def delete_trained(self) -> None:
-        """Remove rows and blobs of trees whose step is committed; their counts are kept."""
-        done = self.database.rows(
-            """SELECT t.number, t.blob FROM trees t JOIN batches b ON b.id = t.batch_id
-               WHERE t.state = 'trained' AND b.step IS NOT NULL"""
-        )
+        """Remove rows and blobs of trees whose step is committed, but for those that `keeps` names;
+        their counts are kept."""
+        rows = self.database.rows(_TRAINED)
+        newest = int(self.database.value("SELECT MAX(step) FROM steps") or 0)
+        kept = kept_rollouts([(row["number"], row["step"]) for row in rows], newest, self.keeps)
+        done = [row for row in rows if row["number"] not in kept]
+        if not done:
+            return
         for row in done:
             (self.folder / row["blob"]).unlink(missing_ok=True)
         with self.database.write() as connection:
@@ -144,3 +164,10 @@ class Trees:
 
     def _known(self, lease_id: str) -> bool:
         return self._lease_state(lease_id) == "done"
+
+
+def _new_number(connection: sqlite3.Connection) -> int:
+    """Return a number that no tree has had: SQLite's own would be given again after a deletion."""
+    count(connection, "trees_numbered")
+    row = connection.execute("SELECT value FROM counters WHERE name = 'trees_numbered'").fetchone()
+    return int(row[0])

@@ -19,8 +19,12 @@ from ralo_server.web.access import (
     Roles,
     TokenCheck,
 )
+from ralo_server.web.assets import Assets
+from ralo_server.web.resources.compute import ComputeReports, ComputeStats
+from ralo_server.web.resources.dashboard import Page, StaticFile
 from ralo_server.web.resources.eval_jobs import EvalClaim, EvalReports
 from ralo_server.web.resources.evaluations import EvalRequests, EvalResults, EvalRows
+from ralo_server.web.resources.events import Events
 from ralo_server.web.resources.gradients import (
     GradientChunk,
     GradientDeclare,
@@ -28,7 +32,11 @@ from ralo_server.web.resources.gradients import (
 )
 from ralo_server.web.resources.leases import LeaseRelease, LeaseRenew
 from ralo_server.web.resources.problems import ProblemQueue
-from ralo_server.web.resources.run import ConfigDocument, Health, Stats, Stop
+from ralo_server.web.resources.prometheus import PrometheusMetrics
+from ralo_server.web.resources.rollouts import RolloutDocument, RolloutList
+from ralo_server.web.resources.run import ConfigDocument, Health, RunConfig, Stats, Stop
+from ralo_server.web.resources.runs import Runs, RunSeries
+from ralo_server.web.resources.series import MetricNames, MetricSeries
 from ralo_server.web.resources.trees import BatchQueue, TreeUpload
 from ralo_server.web.resources.weight_deltas import WeightDeltas
 from ralo_server.web.resources.weights import (
@@ -44,10 +52,22 @@ from ralo_server.web.services import Services
 def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
     """Return the resource of every path, and the roles that may call it besides the admin."""
     register, heartbeat = WorkerRegister(services), WorkerHeartbeat(services)
+    assets = Assets()
     return {
+        "/": (Page(assets), ANYBODY),
+        "/static/{path:path}": (StaticFile(assets), ANYBODY),
         "/health": (Health(services), ANYBODY),
         "/config": (ConfigDocument(services), WORKERS),
         "/stats": (Stats(services), VIEWERS),
+        "/run/config": (RunConfig(services), VIEWERS),
+        "/runs": (Runs(services), VIEWERS),
+        "/runs/series": (RunSeries(services), VIEWERS),
+        "/series": (MetricSeries(services), VIEWERS),
+        "/series/names": (MetricNames(services), VIEWERS),
+        "/rollouts": (RolloutList(services), VIEWERS),
+        "/rollouts/{number:int}": (RolloutDocument(services), VIEWERS),
+        "/events": (Events(services), VIEWERS),
+        "/metrics": (PrometheusMetrics(services), VIEWERS),
         "/stop": (Stop(services), NOBODY),
         "/worker/register": (register, WORKERS),
         "/trainer/register": (register, TRAINERS),
@@ -72,6 +92,8 @@ def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
         "/eval/results": (EvalResults(services), VIEWERS),
         "/eval/rows": (EvalRows(services), VIEWERS),
         "/eval/request": (EvalRequests(services), NOBODY),
+        "/compute/report": (ComputeReports(services), WORKERS),
+        "/compute/stats": (ComputeStats(services), VIEWERS),
     }
 
 

@@ -24,6 +24,10 @@ from ralo_server.rundir import RunDirectory
 from ralo_server.store import Store
 from ralo_server.store.problems import ProblemSource
 from ralo_server.store.run_state import DRAINING, FINISHED, RUNNING
+from ralo_server.store.step_history import StepHistory
+from ralo_server.web.advantages import Advantages
+from ralo_server.web.sibling_runs import SiblingRuns
+from ralo_server.web.token_texts import TokenTexts
 from ralo_server.web.waiting import Waiting
 
 log = logging.getLogger(__name__)
@@ -40,6 +44,10 @@ class Services:
         self.config, registry = directory.load_config(_SECTIONS)
         self.host = registry.host
         self.store = Store(directory, self.config)
+        self.texts = TokenTexts(directory.model / "tokenizer.json")
+        self.advantages = Advantages(self.config)
+        self.history = StepHistory(self.store.database.rows)
+        self.siblings = SiblingRuns(directory.root)
         self.source = ProblemSource(lambda: make_provider(self.config))
         self.codec: GradientCodec = self.config.build("codec", BuildContext(role="orchestrator"))
         self.conclude = Concluder(evaluators_of(self.config), directory)

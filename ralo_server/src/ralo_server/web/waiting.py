@@ -82,19 +82,27 @@ class Waiting:
     @contextmanager
     def _turn(self, question: Hashable) -> Iterator["threading.Lock | None"]:
         """Take a place among those who wait for `question`; None if all places are taken."""
-        with self._guard:
-            if sum(waiting for _, waiting in self._turns.values()) >= self.places:
-                turn = None
-            else:
-                turn, waiting = self._turns.get(question, (threading.Lock(), 0))
-                self._turns[question] = (turn, waiting + 1)
+        turn = self.enter(question)
         try:
             yield turn
         finally:
             if turn is not None:
-                self._leave(question)
+                self.leave(question)
 
-    def _leave(self, question: Hashable) -> None:
+    def enter(self, question: Hashable) -> "threading.Lock | None":
+        """Take a place until `leave`, for `question`; None, and no place, if all are taken.
+
+        The lock is that of all who wait for the same.
+        """
+        with self._guard:
+            if sum(waiting for _, waiting in self._turns.values()) >= self.places:
+                return None
+            turn, waiting = self._turns.get(question, (threading.Lock(), 0))
+            self._turns[question] = (turn, waiting + 1)
+            return turn
+
+    def leave(self, question: Hashable) -> None:
+        """Give a place back that `enter` gave."""
         with self._guard:
             turn, waiting = self._turns.pop(question)
             if waiting > 1:

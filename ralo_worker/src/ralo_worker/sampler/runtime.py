@@ -104,6 +104,7 @@ class Sampler:
         activity = self.member.activity
         activity.fetched(staged)
         activity.version = staged.version.number
+        activity.devices = getattr(engine, "devices", 1)
         self.weights = WeightsInUse(
             client=self.client,
             cache=cache,
@@ -138,6 +139,7 @@ class Sampler:
         engine = self.lanes.engine
         meter = Meter(engine.capacity)
         while True:
+            self.work.book()
             stats = engine.stats()
             stats = attrs.evolve(stats, waiting=stats.waiting + self.lanes.outside)
             self.member.activity.engine = meter.read(time.monotonic(), stats)
@@ -146,7 +148,7 @@ class Sampler:
     async def _leave(self) -> None:
         """Say goodbye, as far as the server can still be reached: what is unfinished goes back."""
         try:
-            returned = await asyncio.to_thread(self.client.leave)
+            returned = await asyncio.to_thread(self.member.leave)
             log.info("left the run, %d leases went back", returned)
         except (ConnectionError, RaloError) as error:
             log.warning("could not say goodbye, leases end by themselves: %s", error)

@@ -4,6 +4,8 @@ import attrs
 import falcon
 
 from ralo_server.store.statistics import statistics
+from ralo_server.web.json_answers import send_json
+from ralo_server.secrets_removed import without_secrets
 from ralo_server.web.services import Services
 
 
@@ -39,6 +41,32 @@ class ConfigDocument:
             "config": self.services.config.data,
             "plugins": list(plugins.values()),
         }
+
+
+@attrs.frozen
+class RunConfig:
+    """``GET /run/config``."""
+
+    services: Services
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Give the config to those who look at the run, without what must stay secret."""
+        settings, host = self.services.settings, self.services.host
+        document = {
+            "run": self.services.store.run.name(),
+            "recipe": settings["recipe"],
+            "config": without_secrets(settings["config"]),
+            "sources": settings["sources"],
+            "plugins": [
+                {
+                    "name": plugin.name,
+                    "distribution": plugin.distribution,
+                    "version": plugin.version,
+                }
+                for plugin in self.services.host.active()
+            ],
+        }
+        send_json(request, response, document)
 
 
 @attrs.frozen

@@ -1,0 +1,30 @@
+"""The metrics of the steps as series for charts."""
+
+import attrs
+import falcon
+
+from ralo_server.web.json_answers import send_json
+from ralo_server.web.series_json import series_json, series_query
+from ralo_server.web.services import Services
+
+
+@attrs.frozen
+class MetricSeries:
+    """``GET /series``."""
+
+    services: Services
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Give some metrics of all steps, or of those after one, evenly thinned."""
+        send_json(request, response, series_json(self.services.history, series_query(request)))
+
+
+@attrs.frozen
+class MetricNames:
+    """``GET /series/names``."""
+
+    services: Services
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Give the names of all metrics that any step has."""
+        send_json(request, response, {"names": self.services.history.names()})
