@@ -16,7 +16,16 @@ TEST_KIT = {"hypothesis", "pytest", "torch"}
 LAUNCHERS = {"submitit"}
 """Imported on use; an extra of ralo-core."""
 PLUGIN = {"attrs", "numpy", "ralo_core", "torch"}
-SERVER = CORE | {"datasets", "falcon", "fsspec", "gunicorn", "matplotlib", "ralo_server", "torch"}
+SERVER = CORE | {
+    "datasets",
+    "falcon",
+    "fsspec",
+    "gunicorn",
+    "matplotlib",
+    "ralo_server",
+    "scipy",
+    "torch",
+}
 WORKER = CORE | {
     "math_verify",
     "peft",
@@ -62,7 +71,7 @@ def test_a_distribution_imports_only_what_its_rule_allows(folder, allowed):
     ("modules", "forbidden"),
     [
         ("ralo_core.cli.main,ralo_core.client,ralo_core.wire", "torch,falcon,vllm,transformers"),
-        ("ralo_server.web.app,ralo_server.plugin", "torch,vllm,transformers,datasets,fsspec"),
+        ("ralo_server.web.app,ralo_server.plugin", "torch,vllm,transformers,datasets,fsspec,scipy"),
         ("ralo_worker.plugin", "torch,vllm,transformers"),
         ("ralo_treepo", "torch,vllm,transformers"),
         ("ralo_grpo", "torch,vllm,transformers"),

@@ -116,7 +116,7 @@ CALLS = [
 READING = {
     "/health", "/config", "/stats", "/eval/results",
     "/weights/version", "/weights/manifest", "/weights/download", "/weights/parts/{sha256}",
-    "/weights/delta", "/compute/stats",
+    "/weights/delta", "/compute/stats", "/eval/fit",
 }  # fmt: skip
 
 

@@ -82,7 +82,7 @@ def ralo_register_optimizer_policies() -> list[Component]:
 
 @hookimpl
 def ralo_register_commands() -> list[Command]:
-    """Register `serve`, `runs`, `rollback`, `doctor`, `export` and `plot`."""
+    """Register `serve`, `runs`, `rollback`, `doctor`, `export`, `plot` and `fit`."""
     return [
         Command(
             name="serve",
@@ -113,5 +113,10 @@ def ralo_register_commands() -> list[Command]:
             name="plot",
             target="ralo_server.cli.plot:plot",
             summary="Draw the reward curves of runs as a picture.",
+        ),
+        Command(
+            name="fit",
+            target="ralo_server.cli.fit:fit",
+            summary="Fit a scaling law to the results of a run.",
         ),
     ]

@@ -29,6 +29,7 @@ from ralo_server.web.resources.gradients import (
 from ralo_server.web.resources.leases import LeaseRelease, LeaseRenew
 from ralo_server.web.resources.problems import ProblemQueue
 from ralo_server.web.resources.run import ConfigDocument, Health, Stats, Stop
+from ralo_server.web.resources.scaling import EvalFit
 from ralo_server.web.resources.trees import BatchQueue, TreeUpload
 from ralo_server.web.resources.weight_deltas import WeightDeltas
 from ralo_server.web.resources.weights import (
@@ -70,6 +71,7 @@ def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
         "/eval/job/claim": (EvalClaim(services), SAMPLERS),
         "/eval/job/report": (EvalReports(services), SAMPLERS),
         "/eval/results": (EvalResults(services), VIEWERS),
+        "/eval/fit": (EvalFit(services), VIEWERS),
         "/compute/report": (ComputeReports(services), WORKERS),
         "/compute/stats": (ComputeStats(services), VIEWERS),
     }
