@@ -3,9 +3,9 @@
 import attrs
 import falcon
 
+from ralo_server.secrets_removed import without_secrets
 from ralo_server.store.statistics import statistics
 from ralo_server.web.json_answers import send_json
-from ralo_server.secrets_removed import without_secrets
 from ralo_server.web.services import Services
 
 
