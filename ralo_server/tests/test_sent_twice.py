@@ -123,7 +123,9 @@ CALLS = [
 READING = {
     "/health", "/config", "/stats", "/eval/results", "/eval/rows",
     "/weights/version", "/weights/manifest", "/weights/download", "/weights/parts/{sha256}",
-    "/weights/delta", "/compute/stats", "/eval/fit", "/metrics",
+    "/weights/delta", "/", "/static/{path:path}", "/run/config", "/runs", "/runs/series",
+    "/series", "/series/names", "/events", "/rollouts", "/rollouts/{number:int}",
+    "/compute/stats", "/eval/fit", "/metrics",
 }  # fmt: skip
 
 
