@@ -7,7 +7,7 @@ It is one device, the machine that it runs on, however many threads a step takes
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import attrs
@@ -19,11 +19,15 @@ _REPORT_SECONDS = 2.0
 
 @attrs.define
 class LearnerCompute:
-    """The time of a learner that starts now, reported to `compute`; for its main thread."""
+    """The time of a learner that starts now, reported to `compute`; for its main thread. `clock`
+    gives seconds of any clock that only goes on."""
 
     compute: Compute
+    clock: Callable[[], float] = time.monotonic
     _session: str = attrs.field(factory=lambda: uuid.uuid4().hex, init=False)
-    _started: float = attrs.field(factory=time.monotonic, init=False)
+    _started: float = attrs.field(
+        init=False, default=attrs.Factory(lambda self: self.clock(), takes_self=True)
+    )
     _worked: float = attrs.field(default=0.0, init=False)
     _since: float | None = attrs.field(default=None, init=False)
     _reported: float = attrs.field(default=0.0, init=False)
@@ -31,21 +35,21 @@ class LearnerCompute:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Book the time of the block as work."""
-        self._since = time.monotonic()
+        self._since = self.clock()
         try:
             yield
         finally:
-            self._worked += time.monotonic() - self._since
+            self._worked += self.clock() - self._since
             self._since = None
 
     def keep(self) -> None:
         """Report now and then."""
-        if time.monotonic() - self._reported >= _REPORT_SECONDS:
+        if self.clock() - self._reported >= _REPORT_SECONDS:
             self.report()
 
     def report(self) -> None:
         """Store the time until now, also of the work under way."""
-        now = self._reported = time.monotonic()
+        now = self._reported = self.clock()
         age = now - self._started
         worked = self._worked + (0.0 if self._since is None else now - self._since)
         session = Session(id=self._session, worker_id=f"learner-{os.getpid()}", age_seconds=age)

@@ -54,6 +54,7 @@ def fit(
     rows = np.asarray(measured, np.float64).reshape(-1, 2)
     if start is not None:
         rows = rows[rows[:, 0] > 0]
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
     points = Points(rows[:, 0], rows[:, 1], start)
     reason = too_little(points)
     if reason:

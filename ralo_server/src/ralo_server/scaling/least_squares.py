@@ -21,6 +21,8 @@ _BEYOND = float(np.log(100.0))
 """The middle may lie so far outside the measured compute."""
 _MOST_RISE = 10.0
 """Times the range of the measured values."""
+_LONGEST_DESCENT = 100
+"""Where nothing is determined the valley has no bottom."""
 _INSIDE = 1e-9
 """A descent must not start on a bound."""
 _GRID = (32, 14)
@@ -69,7 +71,7 @@ class Fitter:
         begin, height, middle, steepness = theta
         return Law(
             A=unit * (begin + height),
-            R0=unit * begin,
+            R0=unit * begin if self._start is None else self._start,
             C_mid=float(np.exp(middle)),
             B=float(np.exp(steepness)),
         )
@@ -114,6 +116,7 @@ class _Problem:
             self._slopes,
             bounds=(low[free], high[free]),
             x_scale="jac",
+            max_nfev=_LONGEST_DESCENT,
         )
         return float(found.cost), self._whole(found.x)
 

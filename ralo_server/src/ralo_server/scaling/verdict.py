@@ -18,10 +18,11 @@ _SPARE_POINTS = 2
 _LEAST_DECADES = 0.25
 _BY_CHANCE = 0.001
 """How probable a rise or a bend may be where there is none."""
-_LEAST_REACHED = 2 / 3
-"""The share of the rise that must be done at the largest compute."""
-_WIDEST_A = 0.5
-"""The widest interval of A, in parts of the rise."""
+_LEAST_REACHED, _MOST_BEGUN = 2 / 3, 1 / 3
+"""The share of the rise that must be done at the largest compute, and may be at the smallest where
+the value at none is not known."""
+_WIDEST_END = 0.5
+"""The widest interval of A and of R0, in parts of the rise."""
 _WIDEST_MID = 10.0
 """The widest interval of C_mid, as the ratio of its ends."""
 
@@ -80,6 +81,12 @@ def out_of_sight(points: Points, law: Law) -> str:
             f"the asymptote is not in sight: at the largest compute {reached:.0%} of the best "
             f"curve's rise is done, {_LEAST_REACHED:.0%} are needed"
         )
+    begun = float(law.share(points.compute.min()))
+    if points.start is None and begun > _MOST_BEGUN:
+        return (
+            f"the beginning is not in sight: at the smallest compute {begun:.0%} of the best "
+            f"curve's rise is done, {_MOST_BEGUN:.0%} may be; evaluate version 0, or more often"
+        )
     if at_bound(law):
         return (
             f"B is not determined: at {law.B:.3g} it is as "
@@ -91,12 +98,13 @@ def out_of_sight(points: Points, law: Law) -> str:
 def too_wide(found: Replicates) -> str:
     """Return why intervals are too wide to be of use."""
     known, law = found.intervals(), found.law
-    width = (known["A"].high - known["A"].low) / (law.A - law.R0)
-    if width > _WIDEST_A:
-        return (
-            f"the asymptote is not in sight: A could lie from {known['A'].low:.3g} to "
-            f"{known['A'].high:.3g}, {width:.0%} of the rise"
-        )
+    for name, end in (("A", "asymptote"), ("R0", "beginning")):
+        width = (known[name].high - known[name].low) / (law.A - law.R0)
+        if width > _WIDEST_END:
+            return (
+                f"the {end} is not in sight: {name} could lie from {known[name].low:.3g} to "
+                f"{known[name].high:.3g}, {width:.0%} of the rise"
+            )
     ratio = known["C_mid"].high / known["C_mid"].low
     if ratio > _WIDEST_MID:
         return (
