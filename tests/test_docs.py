@@ -55,7 +55,7 @@ def test_the_example_of_a_hook_works(hook, capsys):
         facts = {
             "run": "r", "config": {"loss": {"use": "clip"}}, "problem_id": "p", "rewards": [0.0],
             "version": 1, "step": 2, "metrics": {"grad_norm": 11.0, "accuracy": 0.5},
-            "directory": "d", "worker_id": "w", "role": "sampler",
+            "directory": "d", "worker_id": "w", "role": "sampler", "benchmark": "held_out",
         }  # fmt: skip
         host.notify(hook, **facts)
         assert capsys.readouterr().out

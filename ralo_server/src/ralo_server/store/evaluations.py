@@ -56,6 +56,24 @@ class Evaluations:
                 for name in wanted
             ]
 
+    def reported(self) -> list[tuple[int, str]]:
+        """Return version and benchmark of every result whose answers are in a file; an older
+        ralo-server kept none."""
+        rows = self.database.rows(
+            """SELECT version, benchmark FROM evaluations
+               WHERE state = 'reported' AND plan != '' ORDER BY version, benchmark"""
+        )
+        return [(int(row["version"]), row["benchmark"]) for row in rows]
+
+    def ask_again(self, version: int, benchmark: str) -> None:
+        """Forget a result and ask for it anew."""
+        name = _name(version, benchmark)
+        with self.database.write() as connection:
+            connection.execute("DELETE FROM evaluation_shards WHERE evaluation = ?", (name,))
+            connection.execute("DELETE FROM evaluations WHERE id = ?", (name,))
+            if benchmark in self.benchmarks.plans():
+                self.schedule(connection, version, [benchmark])
+
     def open(self) -> int:
         """Return how many evaluations have no result yet."""
         return int(self.database.value("SELECT COUNT(*) FROM evaluations WHERE state = 'open'"))
@@ -107,7 +125,7 @@ class Evaluations:
     def _open(
         self, connection: sqlite3.Connection, version: int, benchmark: str, plan: Plan
     ) -> None:
-        name = f"eval-{version}-{benchmark}"
+        name = _name(version, benchmark)
         made = connection.execute(
             """INSERT OR IGNORE INTO evaluations (id, version, benchmark, state, plan)
                VALUES (?, ?, ?, 'open', ?)""",
@@ -124,6 +142,10 @@ class Evaluations:
                 for number, first in enumerate(range(0, size, step))
             ],
         )
+
+
+def _name(version: int, benchmark: str) -> str:
+    return f"eval-{version}-{benchmark}"
 
 
 def give_up(connection: sqlite3.Connection, versions: Iterable[int]) -> None:
