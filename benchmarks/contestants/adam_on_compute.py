@@ -1,4 +1,4 @@
-"""The scaling law as the first implementation fitted it, described in its analysis and written anew:
+"""The scaling law as the first implementation fitted it, described in its analysis, written anew:
 Adam on the mean squared error, in compute as it is.
 
 A - R0, C_mid and B are softplus of free numbers, which begin at the range of the values, at the

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ralo_server.store.database import Database
+from ralo_server.store.shown_steps import ShownSteps, shown_numbers
 from ralo_server.store.step_history import StepHistory
 
 VALUES = st.one_of(st.none(), st.floats(-1e6, 1e6), st.just(math.inf), st.just(math.nan))
@@ -92,3 +93,39 @@ def test_what_is_asked_for_is_checked_and_what_is_answered_is_json(server):
         refused = run.http.simulate_get("/series", params={**ask, **wrong})
         assert refused.status_code == 400, wrong
         assert refused.headers["content-type"] == "application/problem+json"
+
+
+@given(last=st.integers(1, 100_000))
+def test_at_most_200_steps_are_shown_evenly_with_the_first_and_the_last(last):
+    shown = shown_numbers(last)
+    assert len(shown) <= 200
+    assert (shown[0], shown[-1]) == (1, last)
+    gaps = np.diff(shown)
+    assert (gaps > 0).all()
+    assert last <= 200 or (gaps.max() == np.median(gaps) <= last / 90)
+
+
+def test_steps_are_shown_as_they_are_however_the_run_goes_on(tmp_path):
+    database = Database(tmp_path / "state.db")
+    shown, newest = ShownSteps(database), 0
+    assert shown.all() == []
+    for more in (1, 198, 1, 1, 3, 250, 1):
+        add(database, newest + 1, [{"step": newest + n, "a/b": n} for n in range(1, more + 1)])
+        newest += more
+        *steps, last = shown.all()
+        assert [metrics["step"] for metrics in (*steps, last)] == shown_numbers(newest)
+        assert last == {"step": newest, "a/b": more}
+        assert not any("a/b" in metrics for metrics in steps)
+
+
+def test_stats_have_the_steps_as_of_now(server):
+    run = server()
+    for number in (1, 2):
+        add(run.store.database, number, [{"step": number, "loss": math.nan, "stop/eos": 1.0}])
+        for _ in range(2):
+            stats = run.http.simulate_get("/stats")
+            assert stats.headers["content-type"] == "application/json"
+            steps = json.loads(stats.text, parse_constant=pytest.fail)["steps"]
+            *earlier, last = steps
+            assert last == {"step": number, "loss": None, "stop/eos": 1.0}
+            assert earlier == [{"step": 1, "loss": None}][: number - 1]

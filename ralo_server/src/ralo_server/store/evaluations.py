@@ -97,6 +97,26 @@ class Evaluations:
             version,
             version,
         )
+        return self._parsed(rows)
+
+    def shown(self, most: int) -> list[dict[str, Any]]:
+        """Return of each benchmark at most `most` results, evenly spread, the first and the last
+        among them, in the order of `results`."""
+        rows = self.database.rows(
+            "SELECT id, benchmark FROM evaluations WHERE state = 'reported' ORDER BY version"
+        )
+        names: dict[str, list[str]] = {}
+        for row in rows:
+            names.setdefault(row["benchmark"], []).append(row["id"])
+        chosen = [of[place] for of in names.values() for place in _spread(len(of), most)]
+        marks = ",".join("?" * len(chosen))
+        rows = self.database.rows(
+            f"SELECT report FROM evaluations WHERE id IN ({marks}) ORDER BY version, benchmark",  # noqa: S608
+            *chosen,
+        )
+        return self._parsed(rows)
+
+    def _parsed(self, rows: Iterable[sqlite3.Row]) -> list[dict[str, Any]]:
         found = [json.loads(row["report"]) for row in rows]
         behind = set(abandoned(self.database, {result["version"] for result in found}))
         return [{**result, "abandoned": result["version"] in behind} for result in found]
@@ -146,6 +166,13 @@ class Evaluations:
 
 def _name(version: int, benchmark: str) -> str:
     return f"eval-{version}-{benchmark}"
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Return at most `most` of the numbers below `count`, the first and the last among them."""
+    if count <= most:
+        return list(range(count))
+    return [round(place * (count - 1) / (most - 1)) for place in range(most)]
 
 
 def give_up(connection: sqlite3.Connection, versions: Iterable[int]) -> None:

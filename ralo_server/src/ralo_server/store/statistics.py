@@ -1,9 +1,8 @@
 """``GET /stats``: the whole state of a run out of the store, and nothing that is not in it.
 
-Neighbours: the web side answers with it; every view is drawn from it.
+Neighbours: the web side answers with it and the steps of `shown_steps`; views are drawn from it.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,18 +14,14 @@ from ralo_server.store.store import Store
 from ralo_server.store.trees import SKIPPED
 from ralo_server.store.uploads import ABANDONED, DISCARDED, PENDING, RECEIVING, REFUSED
 
-_SHOWN_STEPS = 200
+_SHOWN_RESULTS = 200
+"""Of each benchmark."""
 _PROBLEM_STATES = ("waiting", "leased", "failed")
 _GRADIENT_STATES = (RECEIVING, PENDING, "left_out", ABANDONED, REFUSED, DISCARDED)
 
 
-def statistics(store: Store) -> dict[str, Any]:
-    """Return the answer of ``/stats`` as `docs/openapi.yaml` describes it."""
-    return {**present_state(store), "steps": _thinned_steps(store.database)}
-
-
 def present_state(store: Store) -> dict[str, Any]:
-    """Return the answer of ``/stats`` without its steps: what is so now."""
+    """Return the answer of ``/stats``, as `docs/openapi.yaml` describes it, without its steps."""
     database = store.database
     run = store.config.section(RunSettings)
     return {
@@ -44,7 +39,7 @@ def present_state(store: Store) -> dict[str, Any]:
         "batch_trees": store.config.section(TrainerSettings).batch_trees,
         "gradients_per_step": store.config.section(LearnerSettings).gradients_per_step,
         "workers": store.workers.all(),
-        "evaluations": _thinned_results(store.evaluations.results()),
+        "evaluations": store.evaluations.shown(_SHOWN_RESULTS),
         "evaluation": store.shards.counts(),
         "last_error": get_fact(database, "last_error", ""),
     }
@@ -112,42 +107,3 @@ def _in_states(database: Database, table: str, states: Sequence[str], *more: str
         for state in states
     ]
     return dict(database.rows(f"SELECT {', '.join([*counts, *more])}")[0])  # noqa: S608
-
-
-def _thinned_steps(database: Database) -> list[dict[str, Any]]:
-    """Return at most `_SHOWN_STEPS` steps, evenly spread, the first and the last among them.
-
-    Only the last has its metrics in parts (``stop/eos``): nobody draws them all twice a second.
-    """
-    last = int(database.value("SELECT MAX(step) FROM steps") or 0)
-    if last <= _SHOWN_STEPS:
-        rows = database.rows("SELECT metrics FROM steps ORDER BY step")
-    else:
-        spread = [1 + place for place in _spread(last)]
-        marks = ",".join("?" * len(spread))
-        rows = database.rows(
-            f"SELECT metrics FROM steps WHERE step IN ({marks}) ORDER BY step",  # noqa: S608
-            *spread,
-        )
-    steps = [json.loads(row["metrics"]) for row in rows]
-    return [*map(_without_parts, steps[:-1]), *steps[-1:]]
-
-
-def _thinned_results(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the results of at most `_SHOWN_STEPS` versions per benchmark, likewise."""
-    by_benchmark: dict[str, list[int]] = {}
-    for place, result in enumerate(results):
-        by_benchmark.setdefault(result["benchmark"], []).append(place)
-    shown = {places[index] for places in by_benchmark.values() for index in _spread(len(places))}
-    return [result for place, result in enumerate(results) if place in shown]
-
-
-def _spread(count: int) -> list[int]:
-    """Return at most `_SHOWN_STEPS` of the numbers below `count`, the first and last among them."""
-    if count <= _SHOWN_STEPS:
-        return list(range(count))
-    return [round(i * (count - 1) / (_SHOWN_STEPS - 1)) for i in range(_SHOWN_STEPS)]
-
-
-def _without_parts(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in metrics.items() if "/" not in name}

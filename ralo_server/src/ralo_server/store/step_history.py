@@ -19,7 +19,8 @@ Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 
 _ROOM = 256
-_BLOCK = 500
+_BLOCK = 100
+"""Steps that are read at once: parsing them holds up every other thread of the process."""
 _NEWER = "SELECT step, metrics FROM steps WHERE step > ? ORDER BY step LIMIT ?"
 
 
@@ -102,13 +103,17 @@ class StepHistory:
         for name in {name for values in metrics for name in values}:
             if name not in self._columns:
                 self._columns[name] = np.full(len(self._steps), np.nan)
-            self._columns[name][begin:end] = [_number(values.get(name)) for values in metrics]
+            self._columns[name][begin:end] = _numbers([values.get(name) for values in metrics])
         self._steps[begin:end] = steps
         self._count = end
 
 
-def _number(value: Any) -> float:
-    return value if isinstance(value, int | float) else math.nan
+def _numbers(values: Sequence[Any]) -> Float64:
+    try:
+        return np.array(values, np.float64)  # None becomes NaN
+    except (TypeError, ValueError):
+        known = [value if isinstance(value, int | float) else math.nan for value in values]
+        return np.array(known, np.float64)
 
 
 def _doubled(column: Float64) -> Float64:

@@ -25,6 +25,7 @@ from ralo_server.store.rollbacks import Rollbacks
 from ralo_server.store.rollouts import Rollouts
 from ralo_server.store.run_state import RunState
 from ralo_server.store.shards import Shards
+from ralo_server.store.shown_steps import ShownSteps
 from ralo_server.store.steps import Steps
 from ralo_server.store.trees import Trees
 from ralo_server.store.uploads import Uploads
@@ -71,6 +72,7 @@ class Store:
         self.shards = Shards(self.database, self.leases, self.benchmarks)
         self.steps = Steps(self.database, self.versions, self.evaluations, directory.gradients)
         self.records = Records(self.database, tracker_names(config))
+        self.shown_steps = ShownSteps(self.database)
         self.redo = RedoLog(self.database, directory.gradients)
         self.workers = Workers(self.database, self.leases)
         self.compute = Compute(self.database, self.leases)

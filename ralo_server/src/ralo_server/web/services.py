@@ -28,6 +28,7 @@ from ralo_server.store.run_state import DRAINING, FINISHED, RUNNING
 from ralo_server.store.step_history import StepHistory
 from ralo_server.web.advantages import Advantages
 from ralo_server.web.sibling_runs import SiblingRuns
+from ralo_server.web.stats_text import StatsText
 from ralo_server.web.token_texts import TokenTexts
 from ralo_server.web.waiting import Waiting
 
@@ -45,6 +46,7 @@ class Services:
         self.config, registry = directory.load_config(_SECTIONS)
         self.host = registry.host
         self.store = Store(directory, self.config)
+        self.stats = StatsText(self.store)
         self.texts = TokenTexts(directory.model / "tokenizer.json")
         self.advantages = Advantages(self.config)
         self.history = StepHistory(self.store.database.rows)

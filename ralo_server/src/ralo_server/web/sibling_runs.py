@@ -48,7 +48,7 @@ class SiblingRuns:
                 return None
             directory = RunDirectory(self._root.parent / name)
             # A folder that was removed and made anew is another run, with a config of its own.
-            key = (name, *_stamp(directory.config_file))
+            key: tuple[str | int, ...] = (name, *_stamp(directory.config_file))
             history = self._histories.pop(key, None) or StepHistory(_Reader(directory.state))
             self._histories[key] = history
             if len(self._histories) > _HISTORIES:
