@@ -60,6 +60,7 @@ def test_it_says_what_the_state_says(stepped):
         ("ralo_workers", "role=sampler", "state=alive"): 1,
         ("ralo_workers", "role=sampler", "state=left"): 1,
         ("ralo_tracker_records_waiting", "tracker=jsonl"): 0,
+        ("ralo_tracker_behind_seconds", "tracker=jsonl"): 0,
         ("ralo_evaluation", "benchmark=held_out", "metric=accuracy"): 0.5,
         ("ralo_evaluation_version", "benchmark=held_out"): 0,
         ("ralo_evaluation_shards", "state=waiting"): 2,

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import attrs
 import pytest
 from test_step_kills import dies, learner_of
 from wandb_file import history
@@ -99,6 +100,11 @@ def test_a_failure_is_said_once_and_everything_arrives_in_order(store, deliver, 
     time.sleep(0.2)  # several tries
     assert store.records.waiting("t") == 2
     assert store.records.position("t") == 1
+    with store.database.write() as connection:
+        connection.execute("UPDATE records SET time = time - 100 * (4 - number)")
+    assert attrs.evolve(store.records, trackers=["t"]).behind()["t"] == {
+        "waiting": 2, "seconds": pytest.approx(200, abs=20),
+    }  # fmt: skip
     tracker.broken = False
     wait_until(lambda: store.records.waiting("t") == 0)
     assert tracker.taken == [(1, 0.5), (2, 1.0), (3, 1.5)]

@@ -6,6 +6,7 @@ and decides nothing.
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -22,6 +23,7 @@ from ralo_core.run.stats import History, Stats
 from ralo_core.run.worker_table import worker_table
 
 _SHOWN_STOPS = 3
+_GAP = "   "
 _WIDE = 110
 """Columns from which on two rows of numbers stand under each other."""
 
@@ -98,7 +100,7 @@ def panel(history: History, width: int) -> RenderableType:
         Group(
             heading,
             curve,
-            numbers(history, width),
+            numbers(history, width - 4),
             Text(tree_line(stats), no_wrap=True, overflow="ellipsis"),
             Text(benchmark_line(stats), no_wrap=True, overflow="ellipsis"),
             worker_table(stats),
@@ -152,11 +154,21 @@ def numbers(history: History, width: int) -> RenderableType:
         f"{history.rate('rollouts', 'trained'):,.0f} rollouts/s trained",
     ]
     if width < _WIDE:
-        return Text.from_markup("   ".join(filter(None, [*progress, *work])))
+        return _packed([Text.from_markup(item) for item in (*progress, *work) if item], width)
     table = Table.grid(padding=(0, 3))
     table.add_row(*progress)
     table.add_row(*work)
     return table
+
+
+def _packed(items: Sequence[Text], width: int) -> Text:
+    """Return the items with space between them, in lines of at most `width` cells."""
+    lines = [Text()]
+    for item in items:
+        if lines[-1] and lines[-1].cell_len + item.cell_len + len(_GAP) > width:
+            lines.append(Text())
+        lines[-1].append(_GAP if lines[-1] else "").append_text(item)
+    return Text("\n").join(lines)
 
 
 def tree_line(stats: Stats) -> str:

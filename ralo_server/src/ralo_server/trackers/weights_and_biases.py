@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ralo_core.components import BuildContext
-from ralo_server.secrets_removed import without_secrets
 from ralo_core.errors import RaloError
 from ralo_server.blobs import write_blob
+from ralo_server.secrets_removed import without_secrets
 from ralo_server.trackers.packages import require
 from ralo_server.trackers.settings import WandbSettings
 

@@ -3,9 +3,9 @@
 import attrs
 import falcon
 
+from ralo_server.secrets_removed import without_secrets
 from ralo_server.store.statistics import statistics
 from ralo_server.web.json_answers import send_json
-from ralo_server.secrets_removed import without_secrets
 from ralo_server.web.services import Services
 
 
@@ -51,7 +51,7 @@ class RunConfig:
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Give the config to those who look at the run, without what must stay secret."""
-        settings, host = self.services.settings, self.services.host
+        settings = self.services.settings
         document = {
             "run": self.services.store.run.name(),
             "recipe": settings["recipe"],
