@@ -24,8 +24,8 @@ _LOW, _VERY_LOW = -0.5, -1.5
 
 def rollout_table(rows: Sequence[Document]) -> Table:
     """Return a line per tree, as they come."""
-    table = Table(box=None, padding=(0, 1), header_style="dim")
-    for heading in ("number", "step", "version", "leaves", "reward", "solved", "tokens", "depth"):
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    for heading in ("no.", "step", "v", "leaves", "reward", "solved", "tokens", "depth"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("when", no_wrap=True)
@@ -46,7 +46,7 @@ def _cells(row: Document) -> Sequence[str]:
         f"{row['tokens']:,}",
         "" if row["depth"] is None else str(row["depth"]),
         row["state"],
-        time.strftime("%H:%M:%S", time.localtime(row["time"])) if row["time"] else "",
+        time.strftime("%H:%M", time.localtime(row["time"])) if row["time"] else "",
     )
 
 

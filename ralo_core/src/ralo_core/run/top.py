@@ -17,7 +17,7 @@ from ralo_core.run.chart import chart
 from ralo_core.run.results import Result, newest, title
 from ralo_core.run.sparkline import sparkline
 from ralo_core.run.stats import History, Stats
-from ralo_core.run.view import clock, eta, numbers, tree_line
+from ralo_core.run.view import clock, eta, late_trackers, numbers, tree_line
 from ralo_core.run.worker_table import worker_table
 
 CURVES = {
@@ -34,7 +34,6 @@ _LABEL_WIDTH, _NUMBER_WIDTH = 10, 9
 _FEWEST_WORKERS = 2
 _TALL = 36
 """Lines from which on the reward has a larger picture."""
-_LATE_SECONDS = 60.0
 
 
 def screen(history: History, console: Console, trouble: str = "") -> RenderableType:
@@ -105,17 +104,8 @@ def _lines(stats: Stats) -> Sequence[RenderableType]:
             f"evaluation: {shards['waiting']} shards waiting, {shards['leased']} being answered"
         )
     if late:
-        lines.append(f"trackers behind: {late}")
+        lines.append(late)
     return [Text(line, no_wrap=True, overflow="ellipsis") for line in lines if line]
-
-
-def late_trackers(stats: Stats) -> str:
-    """Return which trackers have not taken what happened a while ago, ``""`` where none has."""
-    return ", ".join(
-        f"{name} {facts['waiting']} records, since {clock(facts['seconds'])}"
-        for name, facts in stats["trackers"].items()
-        if facts["seconds"] > _LATE_SECONDS
-    )
 
 
 def _results(stats: Stats) -> Sequence[RenderableType]:

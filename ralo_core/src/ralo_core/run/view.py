@@ -24,6 +24,8 @@ from ralo_core.run.worker_table import worker_table
 
 _SHOWN_STOPS = 3
 _GAP = "   "
+_LATE_SECONDS = 60.0
+"""A tracker behind by less is at work."""
 _WIDE = 110
 """Columns from which on two rows of numbers stand under each other."""
 
@@ -119,8 +121,7 @@ def status_view(stats: Stats) -> RenderableType:
         f"reward {_last(stats, 'reward')}",
         _queues(stats),
     ]
-    if evaluations := benchmark_line(stats):
-        lines.append(evaluations)
+    lines += filter(None, [benchmark_line(stats), late_trackers(stats)])
     if stats["last_error"]:
         lines.append(f"last error: {stats['last_error']}")
     return Group(*map(Text, lines), worker_table(stats, hosts=True))
@@ -210,6 +211,16 @@ def benchmark_line(stats: Stats) -> str:
     if shards["waiting"] + shards["leased"]:
         parts.append(f"{shards['waiting']} shards waiting, {shards['leased']} being answered")
     return f"evaluation: {', '.join(parts)}" if parts else ""
+
+
+def late_trackers(stats: Stats) -> str:
+    """Return which trackers have not taken what happened a while ago, ``""`` where all have."""
+    late = [
+        f"{name} by {facts['waiting']} records, {clock(facts['seconds'])}"
+        for name, facts in stats["trackers"].items()
+        if facts["seconds"] > _LATE_SECONDS
+    ]
+    return f"trackers behind: {', '.join(late)}" if late else ""
 
 
 def _last(stats: Stats, key: str) -> str:
