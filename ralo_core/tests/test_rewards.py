@@ -64,6 +64,11 @@ def test_exact_compares_an_item_of_a_benchmark_as_the_item_says():
     assert scores(reward, "New York", *texts, **how_to_answer("boxed")) == [1, 0, 0, 0]
     assert scores(reward, "New York", *texts, **how_to_answer("whole")) == [0, 1, 0, 0]
     assert scores(reward, "1018", "it is 1,018.0", "8", **how_to_answer("number")) == [1, 0]
+    assert scores(reward, "025", "it is 25", "", **how_to_answer("number")) == [1, 0]
+    assert scores(reward, "$1,000$", r"\boxed{1000}", "", **how_to_answer("boxed")) == [1, 0]
+    assert scores(reward, "{x", r"\boxed{x}", "", **how_to_answer("boxed")) == [0, 0]
+    assert scores(reward, "02134", "2134", "02134", **how_to_answer("whole")) == [0, 1]
+    assert scores(reward, "(c)", "Answer: C", "", **how_to_answer("choice")) == [1, 0]
     assert scores(reward, "b", "never b", extract="no such way") == [1]
 
 

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from benchmark_rows import ANSWERS, ROWS
 
 from ralo_core import BuildContext, RaloError
 from ralo_core.builtin.arithmetic import (
@@ -15,7 +16,6 @@ from ralo_core.builtin.arithmetic import (
 )
 from ralo_core.errors import ConfigError
 from ralo_core.structuring import structure
-from benchmark_rows import ANSWERS, ROWS
 
 datasets = pytest.importorskip("datasets")
 

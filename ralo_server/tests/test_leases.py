@@ -48,7 +48,8 @@ def leased(run):
 def expires_of(run, lease):
     return run.store.database.value(
         """SELECT expires FROM (SELECT lease_id AS id, expires FROM problems
-           UNION SELECT id, expires FROM batches UNION SELECT lease_id, expires FROM evaluation_shards)
+           UNION SELECT id, expires FROM batches
+           UNION SELECT lease_id, expires FROM evaluation_shards)
            WHERE id = ?""",
         lease,
     )

@@ -12,6 +12,7 @@ from ralo_core import Problem, RaloError
 from ralo_core.config.benchmarks import BenchmarkSettings
 from ralo_core.config.metric_names import parse_metric
 from ralo_core.errors import ConfigError
+from ralo_core.final_answer import how_to_answer
 from ralo_core.structuring import structure
 from ralo_server.evaluation import ItemResult, estimates, load_scores
 from ralo_server.evaluation.bootstrap import RESAMPLES, estimate_means
@@ -88,6 +89,12 @@ def test_every_metric_by_hand():
         "exact_match": 0.5,
         "multiple_choice": 0.5,
     }
+
+
+def test_exact_match_writes_the_reference_as_it_does_the_answer():
+    problem = Problem(id="p", prompt="?", answer="025", metadata=how_to_answer("number"))
+    result = ItemResult(problem=problem, predictions=("25",), correct=(False,), texts=("25",))
+    assert estimates(["exact_match"], [result], 0)["exact_match"].value == 1
 
 
 def test_accuracy_is_that_of_the_first_answer():

@@ -135,6 +135,11 @@ def ralo_register_commands() -> list[Command]:
             summary="Train on this machine: orchestrator, samplers and trainers together.",
         ),
         Command(
+            name="eval",
+            target="ralo_core.cli.eval:evaluate",
+            summary="Ask benchmarks of a model, or of a version of a running run.",
+        ),
+        Command(
             name="status",
             target="ralo_core.cli.status:status",
             summary="Show how a run is: progress, queues, workers.",

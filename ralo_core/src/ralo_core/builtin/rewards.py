@@ -17,7 +17,7 @@ from ralo_core.config.checks import positive, regex
 from ralo_core.config.setting import setting
 from ralo_core.data import Answer, Problem
 from ralo_core.errors import RaloError
-from ralo_core.final_answer import item_answer, normalised, says_how
+from ralo_core.final_answer import item_answer, item_reference, normalised, says_how
 from ralo_core.importing import import_function
 
 
@@ -57,7 +57,7 @@ class ExactReward:
     def score(self, problem: Problem, answers: Sequence[Answer]) -> list[float]:
         """Return 1 or 0 per answer."""
         if says_how(problem):
-            reference = normalised(problem.answer)
+            reference = normalised(item_reference(problem))
             found = [normalised(item_answer(problem, answer.text)) for answer in answers]
             return [float(text == reference) for text in found]
         reference = self._normal(problem.answer)

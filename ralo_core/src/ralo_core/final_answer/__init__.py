@@ -5,7 +5,7 @@ Neighbours: rewards judge by it in the sampler, benchmarks count votes by it in 
 
 from ralo_core.final_answer.boxed import last_boxed
 from ralo_core.final_answer.extraction import EXTRACTIONS, extract, normalised
-from ralo_core.final_answer.item import how_to_answer, item_answer, says_how
+from ralo_core.final_answer.item import how_to_answer, item_answer, item_reference, says_how
 from ralo_core.final_answer.letter import LETTERS, final_letter, letter_of
 from ralo_core.final_answer.number import last_number
 
@@ -16,6 +16,7 @@ __all__ = [
     "final_letter",
     "how_to_answer",
     "item_answer",
+    "item_reference",
     "last_boxed",
     "last_number",
     "letter_of",

@@ -9,7 +9,7 @@ from typing import Any
 
 from ralo_core.data import Problem
 from ralo_core.final_answer.extraction import EXTRACTIONS, extract
-from ralo_core.final_answer.letter import LETTERS
+from ralo_core.final_answer.letter import LETTERS, letter_of
 
 
 def how_to_answer(how: str, letters: str = LETTERS) -> dict[str, Any]:
@@ -25,11 +25,25 @@ def says_how(problem: Problem) -> bool:
 def item_answer(problem: Problem, text: str) -> str:
     """Return the final answer in `text`, "" where there is none; all of it where `problem` does
     not say how it is found."""
-    how = problem.metadata["extract"] if says_how(problem) else "whole"
-    return extract(how, text, letters(problem))
+    return extract(_how(problem), text, letters(problem))
+
+
+def item_reference(problem: Problem) -> str:
+    """Return the reference as `item_answer` writes an answer that equals it: ``025`` as ``25``
+    where answers are numbers."""
+    how = _how(problem)
+    if how == "choice":
+        return letter_of(problem.answer) or problem.answer
+    if how == "whole":
+        return problem.answer.strip()
+    return extract(how, rf"\boxed{{{problem.answer}}}") or problem.answer
 
 
 def letters(problem: Problem, default: str = LETTERS) -> str:
     """Return the letters that can be chosen in `problem`; `default` where it does not say."""
     found = problem.metadata.get("letters")
     return found if isinstance(found, str) and found.isalpha() else default
+
+
+def _how(problem: Problem) -> str:
+    return str(problem.metadata["extract"]) if says_how(problem) else "whole"

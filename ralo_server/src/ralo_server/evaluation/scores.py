@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 
-from ralo_core.final_answer import letter_of, normalised
+from ralo_core.final_answer import item_reference, letter_of, normalised
 from ralo_server.evaluation.item_result import ItemResult
 
 
@@ -48,7 +48,7 @@ def majority(item: ItemResult, k: int) -> float:
 
 def exact_match(item: ItemResult, k: int) -> float:
     """Return whether the first prediction is the reference, but for case, spacing and marks."""
-    return float(normalised(item.predictions[0]) == normalised(item.problem.answer))
+    return float(normalised(item.predictions[0]) == normalised(item_reference(item.problem)))
 
 
 def multiple_choice(item: ItemResult, k: int) -> float:
