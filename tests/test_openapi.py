@@ -213,7 +213,8 @@ def test_answers_match_their_schemas(services):
     report = {"job_id": job["job_id"], "lease_id": job["lease_id"], "correct": [True, False],
               "tokens": 3}  # fmt: skip
     call("POST", "/eval/job/report", json=report)
-    for path in ("/eval/results", "/stats", "/health", "/config", "/metrics"):
+    read = ("/eval/results", "/eval/fit", "/compute/stats", "/stats", "/health", "/config")
+    for path in (*read, "/metrics"):
         call("GET", path)
     look(call, services.store)
     call("POST", "/stop")

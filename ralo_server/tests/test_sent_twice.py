@@ -123,7 +123,7 @@ CALLS = [
 READING = {
     "/health", "/config", "/stats", "/eval/results", "/eval/rows",
     "/weights/version", "/weights/manifest", "/weights/download", "/weights/parts/{sha256}",
-    "/weights/delta", "/compute/stats", "/metrics",
+    "/weights/delta", "/compute/stats", "/metrics", "/eval/fit",
 }  # fmt: skip
 
 

@@ -149,7 +149,7 @@ def _benchmark(name: str, factory: str, settings: str, summary: str) -> Componen
 
 @hookimpl
 def ralo_register_commands() -> list[Command]:
-    """Register `serve`, `runs`, `rollback`, `doctor`, `export` and `plot`."""
+    """Register `serve`, `runs`, `rollback`, `doctor`, `export`, `plot` and `fit`."""
     return [
         Command(
             name="serve",
@@ -180,5 +180,10 @@ def ralo_register_commands() -> list[Command]:
             name="plot",
             target="ralo_server.cli.plot:plot",
             summary="Draw the reward curves of runs as a picture.",
+        ),
+        Command(
+            name="fit",
+            target="ralo_server.cli.fit:fit",
+            summary="Fit a scaling law to the results of a run.",
         ),
     ]

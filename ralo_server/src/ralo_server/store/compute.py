@@ -23,6 +23,9 @@ ROLES = (SAMPLER, EVALUATOR, TRAINER, LEARNER)
 REPORTED_ROLES = (SAMPLER, EVALUATOR, TRAINER)
 """Those that come over the network."""
 
+WORKING_METRIC, TOKENS_METRIC = "compute/working_seconds", "compute/tokens"
+"""What training had cost, among the metrics of a step: the x-axis of a scaling law."""
+
 _SHOWN_VERSIONS = 200
 
 _STORE = """INSERT INTO compute VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -36,12 +39,12 @@ _SUMS = """SELECT role, SUM(working) AS working, SUM(waiting) AS waiting, SUM(to
 _PRESENT = """SELECT role, COUNT(*) AS workers, SUM(devices) AS devices FROM compute
     WHERE seen >= ? AND worker_id NOT IN (SELECT id FROM workers WHERE state = 'left')
     GROUP BY role"""
-_VERSIONS = """SELECT step, json_extract(metrics, '$.version') AS version,
-        json_extract(metrics, '$."compute/working_seconds"') AS working_seconds,
-        json_extract(metrics, '$."compute/tokens"') AS tokens
+_VERSIONS = f"""SELECT step, json_extract(metrics, '$.version') AS version,
+        json_extract(metrics, '$."{WORKING_METRIC}"') AS working_seconds,
+        json_extract(metrics, '$."{TOKENS_METRIC}"') AS tokens
     FROM steps, (SELECT MAX(step) AS last FROM steps)
     WHERE (step = last OR step % ((last - 1) / ? + 1) = 0) AND working_seconds IS NOT NULL
-    ORDER BY step"""
+    ORDER BY step"""  # noqa: S608 (constants)
 
 
 @attrs.frozen(kw_only=True)
@@ -104,9 +107,9 @@ class Compute:
         roles = self.spent()
         trained = _sum(spent for role, spent in roles.items() if role != EVALUATOR)
         return {
-            "compute/working_seconds": trained.working_seconds,
+            WORKING_METRIC: trained.working_seconds,
             "compute/waiting_seconds": trained.waiting_seconds,
-            "compute/tokens": trained.tokens,
+            TOKENS_METRIC: trained.tokens,
             **{f"compute/{role}_seconds": spent.working_seconds for role, spent in roles.items()},
         }
 

@@ -36,6 +36,7 @@ from ralo_server.web.resources.prometheus import PrometheusMetrics
 from ralo_server.web.resources.rollouts import RolloutDocument, RolloutList
 from ralo_server.web.resources.run import ConfigDocument, Health, RunConfig, Stats, Stop
 from ralo_server.web.resources.runs import Runs, RunSeries
+from ralo_server.web.resources.scaling import EvalFit
 from ralo_server.web.resources.series import MetricNames, MetricSeries
 from ralo_server.web.resources.trees import BatchQueue, TreeUpload
 from ralo_server.web.resources.weight_deltas import WeightDeltas
@@ -92,6 +93,7 @@ def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
         "/eval/results": (EvalResults(services), VIEWERS),
         "/eval/rows": (EvalRows(services), VIEWERS),
         "/eval/request": (EvalRequests(services), NOBODY),
+        "/eval/fit": (EvalFit(services), VIEWERS),
         "/compute/report": (ComputeReports(services), WORKERS),
         "/compute/stats": (ComputeStats(services), VIEWERS),
     }

@@ -21,6 +21,7 @@ from ralo_server.evaluation.run_benchmarks import evaluators_of
 from ralo_server.object_store import ObjectStore
 from ralo_server.preparation import make_provider
 from ralo_server.rundir import RunDirectory
+from ralo_server.scaling.background import Fits
 from ralo_server.store import Store
 from ralo_server.store.problems import ProblemSource
 from ralo_server.store.run_state import DRAINING, FINISHED, RUNNING
@@ -56,6 +57,7 @@ class Services:
         where = self.config.section(WeightsSettings).store
         self.object_store = ObjectStore(where) if where else None
         self.waiting = waiting
+        self.fits = Fits()
         self._expiry = _EveryOnce(_EXPIRY_SECONDS)
 
     def notify(self, event: str, **facts: Any) -> None:
