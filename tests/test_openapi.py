@@ -232,6 +232,11 @@ def look(call, store):
     call("GET", "/series/names")
     assert call("GET", "/series", params={"names": "reward,x"}).json["series"]["x"] == [None]
     call("GET", "/series", 400)
+    call("GET", "/run/config")
+    (run,) = call("GET", "/runs").json["runs"]
+    call("GET", "/runs/series", params={"run": run["name"], "names": "reward"})
+    call("GET", "/runs/series", 400, params={"run": run["name"]})
+    call("GET", "/runs/series", 404, params={"run": "..", "names": "reward"})
     (rollout,) = call("GET", "/rollouts").json["rollouts"]
     call("GET", "/rollouts", 400, params={"limit": 0})
     call("GET", f"/rollouts/{rollout['number']}")

@@ -124,6 +124,8 @@ READING = {
     "/health", "/config", "/stats", "/eval/results", "/eval/rows",
     "/weights/version", "/weights/manifest", "/weights/download", "/weights/parts/{sha256}",
     "/weights/delta", "/compute/stats", "/metrics", "/eval/fit",
+    "/", "/static/{path:path}", "/run/config", "/runs", "/runs/series",
+    "/series", "/series/names", "/events", "/rollouts", "/rollouts/{number:int}",
 }  # fmt: skip
 
 

@@ -14,13 +14,14 @@ _SECRET_KEY = re.compile(
     r"(^|_)(api_?key|access_?key|secret|password|passwd|passphrase|token|credentials?)($|_)", re.I
 )
 _USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
-_QUERY_IN_URL = re.compile(
-    r"(?<=[?&])((?:[\w-]*(?:key|secret|token|password|sig(?:nature)?))=)[^&\s]+", re.I
+_ASSIGNED = re.compile(
+    r"(?<![\w-])([\w-]*(?:key|secret|token|password|signature|sig)=)[^&\s]+", re.I
 )
 
 
 def without_secrets(value: Any, key: str = "") -> Any:
-    """Return a copy in which texts under the name of a secret, and users in URLs, are gone.
+    """Return a copy in which texts under the name of a secret, users in URLs, and what is assigned
+    to such a name in a URL or a command, are gone.
 
     Numbers stay: ``max_tokens`` is none. An empty text stays, too: it says that there is nothing.
     """
@@ -32,4 +33,4 @@ def without_secrets(value: Any, key: str = "") -> Any:
         return value
     if _SECRET_KEY.search(key):
         return REMOVED
-    return _QUERY_IN_URL.sub(rf"\1{REMOVED}", _USER_IN_URL.sub(REMOVED, value))
+    return _ASSIGNED.sub(rf"\1{REMOVED}", _USER_IN_URL.sub(REMOVED, value))

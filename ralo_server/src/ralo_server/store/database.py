@@ -66,6 +66,12 @@ class Database:
         """Return how many of `MIGRATIONS` the file has been through."""
         return int(self.value("PRAGMA user_version"))
 
+    def close(self) -> None:
+        """Close the connection of this thread; another question opens it again."""
+        connection: sqlite3.Connection | None = self._local.__dict__.pop("connection", None)
+        if connection is not None:
+            connection.close()
+
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:

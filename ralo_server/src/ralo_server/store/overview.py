@@ -4,6 +4,7 @@ Neighbours: ``ralo runs`` lists many runs with it. It asks only for what every s
 """
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import attrs
@@ -34,7 +35,8 @@ def overview(path: Path) -> Overview:
     A file that cannot be read gives the state `UNREADABLE`: the list of runs goes on.
     """
     try:
-        return _read(Database(path, read_only=True))
+        with closing(Database(path, read_only=True)) as database:
+            return _read(database)
     except (sqlite3.DatabaseError, ValueError):  # no SQLite, other tables, or no JSON in them
         return Overview(
             name="", recipe="", state=UNREADABLE, step=0, version=-1, reward=None, accuracy=None

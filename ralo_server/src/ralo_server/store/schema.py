@@ -142,7 +142,6 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE trees ADD COLUMN time REAL NOT NULL DEFAULT 0;
     CREATE INDEX problems_by_id ON problems (id);
-    INSERT INTO counters SELECT 'trees_numbered', COALESCE(MAX(number), 0) FROM trees;
     """,
     """
     CREATE TABLE compute (

@@ -33,6 +33,9 @@ _TAKE = """UPDATE trees SET state = 'leased', batch_id = ? WHERE number IN
     (SELECT number FROM trees WHERE state = 'queued' ORDER BY number LIMIT ?)"""
 _TRAINED = """SELECT t.number, t.blob, b.step FROM trees t JOIN batches b ON b.id = t.batch_id
     WHERE t.state = 'trained' AND b.step IS NOT NULL ORDER BY t.number"""
+_NUMBER = """INSERT INTO counters
+    SELECT 'trees_numbered', COALESCE(MAX(number), 0) + 1 FROM trees WHERE TRUE
+    ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value"""
 _BLOBS = "SELECT blob FROM trees WHERE batch_id = ? ORDER BY number"
 _GRANTED = (
     "SELECT id, expires FROM batches WHERE request = ? AND worker_id = ? AND state = 'leased'"
@@ -168,6 +171,5 @@ class Trees:
 
 def _new_number(connection: sqlite3.Connection) -> int:
     """Return a number that no tree has had: SQLite's own would be given again after a deletion."""
-    count(connection, "trees_numbered")
-    row = connection.execute("SELECT value FROM counters WHERE name = 'trees_numbered'").fetchone()
+    row = connection.execute(_NUMBER).fetchone()
     return int(row[0])

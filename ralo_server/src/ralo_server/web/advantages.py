@@ -22,6 +22,8 @@ from ralo_core.data import RolloutTree
 
 log = logging.getLogger(__name__)
 
+_NOT_HERE = "torch"
+
 
 class Advantages:
     """The advantage estimator of `config`."""
@@ -51,7 +53,7 @@ class Advantages:
         if not self._built:
             self._built = True
             try:
-                with _without("torch"):
+                with _without(_NOT_HERE):
                     self._estimator = self._config.build(
                         "advantage", BuildContext(role="orchestrator")
                     )
@@ -75,7 +77,7 @@ def _segment_means(tree: RolloutTree, values: npt.NDArray[Any]) -> list[float | 
 @contextmanager
 def _without(module: str) -> Iterator[None]:
     """Let imports of `module` fail, where it is not there already: it is not for this process."""
-    if module in sys.modules:
+    if module in sys.modules:  # as in a test that has everything in one process
         yield
         return
     sys.modules[module] = None  # type: ignore[assignment]  # what Python provides for this

@@ -8,6 +8,7 @@ for by the name of its folder, which is looked up among those that are there.
 import os
 import threading
 from collections import OrderedDict
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,10 @@ class SiblingRuns:
         with self._lock:
             if name not in self._names():
                 return None
-            path = RunDirectory(self._root.parent / name).state
-            # A folder that was removed and made anew is another run.
-            key = (name, *_stamp(path)[:1])
-            history = self._histories.pop(key, None) or StepHistory(_Reader(path))
+            directory = RunDirectory(self._root.parent / name)
+            # A folder that was removed and made anew is another run, with a config of its own.
+            key = (name, *_stamp(directory.config_file))
+            history = self._histories.pop(key, None) or StepHistory(_Reader(directory.state))
             self._histories[key] = history
             if len(self._histories) > _HISTORIES:
                 self._histories.popitem(last=False)
@@ -100,7 +101,8 @@ class _Reader:
     path: Path
 
     def __call__(self, sql: str, *values: Any) -> list[Any]:
-        return Database(self.path, read_only=True).rows(sql, *values)
+        with closing(Database(self.path, read_only=True)) as database:
+            return database.rows(sql, *values)
 
 
 def _stamp(path: Path) -> _Stamp:
