@@ -1,5 +1,8 @@
 """GET /metrics, read as Prometheus reads it, says what /stats says."""
 
+import re
+from pathlib import Path
+
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
@@ -70,6 +73,18 @@ def test_it_says_what_the_state_says(stepped):
     assert found["ralo_step_metric", "name=reward"] == last["reward"]
     assert {key[1] for key in found if key[0] == "ralo_step_metric"} == {f"name={n}" for n in last}
     assert all(key[0].startswith("ralo_") for key in found)
+
+
+def test_the_names_are_the_documented_ones(stepped):
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("### Prometheus")
+    rows = re.findall(r"^\| (`ralo_.*?`) \| (.*?) \|", section, flags=re.M)
+    documented = {name: labels for names, labels in rows for name in re.findall(r"ralo_\w+", names)}
+    found = samples(stepped.http.simulate_get("/metrics").text)
+    assert {key[0] for key in found} == documented.keys()
+    for name, *labels in found:
+        for label in labels:
+            assert f"`{label.partition('=')[0]}`" in documented[name]
 
 
 def test_refusals_are_counted_by_reason(server, random_gradient):
