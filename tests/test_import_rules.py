@@ -22,10 +22,12 @@ SERVER = CORE | {
     "fsspec",
     "gunicorn",
     "matplotlib",
+    "prometheus_client",
     "ralo_server",
     "scipy",
     "tokenizers",
     "torch",
+    "wandb",
 }
 WORKER = CORE | {
     "math_verify",

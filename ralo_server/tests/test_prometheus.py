@@ -1,5 +1,8 @@
 """GET /metrics, read as Prometheus reads it, says what /stats says."""
 
+import re
+from pathlib import Path
+
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
@@ -60,6 +63,7 @@ def test_it_says_what_the_state_says(stepped):
         ("ralo_workers", "role=sampler", "state=alive"): 1,
         ("ralo_workers", "role=sampler", "state=left"): 1,
         ("ralo_tracker_records_waiting", "tracker=jsonl"): 0,
+        ("ralo_tracker_behind_seconds", "tracker=jsonl"): 0,
         ("ralo_evaluation", "benchmark=held_out", "metric=accuracy"): 0.5,
         ("ralo_evaluation_version", "benchmark=held_out"): 0,
         ("ralo_evaluation_shards", "state=waiting"): 2,
@@ -69,6 +73,18 @@ def test_it_says_what_the_state_says(stepped):
     assert found["ralo_step_metric", "name=reward"] == last["reward"]
     assert {key[1] for key in found if key[0] == "ralo_step_metric"} == {f"name={n}" for n in last}
     assert all(key[0].startswith("ralo_") for key in found)
+
+
+def test_the_names_are_the_documented_ones(stepped):
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("### Prometheus")
+    rows = re.findall(r"^\| (`ralo_.*?`) \| (.*?) \|", section, flags=re.M)
+    documented = {name: labels for names, labels in rows for name in re.findall(r"ralo_\w+", names)}
+    found = samples(stepped.http.simulate_get("/metrics").text)
+    assert {key[0] for key in found} == documented.keys()
+    for name, *labels in found:
+        for label in labels:
+            assert f"`{label.partition('=')[0]}`" in documented[name]
 
 
 def test_refusals_are_counted_by_reason(server, random_gradient):

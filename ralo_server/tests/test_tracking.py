@@ -3,17 +3,22 @@
 import json
 import logging
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 
+import attrs
 import pytest
 from test_step_kills import dies, learner_of
 from wandb_file import history
 
 from ralo_server.learner import delivery as module
 from ralo_server.learner.delivery import Delivery
+from ralo_server.store.database import Database
+from ralo_server.store.records import Records
+from ralo_server.store.schema import MIGRATIONS
 
 
 class Fickle:
@@ -99,6 +104,11 @@ def test_a_failure_is_said_once_and_everything_arrives_in_order(store, deliver, 
     time.sleep(0.2)  # several tries
     assert store.records.waiting("t") == 2
     assert store.records.position("t") == 1
+    with store.database.write() as connection:
+        connection.execute("UPDATE records SET time = time - 100 * (4 - number)")
+    assert attrs.evolve(store.records, trackers=["t"]).behind()["t"] == {
+        "waiting": 2, "seconds": pytest.approx(200, abs=20),
+    }  # fmt: skip
     tracker.broken = False
     wait_until(lambda: store.records.waiting("t") == 0)
     assert tracker.taken == [(1, 0.5), (2, 1.0), (3, 1.5)]
@@ -253,3 +263,25 @@ def test_kill_9_loses_nothing_that_wandb_had_not_written_yet(committed):
     assert process.returncode == 0
     assert [row["step"] for row in history(root)] == [1, 2, 3]
     assert [row["step"] for row in lines(root)] == [1, 2, 3]
+
+
+def test_steps_that_were_tracked_before_there_was_a_line_are_not_told_again(tmp_path):
+    """A run of an earlier release: its lines are written; a new tracker wants to hear of all."""
+    (before,) = (i for i, script in enumerate(MIGRATIONS) if "CREATE TABLE records" in script)
+    connection = sqlite3.connect(tmp_path / "state.db")
+    for script in MIGRATIONS[:before]:
+        connection.executescript(script)
+    connection.executemany(
+        "INSERT INTO steps (step, metrics, tracked) VALUES (?, ?, ?)",
+        [(1, '{"reward": 1}', 1), (2, '{"reward": 2}', 1), (3, '{"reward": 3}', 0)],
+    )
+    connection.execute(f"PRAGMA user_version = {before}")
+    connection.commit()
+    connection.close()
+    records = Records(Database(tmp_path / "state.db"), ["jsonl", "t"])
+    assert records.collect()
+    assert not records.collect()
+    told = {name: records.after(records.position(name)) for name in ("jsonl", "t")}
+    assert [record.step for record in told["jsonl"]] == [3]
+    assert [record.metrics["reward"] for record in told["t"]] == [1, 2, 3]
+    assert records.behind()["jsonl"]["waiting"] == 1

@@ -179,7 +179,7 @@ def ralo_register_commands() -> list[Command]:
         Command(
             name="plot",
             target="ralo_server.cli.plot:plot",
-            summary="Draw the reward curves of runs as a picture.",
+            summary="Draw the reward or other metrics of runs as a picture.",
         ),
         Command(
             name="fit",

@@ -31,7 +31,7 @@ def run_client_options(command: F) -> F:
             default="",
             envvar=TOKEN_ENV,
             show_envvar=True,
-            help="Token of the admin, where RUN_DIR does not have it.",
+            help="Token of the admin, or of a viewer to look; RUN_DIR has the first.",
         ),
         click.option("--server", "url", default="", metavar="URL", help="The orchestrator's URL."),
         click.argument("run_dir", required=False, default=""),

@@ -71,7 +71,7 @@ def rollouts(
             _print(rollout, as_json, rollout_tree(rollout, characters))
             return
         rows = viewing.rollouts(last, problem, step)
-    _print(rows, as_json, rollout_table(rows))
+    _print(rows, as_json, rollout_table(rows, _console().width))
 
 
 @show.command()
@@ -138,7 +138,11 @@ def _print(document: Any, as_json: bool, drawn: RenderableType) -> None:
     if as_json:
         click.echo(json.dumps(document, indent=1))
         return
+    _console().print(drawn, highlight=False)
+
+
+def _console() -> Console:
     console = Console()
     if not console.is_terminal:
         console.width = _FILE_WIDTH
-    console.print(drawn, highlight=False)
+    return console

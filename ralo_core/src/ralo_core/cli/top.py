@@ -20,7 +20,8 @@ from ralo_core.run.stats import History
 from ralo_core.run.top import screen
 
 _PATIENCE_SECONDS = 1.0
-"""How long one look may take to be answered; the next one comes anyway."""
+"""How long a server that is away is asked again within one look; the next look comes anyway."""
+_ANSWER_SECONDS = 5.0
 
 
 @click.command()
@@ -49,7 +50,8 @@ def _watch(client: Client, console: Console, refresh: float) -> None:
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             try:
-                history.add(client.stats())
+                answer = client.transport.request("GET", "/stats", timeout=_ANSWER_SECONDS)
+                history.add(answer.json())
                 trouble, since = "", time.monotonic()
             except ConnectionError as error:
                 away = time.monotonic() - since

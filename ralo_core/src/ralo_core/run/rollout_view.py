@@ -17,22 +17,31 @@ from rich.tree import Tree
 Document = Mapping[str, Any]
 
 _PROMPT = -1
-_PROMPT_SHOWN = 60
+_HEADINGS = (
+    "no.", "step", "v", "leaves", "reward", "solved", "tokens", "depth", "state", "when",
+)  # fmt: skip
+_LEAST_PROMPT = 6
 _LOW, _VERY_LOW = -0.5, -1.5
 """Mean log-probs below which a segment looks unsure, and very unsure."""
 
 
-def rollout_table(rows: Sequence[Document]) -> Table:
-    """Return a line per tree, as they come."""
-    table = Table(box=None, padding=(0, 1), header_style="dim")
-    for heading in ("number", "step", "version", "leaves", "reward", "solved", "tokens", "depth"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("when", no_wrap=True)
-    table.add_column("prompt", no_wrap=True, overflow="ellipsis", ratio=1)
-    for row in rows:
-        table.add_row(*_cells(row), Text(one_line(row["prompt"])[:_PROMPT_SHOWN]))
+def rollout_table(rows: Sequence[Document], width: int) -> Table:
+    """Return a line per tree, as they come, of at most `width` columns if that is 70 or more."""
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    for heading in _HEADINGS:
+        number = heading not in ("state", "when")
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
+    cells = [_cells(row) for row in rows]
+    table.add_column("prompt", no_wrap=True, max_width=max(_LEAST_PROMPT, width - _taken(cells)))
+    for row, others in zip(rows, cells, strict=True):
+        table.add_row(*others, Text(one_line(row["prompt"]), overflow="ellipsis"))
     return table
+
+
+def _taken(rows: Sequence[Sequence[str]]) -> int:
+    """Return how many columns of the terminal the cells take, with a space behind each."""
+    widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
+    return sum(widths) + len(widths)
 
 
 def _cells(row: Document) -> Sequence[str]:
@@ -46,7 +55,7 @@ def _cells(row: Document) -> Sequence[str]:
         f"{row['tokens']:,}",
         "" if row["depth"] is None else str(row["depth"]),
         row["state"],
-        time.strftime("%H:%M:%S", time.localtime(row["time"])) if row["time"] else "",
+        time.strftime("%H:%M", time.localtime(row["time"])) if row["time"] else "",
     )
 
 

@@ -3,7 +3,6 @@
 Neighbours: ``ralo show`` has the rows from the API and prints what comes out.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ STEP_COLUMNS = (
 def step_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
     """Return a line per step and a column per metric; a metric that no step has gets none."""
     shown = [name for name in names if any(row.get(name) is not None for row in rows)]
-    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     for heading in ("step", *shown):
         table.add_column(heading.replace("_", " "), justify="right")
     for row in rows:
@@ -32,7 +31,7 @@ def step_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table
 
 def metric_table(row: Mapping[str, Any]) -> Table:
     """Return all metrics of one step, one below the other."""
-    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("metric", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
     for name, value in sorted(row.items()):
@@ -43,22 +42,20 @@ def metric_table(row: Mapping[str, Any]) -> Table:
 
 def evaluation_table(results: Sequence[Result]) -> Table:
     """Return a line per result and metric, with its 95 % interval."""
-    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("benchmark", no_wrap=True)
-    for heading in ("version", "step", "items", "samples"):
+    for heading in ("v", "step", "items", "samples"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("metric", no_wrap=True)
     for heading in ("value", "95 % interval", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("when", no_wrap=True)
     for result in results:
         counts = [str(result[name]) for name in ("version", "step", "items", "samples")]
-        when = time.strftime("%H:%M:%S", time.localtime(result["time"]))
         for name, estimate in result["metrics"].items():
             interval = f"{estimate['low']:.1%} to {estimate['high']:.1%}"
             value, seconds = f"{estimate['value']:.1%}", f"{result['seconds']:.1f}"
             style = "dim" if result.get("abandoned") else ""
-            cells = (name, value, interval, seconds, when)
+            cells = (name, value, interval, seconds)
             table.add_row(result["benchmark"], *counts, *cells, style=style)
     return table
 

@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ralo_core.run.bottleneck import bottleneck
+from ralo_core.run.chart import chart
 from ralo_core.run.results import Result, newest, title
 from ralo_core.run.sparkline import sparkline
 from ralo_core.run.stats import History, Stats
-from ralo_core.run.view import clock, eta, numbers, tree_line
+from ralo_core.run.view import clock, eta, late_trackers, numbers, tree_line
 from ralo_core.run.worker_table import worker_table
 
 CURVES = {
@@ -31,6 +32,8 @@ CURVES = {
 
 _LABEL_WIDTH, _NUMBER_WIDTH = 10, 9
 _FEWEST_WORKERS = 2
+_TALL = 36
+"""Lines from which on the reward has a larger picture."""
 
 
 def screen(history: History, console: Console, trouble: str = "") -> RenderableType:
@@ -41,6 +44,7 @@ def screen(history: History, console: Console, trouble: str = "") -> RenderableT
         return Text(trouble or "waiting for the first answer", "yellow")
     parts: list[RenderableType] = [
         _heading(history),
+        *([_picture(stats, width)] if height >= _TALL else []),
         _curves(stats, width),
         numbers(history, width),
         *_lines(stats),
@@ -70,6 +74,14 @@ def _heading(history: History) -> RenderableType:
     return grid
 
 
+def _picture(stats: Stats, width: int) -> RenderableType:
+    rewards = [s["reward"] for s in stats["steps"] if s.get("reward") is not None]
+    return Group(
+        Text("reward per step", "bold"),
+        Text("\n".join(chart(rewards, width=min(100, width - 16))), "green", no_wrap=True),
+    )
+
+
 def _curves(stats: Stats, width: int) -> RenderableType:
     """Return a line per metric: its name, its course, its last value and its range."""
     table = Table.grid(padding=(0, 1))
@@ -85,19 +97,15 @@ def _curves(stats: Stats, width: int) -> RenderableType:
 
 def _lines(stats: Stats) -> Sequence[RenderableType]:
     """Return what is worth a line only now and then."""
-    shards, late = stats["evaluation"], _late_trackers(stats["trackers"])
+    shards, late = stats["evaluation"], late_trackers(stats)
     lines = [tree_line(stats)]
     if shards["waiting"] + shards["leased"]:
         lines.append(
             f"evaluation: {shards['waiting']} shards waiting, {shards['leased']} being answered"
         )
     if late:
-        lines.append(f"trackers behind: {late}")
+        lines.append(late)
     return [Text(line, no_wrap=True, overflow="ellipsis") for line in lines if line]
-
-
-def _late_trackers(waiting: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count} records" for name, count in waiting.items() if count > 1)
 
 
 def _results(stats: Stats) -> Sequence[RenderableType]:

@@ -6,6 +6,7 @@ and decides nothing.
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -22,6 +23,9 @@ from ralo_core.run.stats import History, Stats
 from ralo_core.run.worker_table import worker_table
 
 _SHOWN_STOPS = 3
+_GAP = "   "
+_LATE_SECONDS = 60.0
+"""A tracker behind by less is at work."""
 _WIDE = 110
 """Columns from which on two rows of numbers stand under each other."""
 
@@ -98,7 +102,7 @@ def panel(history: History, width: int) -> RenderableType:
         Group(
             heading,
             curve,
-            numbers(history, width),
+            numbers(history, width - 4),
             Text(tree_line(stats), no_wrap=True, overflow="ellipsis"),
             Text(benchmark_line(stats), no_wrap=True, overflow="ellipsis"),
             worker_table(stats),
@@ -117,8 +121,7 @@ def status_view(stats: Stats) -> RenderableType:
         f"reward {_last(stats, 'reward')}",
         _queues(stats),
     ]
-    if evaluations := benchmark_line(stats):
-        lines.append(evaluations)
+    lines += filter(None, [benchmark_line(stats), late_trackers(stats)])
     if stats["last_error"]:
         lines.append(f"last error: {stats['last_error']}")
     return Group(*map(Text, lines), worker_table(stats, hosts=True))
@@ -152,11 +155,21 @@ def numbers(history: History, width: int) -> RenderableType:
         f"{history.rate('rollouts', 'trained'):,.0f} rollouts/s trained",
     ]
     if width < _WIDE:
-        return Text.from_markup("   ".join(filter(None, [*progress, *work])))
+        return _packed([Text.from_markup(item) for item in (*progress, *work) if item], width)
     table = Table.grid(padding=(0, 3))
     table.add_row(*progress)
     table.add_row(*work)
     return table
+
+
+def _packed(items: Sequence[Text], width: int) -> Text:
+    """Return the items with space between them, in lines of at most `width` cells."""
+    lines = [Text()]
+    for item in items:
+        if lines[-1] and lines[-1].cell_len + item.cell_len + len(_GAP) > width:
+            lines.append(Text())
+        lines[-1].append(_GAP if lines[-1] else "").append_text(item)
+    return Text("\n").join(lines)
 
 
 def tree_line(stats: Stats) -> str:
@@ -198,6 +211,16 @@ def benchmark_line(stats: Stats) -> str:
     if shards["waiting"] + shards["leased"]:
         parts.append(f"{shards['waiting']} shards waiting, {shards['leased']} being answered")
     return f"evaluation: {', '.join(parts)}" if parts else ""
+
+
+def late_trackers(stats: Stats) -> str:
+    """Return which trackers have not taken what happened a while ago, ``""`` where all have."""
+    late = [
+        f"{name} by {facts['waiting']} records, {clock(facts['seconds'])}"
+        for name, facts in stats["trackers"].items()
+        if facts["seconds"] > _LATE_SECONDS
+    ]
+    return f"trackers behind: {', '.join(late)}" if late else ""
 
 
 def _last(stats: Stats, key: str) -> str:

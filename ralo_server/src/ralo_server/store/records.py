@@ -7,6 +7,7 @@ and one that joins late is told everything from the first step on.
 
 import json
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -17,7 +18,7 @@ from ralo_server.store.evaluations import tracked_metrics
 _NEWS = """SELECT EXISTS (SELECT 1 FROM steps WHERE tracked = 0)
     OR EXISTS (SELECT 1 FROM rollbacks WHERE tracked = 0)
     OR EXISTS (SELECT 1 FROM evaluations WHERE state = 'reported' AND tracked = 0)"""
-_ADD = "INSERT INTO records (step, metrics) VALUES (?, ?)"
+_ADD = "INSERT INTO records (step, metrics, time) VALUES (?, ?, ?)"
 _POSITION = "COALESCE((SELECT number FROM tracker_positions WHERE tracker = ?), 0)"
 
 
@@ -41,18 +42,22 @@ class Records:
         """Put what was committed since into line, once; return whether there was anything."""
         if not self.database.value(_NEWS):
             return False
+        now = time.time()
         with self.database.write() as connection:
             # A step's metrics stay in its row, which is never removed.
             connection.execute(
-                "INSERT INTO records (step) SELECT step FROM steps WHERE tracked = 0 ORDER BY step"
+                """INSERT INTO records (step, time) SELECT step, ? FROM steps
+                   WHERE tracked = 0 ORDER BY step""",
+                (now,),
             )
             connection.execute("UPDATE steps SET tracked = 1 WHERE tracked = 0")
             connection.execute(
-                """INSERT INTO records (step, metrics) SELECT step, metrics FROM rollbacks
-                   WHERE tracked = 0 ORDER BY version"""
+                """INSERT INTO records (step, metrics, time) SELECT step, metrics, ?
+                   FROM rollbacks WHERE tracked = 0 ORDER BY version""",
+                (now,),
             )
             connection.execute("UPDATE rollbacks SET tracked = 1 WHERE tracked = 0")
-            _collect_evaluations(connection)
+            _collect_evaluations(connection, now)
         return True
 
     def after(self, number: int, limit: int = 256) -> Sequence[Record]:
@@ -82,12 +87,23 @@ class Records:
         last = "COALESCE((SELECT MAX(number) FROM records), 0)"
         return int(self.database.value(f"SELECT {last} - {_POSITION}", tracker))  # noqa: S608
 
-    def waiting_by_tracker(self) -> dict[str, int]:
-        """Return the same of every tracker of the run."""
-        return {tracker: self.waiting(tracker) for tracker in self.trackers}
+    def behind(self) -> dict[str, dict[str, float]]:
+        """Return of every tracker how many records it has not taken, as `waiting`, and for how many
+        `seconds` the oldest of them has been waiting."""
+        return {
+            tracker: {"waiting": self.waiting(tracker), "seconds": self._waiting_for(tracker)}
+            for tracker in self.trackers
+        }
+
+    def _waiting_for(self, tracker: str) -> float:
+        oldest = self.database.value(
+            "SELECT time FROM records WHERE number > ? ORDER BY number LIMIT 1",
+            self.position(tracker),
+        )
+        return 0.0 if oldest is None else max(0.0, round(time.time() - oldest, 1))
 
 
-def _collect_evaluations(connection: sqlite3.Connection) -> None:
+def _collect_evaluations(connection: sqlite3.Connection, now: float) -> None:
     """Put new results into line, each at the step of its version."""
     rows = connection.execute(
         """SELECT e.id, e.report,
@@ -99,5 +115,5 @@ def _collect_evaluations(connection: sqlite3.Connection) -> None:
         result = json.loads(row["report"])
         # A version's accuracy belongs to the moment it was made, not to that of the answer.
         metrics = {**tracked_metrics(result), "elapsed_seconds": row["elapsed"]}
-        connection.execute(_ADD, (result["step"], json.dumps(metrics)))
+        connection.execute(_ADD, (result["step"], json.dumps(metrics), now))
         connection.execute("UPDATE evaluations SET tracked = 1 WHERE id = ?", (row["id"],))

@@ -151,7 +151,9 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (session, role)) WITHOUT ROWID;
     """,
     """
-    CREATE TABLE records (number INTEGER PRIMARY KEY, step INTEGER NOT NULL, metrics TEXT);
+    CREATE TABLE records (
+        number INTEGER PRIMARY KEY, step INTEGER NOT NULL, metrics TEXT,
+        time REAL NOT NULL DEFAULT 0);
     CREATE TABLE tracker_positions (
         tracker TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
     INSERT INTO records (step) SELECT step FROM steps WHERE tracked = 1 ORDER BY step;

@@ -35,7 +35,7 @@ def present_state(store: Store) -> dict[str, Any]:
         "started": get_fact(database, "started", 0.0),
         "limits": {"max_steps": run.max_steps, "max_minutes": run.max_minutes},
         **_queues(store),
-        "trackers": store.records.waiting_by_tracker(),
+        "trackers": store.records.behind(),
         "batch_trees": store.config.section(TrainerSettings).batch_trees,
         "gradients_per_step": store.config.section(LearnerSettings).gradients_per_step,
         "workers": store.workers.all(),

@@ -41,10 +41,7 @@ class _Run(Collector):
         yield from _work(self.state)
         yield from _gradients(self.state["gradients"])
         yield _workers(self.state["workers"])
-        yield _gauge(
-            "tracker_records_waiting", "Records that a tracker has not taken yet.", "tracker",
-            self.state["trackers"],
-        )  # fmt: skip
+        yield from _trackers(self.state["trackers"])
         yield _gauge("step_metric", "A metric of the last optimizer step.", "name", self.step)
         yield from _evaluations(self.state)
 
@@ -102,6 +99,15 @@ def _workers(workers: Sequence[Document]) -> Metric:
     for key, count in sorted(Counter((w["role"], w["state"]) for w in workers).items()):
         family.add_metric(key, count)
     return family
+
+
+def _trackers(trackers: Mapping[str, Document]) -> Iterator[Metric]:
+    for name, key, text in (
+        ("tracker_records_waiting", "waiting", "Records that a tracker has not taken yet."),
+        ("tracker_behind_seconds", "seconds", "How long the oldest of them has been waiting."),
+    ):
+        values = {tracker: facts[key] for tracker, facts in trackers.items()}
+        yield _gauge(name, text, "tracker", values)
 
 
 def _evaluations(state: Document) -> Iterator[Metric]:
