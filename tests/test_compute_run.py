@@ -23,9 +23,7 @@ def run(model, tmp_path, own_reward, monkeypatch):
 
 
 def spent(roles, *names):
-    return sum(
-        roles[name]["working_seconds"] + roles[name]["waiting_seconds"] for name in names
-    )
+    return sum(roles[name]["working_seconds"] + roles[name]["waiting_seconds"] for name in names)
 
 
 @pytest.mark.slow
