@@ -1,5 +1,5 @@
-"""The scaling law as the first implementation fitted it, described in its analysis, written anew:
-Adam on the mean squared error, in compute as it is.
+"""The scaling law as the first implementation fitted it: Adam on the mean squared error, in compute
+as it is. Written anew from a description of it.
 
 A - R0, C_mid and B are softplus of free numbers, which begin at the range of the values, at the
 median compute and at 2; R0 begins at the smallest value. 1,500 steps with learning rate 0.05, all

@@ -123,7 +123,7 @@ def falling(rng, count):
 
 
 REFUSED = {
-    "a straight line in log-compute": (line_in_log, "no bend|not in sight|out of sight"),
+    "a straight line in log-compute": (line_in_log, "no bend beyond the noise"),
     "a straight line": (line, "C_mid is out of sight|not in sight|no bend"),
     "a flat curve": (flat, "no rise beyond the noise"),
     "a falling curve": (falling, "no rise beyond the noise"),
