@@ -50,7 +50,8 @@ def tests(session: nox.Session) -> None:
     """Run every test; TRL's losses are what ours are compared with."""
     session.install("-c", "constraints.txt", "playwright")  # brings no browser: .ci/run does
     extra = ("pytest", "hypothesis", "pyyaml", "jsonschema", "matplotlib", "trl")
-    install(session, *extra, "s3fs", "moto[server]", "submitit", "kubernetes-validate")
+    trackers = ("wandb", "tensorboard")
+    install(session, *extra, *trackers, "s3fs", "moto[server]", "submitit", "kubernetes-validate")
     session.run("pytest", *session.posargs)
 
 

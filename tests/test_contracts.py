@@ -1,5 +1,7 @@
 """Every component of every distribution keeps the contract of its kind."""
 
+import json
+
 import pytest
 import torch
 
@@ -32,7 +34,9 @@ SETTINGS = {
     ("optimizer_policy", "lion"): [{}, {"ess_scaling": "linear"}],
     ("correction", "staleness"): [{}, {"most": 2, "power": 0.5}],
     ("correction", "m2po"): [{}, {"tau": 10.0}],
+    ("evaluator", "arithmetic"): [{}, {"limit": 5, "seed": 1}, {"digits_max": 3, "terms_min": 2}],
     ("loss", "dppo"): [{}, {"tau": 0.0}],
+    ("tracker", "wandb"): [{"mode": "offline", "tags": ["a", "b"], "group": "g"}],
     ("loss", "clip"): [
         {},
         {"dual_clip": 3.0, "clip_high": 0.2},
@@ -42,6 +46,7 @@ SETTINGS = {
 }
 NEED_MORE = {
     ("problem_provider", "jsonl"), ("problem_provider", "huggingface"), ("reward", "function"),
+    *(("evaluator", name) for name in REGISTRY.entries("evaluator") if name != "arithmetic"),
     *(("inference_engine", name) for name in ("fake", "transformers", "vllm")),
 }  # fmt: skip
 CASES = [
@@ -65,6 +70,23 @@ def test_providers_of_files(name, tmp_path):
     path.write_text("".join(f'{{"prompt": "{n}+1", "answer": "{n + 1}"}}\n' for n in range(50)))
     settings = {"path": str(path), "held_out_items": 5, "epochs": 3}
     check_component("problem_provider", name, settings, registry=REGISTRY)
+
+
+RECORD = {
+    "problem": "1+1?", "question": "1+1?", "prompt": "1+1?", "Question": "1+1?", "answer": "#### 2",
+    "final_answer": ["$2$"], "subject": "sums", "level": 1, "answer_type": "Numerical",
+    "is_multiple_answer": False, "Correct Answer": "2", "Incorrect Answer 1": "1",
+    "Incorrect Answer 2": "3", "Incorrect Answer 3": "4",
+}  # fmt: skip
+"""The fields of every built-in benchmark."""
+
+
+@pytest.mark.parametrize("options", [{}, {"limit": 3, "seed": 2}])
+@pytest.mark.parametrize("name", [name for kind, name in sorted(NEED_MORE) if kind == "evaluator"])
+def test_benchmarks_of_data_sets(name, options, tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_text(f"{json.dumps(RECORD)}\n" * 9)
+    check_component("evaluator", name, {"path": str(path), **options}, registry=REGISTRY)
 
 
 @pytest.mark.parametrize("name", ["fake", "transformers"])

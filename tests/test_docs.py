@@ -55,7 +55,7 @@ def test_the_example_of_a_hook_works(hook, capsys):
         facts = {
             "run": "r", "config": {"loss": {"use": "clip"}}, "problem_id": "p", "rewards": [0.0],
             "version": 1, "step": 2, "metrics": {"grad_norm": 11.0, "accuracy": 0.5},
-            "directory": "d", "worker_id": "w", "role": "sampler",
+            "directory": "d", "worker_id": "w", "role": "sampler", "benchmark": "held_out",
         }  # fmt: skip
         host.notify(hook, **facts)
         assert capsys.readouterr().out
@@ -63,17 +63,8 @@ def test_the_example_of_a_hook_works(hook, capsys):
     kind = KIND_OF_HOOK[hook]
     ((name, entry),) = registry.entries(kind).items()
     assert entry.plugin.name == "documented"
-    checkable = kind not in ("evaluator", "inference_engine")
-    if isinstance(entry.item, Component) and checkable:
+    if isinstance(entry.item, Component) and kind != "inference_engine":
         check_component(kind, name, registry=registry)
-
-
-def test_an_evaluator_judges():
-    module = module_of(python_blocks(sections("hooks.md")["ralo_register_evaluators"])[0])
-    evaluator = module.Capitals(None, BuildContext(role="sampler"))
-    (problem,) = evaluator.items()
-    answer = types.SimpleNamespace(text="It is Seoul.")
-    assert evaluator.correct(problem, answer)
 
 
 def test_the_plugin_of_the_guide_works():
@@ -89,6 +80,31 @@ def test_the_plugin_of_the_guide_works():
     config = resolve([layer, set_layer(["problems.parity.digits=3"])], registry)
     provider = config.build("problems", BuildContext(role="orchestrator"))
     assert {problem.answer for problem in islice(provider, 30)} == {"even", "odd"}
+
+
+def test_the_tables_of_benchmarks_say_what_is_registered():
+    text = (DOCS / "evaluation.md").read_text(encoding="utf-8")
+    table = text.partition("### Built-in benchmarks")[2].partition("### ")[0]
+    lines = [line for line in table.splitlines() if line.startswith("| `")]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    rows = {name.strip("`"): rest[2:5] for name, *rest in cells}
+    registry = Registry(PluginHost().load())
+    assert set(rows) == set(registry.entries("evaluator"))
+    for name, (samples, drawn, metrics) in rows.items():
+        default = registry.settings_class("evaluator", name)()
+        temperature, top_p = map(float, drawn.split(", "))
+        assert (default.samples, default.temperature) == (int(samples), temperature), name
+        assert (default.top_p, default.metrics) == (top_p, metrics.split(", ")), name
+
+
+def test_the_configuration_of_benchmarks_is_valid_and_its_function_is_a_metric():
+    text = (DOCS / "evaluation.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```toml\n(.*?)^```", text, flags=re.M | re.S)
+    config = resolve([Layer("docs", tomllib.loads(block))], Registry(PluginHost().load()))
+    assert config.data["evaluators"]["jsonl"]["metrics"][-1] == "my_metrics:brevity"
+    (code,) = python_blocks(text)
+    item = types.SimpleNamespace(texts=("abc", "a"))
+    assert module_of(code).brevity(item) == pytest.approx(1 / 3)
 
 
 def console_lines():

@@ -22,9 +22,12 @@ SERVER = CORE | {
     "fsspec",
     "gunicorn",
     "matplotlib",
+    "prometheus_client",
     "ralo_server",
+    "scipy",
     "tokenizers",
     "torch",
+    "wandb",
 }
 WORKER = CORE | {
     "math_verify",
@@ -71,7 +74,7 @@ def test_a_distribution_imports_only_what_its_rule_allows(folder, allowed):
     ("modules", "forbidden"),
     [
         ("ralo_core.cli.main,ralo_core.client,ralo_core.wire", "torch,falcon,vllm,transformers"),
-        ("ralo_server.web.app,ralo_server.plugin", "torch,vllm,transformers,datasets,fsspec"),
+        ("ralo_server.web.app,ralo_server.plugin", "torch,vllm,transformers,datasets,fsspec,scipy"),
         ("ralo_worker.plugin", "torch,vllm,transformers"),
         ("ralo_treepo", "torch,vllm,transformers"),
         ("ralo_grpo", "torch,vllm,transformers"),

@@ -157,6 +157,15 @@ def test_answers_match_their_schemas(services):
         call("POST", "/worker/heartbeat", json=facts)
     call("POST", "/worker/heartbeat", 404, json={**beat, "worker_id": "x"})
     call("POST", "/worker/heartbeat", 422, json={"worker_id": "w"})
+    spent = {"session": "s", "worker_id": "w", "age_seconds": 3.0, "devices": 2, "roles": {
+        role: {"working_seconds": 1.0, "waiting_seconds": 0.5, "tokens": 7}
+        for role in ("sampler", "evaluator")}}  # fmt: skip
+    body = {"$ref": "#/components/schemas/ComputeReport", "components": SPEC["components"]}
+    jsonschema.validate(spent, body)
+    call("POST", "/compute/report", json=spent)
+    call("POST", "/compute/report", 422, json={**spent, "roles": {"learner": {}}})
+    call("POST", "/compute/report", 400, body=b"{")
+    call("GET", "/compute/stats")
     call("POST", "/worker/leave")
     call("POST", "/worker/leave", 422, headers={"X-Ralo-Worker": ""})
     (leased,) = call("GET", "/problem/get").json["problems"]
@@ -201,10 +210,18 @@ def test_answers_match_their_schemas(services):
     publish_a_delta(services.store)
     assert call("GET", "/weights/delta", params={"from": 0, "to": 1}).json["links"]
     job = call("POST", "/eval/job/claim", json={"worker_id": "w"}).json
-    report = {"job_id": job["job_id"], "lease_id": job["lease_id"], "correct": [True, False],
-              "tokens": 3}  # fmt: skip
+    answers = {"texts": ["5"], "correct": [True], "tokens": [3], "finish_reasons": ["eos"]}
+    report = {"job_id": job["job_id"], "lease_id": job["lease_id"], "answers": [answers] * 2}
+    jsonschema.validate(report, schemas("EvalReport"))
     call("POST", "/eval/job/report", json=report)
-    for path in ("/eval/results", "/stats", "/health", "/config"):
+    assert call("GET", "/eval/rows", params={"benchmark": "held_out", "version": 0}).json["rows"]
+    call("GET", "/eval/rows", 404, params={"benchmark": "held_out", "version": 9})
+    wish = {"benchmarks": ["held_out"], "version": 1}
+    jsonschema.validate(wish, schemas("EvalRequest"))
+    call("POST", "/eval/request", json=wish)
+    call("POST", "/eval/request", 422, json={**wish, "benchmarks": ["none"]})
+    read = ("/eval/results", "/eval/fit", "/compute/stats", "/stats", "/health", "/config")
+    for path in (*read, "/metrics"):
         call("GET", path)
     look(call, services.store)
     call("POST", "/stop")
@@ -236,6 +253,10 @@ def look(call, store):
     assert call("GET", "/events").text.endswith("event: end\ndata: {}\n\n")
     with store.database.write() as connection:
         put_fact(connection, "state", "running")
+
+
+def schemas(name):
+    return {"$ref": f"#/components/schemas/{name}", "components": SPEC["components"]}
 
 
 def publish_a_delta(store):

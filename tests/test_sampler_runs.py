@@ -117,7 +117,7 @@ def test_an_evaluation_and_rollouts_both_go_on(serve, sample_in_thread, monkeypa
         def call(self, *arguments):
             answer = method(self, *arguments)
             if name == "report_eval" or answer is not None:
-                marks.append(trees_done(run))
+                marks.append((name, trees_done(run)))
             return answer
 
         monkeypatch.setattr(Client, name, call)
@@ -126,9 +126,13 @@ def test_an_evaluation_and_rollouts_both_go_on(serve, sample_in_thread, monkeypa
     noting("report_eval")
     sample_in_thread(run)
     (evaluated,) = run.wait_for(lambda: run.stats()["evaluations"])
-    assert (evaluated["version"], evaluated["count"]) == (0, 96)
-    run.wait_for(lambda: len(marks) >= 2)  # the call that reported is back a moment later
-    claimed, reported = marks[:2]
+    assert (evaluated["version"], evaluated["items"]) == (0, 96)
+
+    def reports():
+        return [done for name, done in marks if name == "report_eval"]
+
+    run.wait_for(lambda: len(reports()) == 2)  # the call that reported is back a moment later
+    claimed, reported = marks[0][1], reports()[-1]
     # 96 greedy answers beside as many requests of rollouts, in groups of 8
     assert 4 <= reported - claimed <= 40
 

@@ -70,6 +70,7 @@ def test_a_run_takes_its_steps_and_leaves_a_loadable_model(recipe, model, tmp_pa
 
     run_dir = tmp_path / "run"
     output = ralo(*run_options(model, run_dir, recipe, "run.max_steps=3", *own_reward))
+    assert f"dashboard: {(run_dir / 'server.url').read_text().strip()}" in output
     assert "finished after 3 steps" in output
     assert "held-out greedy accuracy" in output
     assert [step["step"] for step in steps_of(run_dir)] == [1, 2, 3]
@@ -157,7 +158,9 @@ def test_a_reward_function_of_the_users_own_reaches_the_sampler(model, tmp_path)
         assert step["reward/function"] == 0.25
         assert step["reward"] == pytest.approx(0.25 + 0.5 * step["reward/format"])
     lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    evaluated = [row["version"] for row in map(json.loads, lines) if "accuracy" in row]
+    evaluated = [
+        row["version"] for row in map(json.loads, lines) if "eval/held_out/accuracy" in row
+    ]
     assert sorted(evaluated) == [0, 2, 4]
 
 

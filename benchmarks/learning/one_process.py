@@ -19,12 +19,15 @@ import attrs
 import torch
 from safetensors.torch import save_model
 
-from ralo_core import BuildContext, Problem, RolloutTree
+from ralo_core import BenchmarkSettings, BuildContext, Problem, RolloutTree
 from ralo_core.cli.options import gather
+from ralo_core.client import EvalJob
 from ralo_core.config import Config, RegularisationSettings, TrainerSettings
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_worker.sampler.evaluation import answers, judge
+from ralo_server.store.benchmarks import Plan
+from ralo_worker.sampler.answering import answers
+from ralo_worker.sampler.judging import judged
 from ralo_worker.sampler.rollouts import Rollouts
 from ralo_worker.sampler.runtime import build_rollouts
 from ralo_worker.trainer.gradient import Gradient
@@ -97,10 +100,18 @@ class OneProcess:
 
     def accuracy(self, count: int) -> float:
         """Return the newest policy's greedy accuracy on `count` held-out problems."""
-        problems = self.held_out(count)
+        name, reward = next(iter(self.rollouts.rewards.items()))
+        job = EvalJob(
+            id="",
+            lease_id="",
+            version=self.version,
+            benchmark="held_out",
+            answering=Plan(judge=name, settings=BenchmarkSettings()).answering,
+            problems=tuple(self.held_out(count)),
+        )
         self._load(self.version)
-        greedy = answers(self.rollouts, self.rollouts.engine, problems, self.version)
-        right = judge(self.rollouts, problems, self._events.run(greedy))
+        asked = self._events.run(answers(self.rollouts, self.rollouts.engine, job))
+        right = [item.correct[0] for item in judged(self.rollouts, reward, job, asked)]
         self._load(max(0, self.version - self.lag))
         return sum(right) / len(right)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ralo_core import Answer, BuildContext, Problem, RaloError
+from ralo_core.builtin.choice import ChoiceReward, ChoiceSettings
 from ralo_core.builtin.rewards import (
     ArithmeticReward,
     ExactReward,
@@ -16,13 +17,17 @@ from ralo_core.builtin.rewards import (
     OverlongReward,
     OverlongSettings,
 )
+from ralo_core.errors import ConfigError
+from ralo_core.final_answer import how_to_answer
+from ralo_core.structuring import structure
 
 CONTEXT = BuildContext(role="sampler")
 
 
-def scores(reward, reference, *texts):
+def scores(reward, reference, *texts, **metadata):
     answers = [Answer(text=text, finish_reason="eos", tokens=1) for text in texts]
-    return reward.score(Problem(id="p", prompt="?", answer=reference), answers)
+    problem = Problem(id="p", prompt="?", answer=reference, metadata=metadata)
+    return reward.score(problem, answers)
 
 
 def test_arithmetic_scores_the_number_behind_the_last_mark():
@@ -51,6 +56,38 @@ def test_exact_takes_the_last_match_of_its_pattern():
 def test_exact_gives_nothing_for_an_optional_group_that_did_not_match():
     reward = ExactReward(ExactSettings(pattern=r"x(\d)?"), CONTEXT)
     assert scores(reward, "", "x") == [0]
+
+
+def test_exact_compares_an_item_of_a_benchmark_as_the_item_says():
+    reward = ExactReward(ExactSettings(pattern="never (.)", strip=False), CONTEXT)
+    texts = [r"so \boxed{New  york.}", "New York", r"\boxed{York}", ""]
+    assert scores(reward, "New York", *texts, **how_to_answer("boxed")) == [1, 0, 0, 0]
+    assert scores(reward, "New York", *texts, **how_to_answer("whole")) == [0, 1, 0, 0]
+    assert scores(reward, "1018", "it is 1,018.0", "8", **how_to_answer("number")) == [1, 0]
+    assert scores(reward, "025", "it is 25", "", **how_to_answer("number")) == [1, 0]
+    assert scores(reward, "$1,000$", r"\boxed{1000}", "", **how_to_answer("boxed")) == [1, 0]
+    assert scores(reward, "{x", r"\boxed{x}", "", **how_to_answer("boxed")) == [0, 0]
+    assert scores(reward, "02134", "2134", "02134", **how_to_answer("whole")) == [0, 1]
+    assert scores(reward, "(c)", "Answer: C", "", **how_to_answer("choice")) == [1, 0]
+    assert scores(reward, "b", "never b", extract="no such way") == [1]
+
+
+def test_choice_scores_the_letter_that_an_answer_chooses():
+    reward = ChoiceReward(ChoiceSettings(), CONTEXT)
+    texts = [r"\boxed{B}", "Answer: B", "(B)", "Answer: A", "B is good", "", "A man. I"]
+    assert scores(reward, "B", *texts) == [1, 1, 1, 0, 0, 0, 0]
+    assert scores(reward, "(b)", "Answer: B") == [1]
+    assert scores(reward, "Paris", "Paris", "") == [0, 0]
+
+
+def test_choice_has_the_letters_of_the_problem_or_else_its_own():
+    reward = ChoiceReward(ChoiceSettings(letters="ABI"), CONTEXT)
+    assert scores(reward, "I", "Answer: I") == [1]
+    assert scores(reward, "C", "Answer: C") == [0]
+    assert scores(reward, "C", "Answer: C", **how_to_answer("choice", "ABCD")) == [1]
+    assert scores(reward, "I", "Answer: B. (I)", letters=["I"]) == [0]
+    with pytest.raises(ConfigError, match="reward.choice.letters: must be capital letters"):
+        structure({"letters": "a-d"}, ChoiceSettings, "reward.choice")
 
 
 def test_format_must_match_the_whole_response():

@@ -8,9 +8,11 @@ from rich.console import Console
 from ralo_core.run import stats as stats_module
 from ralo_core.run.bottleneck import bottleneck
 from ralo_core.run.chart import chart
+from ralo_core.run.sparkline import sparkline
 from ralo_core.run.stats import History
 from ralo_core.run.summary import summary
-from ralo_core.run.view import PlainView, clock, eta, panel, plain_line, tree_line
+from ralo_core.run.top import screen
+from ralo_core.run.view import PlainView, clock, eta, panel, plain_line, status_view, tree_line
 
 TREES = {
     "queued": 60, "leased": 32, "trained": 96, "capacity": 64,
@@ -35,12 +37,21 @@ def make_stats(**changes):
             for i in (1, 2, 3)
         ],
         "evaluations": [
-            {"version": 0, "accuracy": 0.34, "count": 200},
-            {"version": 3, "accuracy": 0.6, "count": 200},
+            result("aime24", 0, 0.1, "mean@4"), result("held_out", 0, 0.34),
+            result("aime24", 3, 0.2, "mean@4"), result("held_out", 3, 0.6),
         ],
+        "evaluation": {"waiting": 0, "leased": 0, "reported": 9},
+        "trackers": {"jsonl": {"waiting": 0, "seconds": 0.0}},
         "last_error": "",
     }  # fmt: skip
     return {**stats, **changes}
+
+
+def result(benchmark, version, value, metric="accuracy"):
+    return {
+        "benchmark": benchmark, "version": version, "items": 200, "abandoned": False,
+        "metrics": {metric: {"value": value, "low": value - 0.1, "high": value + 0.1}},
+    }  # fmt: skip
 
 
 def worker(name, role, working=0.0, waiting=0.0, **more):
@@ -134,6 +145,12 @@ def test_before_the_first_step_the_missing_worker_is_named(ticking):
     assert bottleneck(history) == "starting: waiting for a trainer"
 
 
+def test_a_role_that_nobody_has_any_more_is_named():
+    gone = {**worker("t", "trainer"), "alive": False}
+    sentence = bottleneck(history_of(make_stats(workers=[worker("s", "sampler"), gone])))
+    assert sentence.startswith("nobody is here as trainer: start one")
+
+
 def test_batches_without_a_gradient_are_said_to_carry_no_signal(ticking):
     for step in (0, 7):
         stats = make_stats(step=step, batches={"leased": 0, "empty": 3})
@@ -218,6 +235,7 @@ def test_panel_and_plain_line_name_what_the_user_looks_for(ticking):
         "60/64",
         "ETA 2:30",
         "held-out 60.0%",
+        "aime24 mean@4 20.0% (v3)",
         "trainer",
     ):
         assert word in text
@@ -267,3 +285,63 @@ def test_the_summary_says_what_was_reached_and_how_to_go_on(tmp_path):
 
 def test_a_clock_shows_hours_only_when_there_are_any():
     assert (clock(59), clock(61), clock(3661)) == ("0:59", "1:01", "1:01:01")
+
+
+def on_screen(stats, width, height, trouble=""):
+    """Return the lines of ``ralo top`` in a terminal of this size."""
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=False)
+    history = history_of(stats, stats) if stats else History()
+    console.print(screen(history, console, trouble))
+    return console.file.getvalue().splitlines()
+
+
+def many_workers(count):
+    gone = [worker(f"gone-{n}", "sampler", state="lost") for n in range(3)]
+    here = [worker(f"sampler-host.lab-{n}", "sampler", engine=engine(0.5)) for n in range(count)]
+    return [*({**w, "alive": False} for w in gone), *here]
+
+
+@pytest.mark.parametrize(("width", "height"), [(60, 24), (80, 24), (160, 50)])
+def test_the_screen_fits_its_terminal_and_says_what_is_looked_for(ticking, width, height):
+    lines = on_screen(make_stats(workers=many_workers(64)), width, height)
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    words = (
+        "RALO r (treepo)",
+        "running",
+        "ETA 2:30",
+        "reward",
+        "staleness",
+        "60/64",
+        "aime24: mean@4",
+    )
+    assert [word for word in words if word not in text] == []
+    assert ("reward per step" in text) == (height >= 36)
+    shown = sum("sampler-host.lab" in line for line in lines)
+    assert f"and {67 - shown} more workers" in text
+    assert "gone-0" not in text, "those who are here come first"
+
+
+def test_a_screen_without_news_says_why_and_keeps_what_it_had(ticking):
+    assert on_screen(None, 80, 24, "no answer") == ["no answer"]
+    lines = on_screen(make_stats(), 80, 24, "no answer for 7 s")
+    assert lines[-1].rstrip() == "no answer for 7 s"
+    assert any("trees queued 60/64" in line for line in lines)
+
+
+def test_a_tracker_that_is_behind_is_shown_once_it_is_late(ticking):
+    late = {"wandb": {"waiting": 12, "seconds": 90.4}, "jsonl": {"waiting": 1, "seconds": 0.1}}
+    stats = make_stats(trackers=late)
+    console = Console(file=io.StringIO(), width=160)
+    console.print(status_view(stats))
+    for text in (console.file.getvalue(), "\n".join(on_screen(stats, 80, 24))):
+        assert "trackers behind: wandb by 12 records, 1:30" in text
+        assert "jsonl" not in text
+
+
+def test_a_sparkline_goes_from_the_smallest_to_the_largest_value():
+    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7], 8) == "▁▂▃▄▅▆▇█"
+    assert sparkline([0, 0, 8, 8], 2) == "▁█"
+    assert sparkline([3, 3, 3], 9) == "▁▁▁"
+    assert sparkline([], 9) == sparkline([1.0], 0) == ""

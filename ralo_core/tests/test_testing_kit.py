@@ -8,10 +8,12 @@ import pytest
 
 from ralo_core import Problem
 from ralo_core.builtin.codecs import Bfloat16Codec, Float32Codec
+from ralo_core.config import BenchmarkSettings
 from ralo_core.testing import (
     check_advantage_estimator,
     check_aggregation_policy,
     check_correction,
+    check_evaluator,
     check_gradient_codec,
     check_optimizer_policy,
     check_problem_provider,
@@ -84,6 +86,53 @@ def test_a_reward_that_breaks_a_promise(score, message):
     check_reward(Rewarding(lambda problem, answers: [float(a.tokens) for a in answers]))
     with pytest.raises(AssertionError, match=message):
         check_reward(Rewarding(score))
+
+
+class Asking:
+    """Two items; each fault breaks one promise."""
+
+    def __init__(self, fault="", **options):
+        self.fault, self.asked = fault, 0
+        self.settings = {} if fault == "settings" else BenchmarkSettings(**options)
+        self.judge = {"no judge": None, "no name": "the judge"}.get(fault, "exact")
+
+    def items(self):
+        self.asked += 1
+        last = "p0" if self.fault == "same id" else f"p{self.asked}" * (self.fault == "other items")
+        items = [
+            Problem(id=name, prompt="" if self.fault == "no prompt" else "?", answer="a")
+            for name in ("p0", last or "p1")
+        ]
+        if self.fault == "no item":
+            return []
+        return items if self.fault == "no limit" else self.settings.chosen(items)
+
+    def prediction(self, problem, text):
+        self.asked += 1
+        found = {"no text": None, "other text": f"{self.asked}"}
+        return found.get(self.fault, text[:1])
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("settings", "BenchmarkSettings or inherit from it, not dict"),
+        ("no judge", "the name of a reward component"),
+        ("no name", "the name of a reward component, got 'the judge'"),
+        ("no item", "at least one item"),
+        ("no prompt", "item 'p0' asks nothing"),
+        ("same id", "ids of items must be unique"),
+        ("other items", "the same every time"),
+        ("no limit", "keep to the option limit"),
+        ("no text", "prediction.. must return text"),
+        ("other text", "the same for the same text"),
+    ],
+)
+def test_a_benchmark_that_breaks_a_promise(fault, message):
+    options = {"limit": 1} if fault == "no limit" else {}
+    check_evaluator(Asking(**options))
+    with pytest.raises(AssertionError, match=message):
+        check_evaluator(Asking(fault, **options))
 
 
 class Estimating:

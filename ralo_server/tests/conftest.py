@@ -85,6 +85,44 @@ class Server:
         for leased in self.lease(count):
             assert self.upload(leased).status_code == 200
 
+    def claim(self, worker="w1", key=None, **wish):
+        """Lease a shard; None if there is none."""
+        headers = {"X-Ralo-Worker": worker, **({"Idempotency-Key": key} if key else {})}
+        body = {"worker_id": worker, **wish}
+        answer = self.http.simulate_post("/eval/job/claim", json=body, headers=headers)
+        return answer.json if answer.status_code == 200 else None
+
+    def report(self, job, correct, worker="w1"):
+        """Hand in an answer of three tokens per item; `correct` has a truth per item, or a list of
+        one per sample."""
+        return self.http.simulate_post(
+            "/eval/job/report",
+            json=self.shard_report(job, correct),
+            headers={"X-Ralo-Worker": worker},
+        )
+
+    @staticmethod
+    def shard_report(job, correct):
+        """Return the JSON of ``POST /eval/job/report``."""
+        truths = [list(c) if isinstance(c, list | tuple) else [c] for c in correct]
+        answers = [
+            {
+                "texts": ["yes" if truth else "no" for truth in row], "correct": row,
+                "tokens": [3] * len(row), "finish_reasons": ["eos"] * len(row), "reason": "",
+            }
+            for row in truths
+        ]  # fmt: skip
+        return {"job_id": job["job_id"], "lease_id": job["lease_id"], "answers": answers}
+
+    def evaluate(self, truth=True):
+        """Answer all there is to be evaluated, each alike."""
+        while (job := self.claim()) is not None:
+            samples = job["answering"]["samples"]
+            self.report(job, [[truth] * samples] * len(job["problems"]))
+
+    def results(self, **chosen):
+        return self.http.simulate_get("/eval/results", params=chosen).json["evaluations"]
+
     def batch(self):
         answer = self.http.simulate_get("/get")
         return wire.unpack_batch(answer.content) if answer.status_code == 200 else None

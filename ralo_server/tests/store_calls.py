@@ -7,13 +7,15 @@ Neighbours: `test_store_machine` chooses the calls, `store_model` says what must
 import numpy as np
 import pytest
 from mortal_store import MortalStore
-from store_model import COMMITTED, Model, Thing
+from store_model import BENCHMARKS, COMMITTED, Model, Thing
 
 from ralo_core import PROMPT, TreeBuilder, wire
-from ralo_core.data import GradientUpload, WeightVersion
+from ralo_core.data import GradientUpload, ItemAnswers, WeightVersion
+from ralo_server.store.evaluations import NotToBeHadError
 from ralo_server.store.facts import total
 from ralo_server.store.leases import NotTheOwner
 from ralo_server.store.redo import Redo
+from ralo_server.store.shards import Conclusion
 from ralo_server.store.uploads import Limits
 from ralo_server.store.versions import Origin
 
@@ -39,8 +41,8 @@ class CheckedStore(MortalStore):
         super().__init__(folder, config, lambda: self.model.now)
         with self.store.database.write() as connection:
             self.store.versions.add(connection, version(0), 0)
-            self.store.evaluations.schedule(connection, 0)
-        self.model.schedule(0)
+            self.store.evaluations.schedule(connection, 0, ["held_out"])
+        self.model.schedule(0, ["held_out"])
 
     def restart(self, config, max_steps):
         """Go on with the same directory under another limit."""
@@ -268,8 +270,7 @@ class CheckedStore(MortalStore):
                 batch.step = model.steps
         model.count("tokens_trained", 5)
         model.count("rollouts_trained", 2)
-        if evaluate:
-            model.schedule(model.version)
+        model.schedule(model.version, evaluate)
 
     def roll_back(self, target, evaluate):
         number = self.model.version + 1
@@ -286,29 +287,68 @@ class CheckedStore(MortalStore):
         for blob in (*discarded.gradients, *discarded.trees):
             blob.unlink()
 
-    def claim_evaluation(self, worker, key):
+    def claim_evaluation(self, worker, key, version=None):
         model = self.model
-        alive, job = self.survives(lambda: self.store.evaluations.claim(worker, key))
+        alive, job = self.survives(lambda: self.store.shards.claim(worker, key, version))
         if not alive:
-            return
+            return None
         again = model.granted(model.evaluations, worker, key)
-        waiting = sorted((e for e in model.evaluations if e.state == "waiting"), key=number)
-        expected = (again or waiting or [None])[0]
+        waiting = [e for e in model.evaluations if e.state == "waiting"]
+        waiting = [e for e in waiting if version in (None, number(e))]
+        expected = (again or sorted(waiting, key=number) or [None])[0]
         assert (job and job.id) == (expected and expected.id)
         if not again and job:
             expected.grant(job.lease_id, worker, model.now + LEASE_SECONDS, key)
+        return expected
 
-    def report_evaluation(self, job, late):
-        lease = "another" if late or job.lease is None else job.lease
-        alive, outcome = self.survives(
-            lambda: self.store.evaluations.report(job.id, lease, [True, False])
+    def report_evaluation(self, shard, late):
+        model, (version, benchmark) = self.model, of(shard)
+        lease = "another" if late or shard.lease is None else shard.lease
+        answer = ItemAnswers(texts=("",), correct=(True,), tokens=(1,), finish_reasons=("eos",))
+        alive, answered = self.survives(
+            lambda: self.store.shards.report(shard.id, lease, [answer], self.conclude)
         )
+        if not alive:
+            return
+        outcome, result = answered
+        there = shard in model.evaluations  # a rollback may have given it up
+        holds = there and shard.state == "leased" and lease == shard.lease
+        reported = there and shard.state == "reported"
+        assert outcome == ("duplicate" if reported else "stored" if holds else "lost")
+        if holds:
+            shard.state = "reported"
+            model.count("evaluation_shards_reported", 1)
+        shards = model.shards(version, benchmark)
+        last = holds and all(other.state == "reported" for other in shards)
+        assert result == ({"answers": len(shards), "version": version} if last else None)
+        if last:
+            model.asked[version, benchmark] = "reported"
+
+    @staticmethod
+    def conclude(answered):
+        result = {"answers": len(answered.answers), "version": answered.version}
+        return Conclusion(result=result, keep=lambda: None)
+
+    def request_evaluation(self, benchmarks, version):
+        model = self.model
+        number = model.version if version is None else version
+        action = lambda: self.store.evaluations.request(benchmarks, version)  # noqa: E731
+        if number in model.pruned or not set(benchmarks) <= BENCHMARKS.keys():
+            with pytest.raises(NotToBeHadError):
+                self.survives(action)
+            return
+        alive, asked = self.survives(action)
         if alive:
-            holds = job.state == "leased" and lease == job.lease
-            assert outcome == (
-                "duplicate" if job.state == "reported" else "stored" if holds else "lost"
-            )
-            job.state = "reported" if holds else job.state
+            model.schedule(number, benchmarks)
+            assert asked == [
+                {"version": number, "benchmark": name, "state": model.asked[number, name]}
+                for name in dict.fromkeys(benchmarks)
+            ]
+
+    def prune(self, keep_last):
+        alive, gone = self.survives(lambda: self.store.versions.prune(keep_last))
+        if alive:
+            assert set(gone) == self.model.prune(keep_last)
 
     def stop(self):
         if self.survives(self.store.run.request_stop)[0]:
@@ -332,13 +372,15 @@ class CheckedStore(MortalStore):
         for table, things, extra in (
             ("problems", model.problems, "attempts"),
             ("batches", model.batches, "step"),
-            ("evaluations", model.evaluations, "NULL"),
+            ("evaluation_shards", model.evaluations, "NULL"),
         ):
             rows = database.rows(f"SELECT id, state, worker_id, expires, {extra} FROM {table}")
             assert {row[0]: held(*row) for row in rows} == {
                 t.id: held(t.id, t.state, t.owner, t.expires, getattr(t, extra, None))
                 for t in things
             }, table
+        states = database.rows("SELECT version, benchmark, state FROM evaluations")
+        assert {(row[0], row[1]): row[2] for row in states} == model.asked
         trees = database.rows("SELECT lease_id, state, batch_id FROM trees ORDER BY number")
         assert [tuple(row) for row in trees] == [
             (lease, *entry) for lease, entry in model.trees.items() if entry[0] != "deleted"
@@ -361,6 +403,12 @@ class CheckedStore(MortalStore):
             assert (batch.step is not None) == any(
                 model.uploads[u][0] != "pending" for u in gradients
             ) or batch.state == "empty"
+        for row in self.store.database.rows(_ANSWERS):
+            version, benchmark, report, shards, answers = row
+            result = self.model.asked[version, benchmark] == "reported"
+            assert (report is not None) == result, "a result is there when all answers are"
+            assert not (result and answers), "the file has the answers then"
+            assert result or answers < shards
         leases = [thing.lease for thing in model.leased()]
         assert len(set(leases)) == len(leases)
 
@@ -370,8 +418,18 @@ def held(name, state, owner, expires, extra):
     return (state, extra) if state != "leased" else (state, extra, owner, expires)
 
 
-def number(evaluation):
-    return int(evaluation.id.removeprefix("eval-"))
+_ANSWERS = """SELECT e.version, e.benchmark, e.report, COUNT(*), COUNT(s.answers)
+    FROM evaluations e JOIN evaluation_shards s ON s.evaluation = e.id GROUP BY e.id"""
+
+
+def of(shard):
+    """Return version and benchmark of a shard."""
+    _, version, rest = shard.id.split("-", 2)
+    return int(version), rest.rpartition("-")[0]
+
+
+def number(shard):
+    return of(shard)[0]
 
 
 def version(number):

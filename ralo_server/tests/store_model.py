@@ -8,6 +8,9 @@ import attrs
 
 from ralo_server.store.leases import MAX_ATTEMPTS
 
+BENCHMARKS = {"held_out": 2, "quiz": 1}
+"""How many shards each has."""
+
 COMMITTED = ("pending", "applied", "left_out")
 
 
@@ -44,7 +47,9 @@ class Model:
     exhausted: bool = False
     problems: list = attrs.field(factory=list)
     batches: list = attrs.field(factory=list)
-    evaluations: list = attrs.field(factory=list)
+    evaluations: list = attrs.field(factory=list)  # shards, in the order they were made
+    asked: dict = attrs.field(factory=dict)  # (version, benchmark) -> state
+    pruned: set = attrs.field(factory=set)  # versions
     leases: list = attrs.field(factory=list)  # of problems, as they were granted
     trees: dict = attrs.field(factory=dict)  # lease id -> [state, batch id], in order of arrival
     uploads: dict = attrs.field(factory=dict)  # upload id -> [state, batch id], as declared
@@ -137,8 +142,12 @@ class Model:
                 self.discard_tree(lease)
         self.version += 1
         self.rollbacks.append((target, self.version))
-        if evaluate:
-            self.schedule(self.version)
+        for version, benchmark in [key for key, state in self.asked.items() if state == "open"]:
+            if target < version < self.version:
+                del self.asked[version, benchmark]
+                gone = self.shards(version, benchmark)
+                self.evaluations = [shard for shard in self.evaluations if shard not in gone]
+        self.schedule(self.version, evaluate)
 
     def discard_gradient(self, entry):
         entry[0], batch = "discarded", self.batch(entry[1])
@@ -167,7 +176,7 @@ class Model:
             return "draining"
         if self.state == "draining" and not outstanding:
             return "evaluating"
-        if self.state == "evaluating" and all(e.state == "reported" for e in self.evaluations):
+        if self.state == "evaluating" and "open" not in self.asked.values():
             return "finished"
         return self.state
 
@@ -176,8 +185,22 @@ class Model:
         while (following := self.following()) != self.state:
             self.state = following
             if following == "evaluating":
-                self.schedule(self.version)
+                self.schedule(self.version, BENCHMARKS)
 
-    def schedule(self, version):
-        if all(evaluation.id != f"eval-{version}" for evaluation in self.evaluations):
-            self.evaluations.append(Thing(f"eval-{version}"))
+    def schedule(self, version, benchmarks):
+        for name in benchmarks:
+            if (version, name) not in self.asked:
+                self.asked[version, name] = "open"
+                shards = range(BENCHMARKS[name])
+                self.evaluations += [Thing(f"eval-{version}-{name}-{n}") for n in shards]
+
+    def shards(self, version, benchmark):
+        return [s for s in self.evaluations if s.id.startswith(f"eval-{version}-{benchmark}-")]
+
+    def prune(self, keep_last):
+        """Return the versions that go: not the first, the last, nor those to be evaluated."""
+        to_evaluate = {version for (version, _), state in self.asked.items() if state == "open"}
+        old = set(range(1, self.version - keep_last + 1))
+        gone = old - self.pruned - to_evaluate
+        self.pruned |= gone
+        return gone

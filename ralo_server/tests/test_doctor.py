@@ -335,10 +335,10 @@ def test_a_version_whose_state_cannot_be_restored_is_worth_a_note(run):
 
 def test_a_damaged_old_version_is_not_evaluated_any_more(run):
     with run.store.database.write() as connection:
-        run.store.evaluations.schedule(connection, 1)
+        run.store.evaluations.schedule(connection, 1, ["held_out"])
     damage_old_version(run)
     doctor(run, "--fix")
-    waiting = run.store.database.rows("SELECT version FROM evaluations WHERE state = 'waiting'")
-    assert [row["version"] for row in waiting] == [0]
+    assert run.store.evaluations.open_versions() == [0]
+    assert run.store.shards.counts()["waiting"] == 1
     assert not run.store.versions.directory(1).exists(), "pruned, so it belonged to nothing"
     assert json.loads((run.directory.weights / "v000003" / "manifest.json").read_text())

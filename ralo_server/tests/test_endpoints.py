@@ -14,7 +14,7 @@ BATCH = "trainer.batch_trees=2"
 def expire(run):
     """Let every lease end now."""
     with run.store.database.write() as connection:
-        for table in ("problems", "batches", "evaluations"):
+        for table in ("problems", "batches", "evaluation_shards"):
             connection.execute(f"UPDATE {table} SET expires = 1.0 WHERE expires IS NOT NULL")
     run.store.leases.expire()
 
@@ -230,18 +230,17 @@ def test_a_file_of_a_version_has_etag_and_ranges(server):
 def test_an_evaluation_is_done_once_and_is_of_the_right_length(server):
     run = server(BATCH, "evaluation.problems=3")
     run.learner()
-    job = run.http.simulate_post("/eval/job/claim", json={"worker_id": "w1"}).json
-    assert (job["version"], len(job["problems"])) == (0, 3)
-    assert run.http.simulate_post("/eval/job/claim", json={"worker_id": "w2"}).status_code == 204
-    report = {"job_id": job["job_id"], "lease_id": job["lease_id"],
-              "correct": [True, False, True], "tokens": 9}  # fmt: skip
-    short = run.http.simulate_post("/eval/job/report", json={**report, "correct": [True]})
-    assert short.status_code == 422
+    job = run.claim("w1")
+    assert (job["version"], job["benchmark"], len(job["problems"])) == (0, "held_out", 3)
+    assert run.claim("w2") is None
+    assert run.report(job, (True,)).status_code == 422
+    assert run.report(job, ((True, True), (False,), (True,))).status_code == 422
     for duplicate in (False, True):
-        answer = run.http.simulate_post("/eval/job/report", json=report)
+        answer = run.report(job, (True, False, True))
         assert answer.json == {"accepted": True, "duplicate": duplicate}
-    (result,) = run.http.simulate_get("/eval/results").json["evaluations"]
-    assert result["accuracy"] == pytest.approx(2 / 3)
+    (result,) = run.results()
+    assert result["metrics"]["accuracy"]["value"] == pytest.approx(2 / 3)
+    assert (result["items"], result["samples"], result["tokens"]) == (3, 1, 9)
 
 
 def test_a_run_that_is_over_answers_410_and_goes_on_with_a_higher_limit(server, random_gradient):
@@ -253,9 +252,7 @@ def test_a_run_that_is_over_answers_410_and_goes_on_with_a_higher_limit(server, 
     assert run.store.run.advance() == "evaluating"
     assert run.http.simulate_get("/get").status_code == 204
     for _ in range(2):
-        job = run.http.simulate_post("/eval/job/claim", json={"worker_id": "w1"}).json
-        report = {"job_id": job["job_id"], "lease_id": job["lease_id"], "correct": [True]}
-        run.http.simulate_post("/eval/job/report", json=report)
+        run.report(run.claim(), (True,))
     assert run.store.run.advance() == "finished"
     for path in ("/problem/get", "/get"):
         answer = run.http.simulate_get(path)

@@ -9,12 +9,16 @@ import torch
 from safetensors.torch import load_file
 from upload_runs import states
 
+from ralo_core import wire
 from ralo_server.store.versions import Origin
 
 torch.set_num_threads(1)
 
 SETTINGS = ("trainer.batch_trees=2", "learner.gradients_per_step=2", "optimizer.adamw.lr=0.01")
 KEEP_NO_TREES = ("rollouts.keep_last=0", "rollouts.keep_every=0")
+
+
+PARTS = {f"step/{part}_seconds" for part in ("aggregate", "clip", "step", "publish")}
 
 
 def published(server):
@@ -68,7 +72,7 @@ def test_metrics_of_a_step_are_means_over_what_it_consumed(server, random_gradie
     gradient = random_gradient(1)
     run.send_gradient(run.batch().id, gradient, "g1", weight=12.0)
     learner._step(learner._due("running"))
-    learner._tell_trackers()
+    learner.trackers.close()
     (row,) = map(json.loads, (run.directory.root / "metrics.jsonl").read_text().splitlines())
     assert (row["step"], row["version"], row["trees"], row["rollouts"]) == (1, 1, 2, 6)
     assert row["reward"] == pytest.approx(0.5)
@@ -82,6 +86,32 @@ def test_metrics_of_a_step_are_means_over_what_it_consumed(server, random_gradie
     )
     norm = sum(float((value.astype("f8") ** 2).sum()) for value in gradient.values()) ** 0.5
     assert row["grad_norm"] == pytest.approx(norm, rel=1e-5)
+    assert "solved" not in row, "these trees have a total only"
+
+
+def test_a_step_says_what_share_is_solved_and_where_its_time_went(server, random_gradient):
+    run = server("trainer.batch_trees=2", "optimizer.adamw.lr=0.01")
+    learner = run.learner()
+    for step in (1, 2):
+        for leased, right in zip(run.lease(2), ([1, 0, 0], [1, 1, 1]), strict=True):
+            tree = run.make_tree(leased["problem"]["id"], leased["lease_id"], (0, 0, 0))
+            parts = {"arithmetic": np.asarray(right, np.float32), "z": np.ones(3, np.float32)}
+            body = wire.pack_tree(tree.with_rewards(parts, np.asarray(right, np.float32) / 2))
+            run.post_tree(body, leased["lease_id"])
+        run.send_gradient(run.batch().id, random_gradient(step), f"g{step}", base_version=step - 1)
+        learner._step(learner._due("running"))
+    first, second = (metrics for _, metrics in run.store.steps.after(0, 2))
+    assert first["solved"] == pytest.approx(4 / 6)
+    assert (first["reward"], first["rollouts"]) == (pytest.approx(2 / 6), 6)
+    assert first.keys() >= PARTS
+    assert "step/commit_seconds" not in first
+    assert second["step/commit_seconds"] > 0
+    for metrics in (first, second):
+        assert all(metrics[part] > 0 for part in PARTS)
+        assert sum(metrics[part] for part in PARTS) <= metrics["step_seconds"]
+    seconds = second["elapsed_seconds"] - first["elapsed_seconds"]
+    assert second["tokens_per_second"] == pytest.approx(second["decoded_tokens"] / seconds)
+    assert second["rollouts_per_second"] == pytest.approx(6 / seconds)
 
 
 def test_batches_without_a_gradient_are_counted_until_a_step_takes_them_up(server, random_gradient):

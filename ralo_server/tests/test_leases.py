@@ -22,12 +22,6 @@ def post(run, path, worker="w1", **body):
     return run.http.simulate_post(path, json=body, headers={"X-Ralo-Worker": worker})
 
 
-def claim(run, worker="w1", key=None):
-    headers = {"X-Ralo-Worker": worker, **({"Idempotency-Key": key} if key else {})}
-    answer = run.http.simulate_post("/eval/job/claim", json={"worker_id": worker}, headers=headers)
-    return answer.json if answer.status_code == 200 else None
-
-
 def problem_lease(run):
     return run.lease(worker="w1")[0]["lease_id"]
 
@@ -38,7 +32,7 @@ def batch_lease(run):
 
 
 def evaluation_lease(run):
-    return claim(run)["lease_id"]
+    return run.claim()["lease_id"]
 
 
 KINDS = pytest.mark.parametrize("grant", [problem_lease, batch_lease, evaluation_lease])
@@ -47,14 +41,15 @@ KINDS = pytest.mark.parametrize("grant", [problem_lease, batch_lease, evaluation
 def leased(run):
     """Return how much is out on lease, by kind."""
     count = "SELECT COUNT(*) FROM {} WHERE state = 'leased'"
-    tables = ("problems", "batches", "evaluations")
+    tables = ("problems", "batches", "evaluation_shards")
     return sum(run.store.database.value(count.format(table)) for table in tables)
 
 
 def expires_of(run, lease):
     return run.store.database.value(
         """SELECT expires FROM (SELECT lease_id AS id, expires FROM problems
-           UNION SELECT id, expires FROM batches UNION SELECT lease_id, expires FROM evaluations)
+           UNION SELECT id, expires FROM batches
+           UNION SELECT lease_id, expires FROM evaluation_shards)
            WHERE id = ?""",
         lease,
     )
@@ -62,7 +57,7 @@ def expires_of(run, lease):
 
 def expire(run):
     with run.store.database.write() as connection:
-        for table in ("problems", "batches", "evaluations"):
+        for table in ("problems", "batches", "evaluation_shards"):
             connection.execute(f"UPDATE {table} SET expires = 1.0 WHERE expires IS NOT NULL")
     run.store.leases.expire()
 
@@ -109,28 +104,23 @@ def test_a_lease_that_expired_can_be_neither_renewed_nor_released(run, grant):
     assert leased(run) == 1, "what was granted anew is untouched"
 
 
-def report(run, job, worker="w1", correct=(True, False)):
-    body = {**lease_of(job), "correct": list(correct)}
-    return post(run, "/eval/job/report", worker, **body)
-
-
 def test_the_report_under_the_lease_that_holds_is_the_result(run):
-    old = claim(run, "w1")
+    old = run.claim("w1")
     expire(run)
-    assert report(run, old).status_code == 409, "nobody has it now"
-    new = claim(run, "w2")
+    assert run.report(old, (True, False)).status_code == 409, "nobody has it now"
+    new = run.claim("w2")
     assert (new["job_id"], new["version"]) == (old["job_id"], old["version"])
-    assert report(run, old).status_code == 409, "somebody else has it"
-    assert report(run, new, "w2", (True, True)).json == {"accepted": True, "duplicate": False}
+    assert run.report(old, (True, False)).status_code == 409, "somebody else has it"
+    assert run.report(new, (True, True), "w2").json == {"accepted": True, "duplicate": False}
     for late in (new, old):
-        assert report(run, late).json == {"accepted": True, "duplicate": True}
+        assert run.report(late, (True, False)).json == {"accepted": True, "duplicate": True}
     (result,) = run.http.simulate_get("/eval/results").json["evaluations"]
-    assert result["accuracy"] == 1.0
+    assert result["metrics"]["accuracy"]["value"] == 1.0
 
 
 def test_work_is_handed_in_by_its_owner_and_by_nobody_else(run, random_gradient):
     run.fill(2)
-    batch, (problem,), job = run.batch(), run.lease(), claim(run)
+    batch, (problem,), job = run.batch(), run.lease(), run.claim()
     body = wire.pack({"codec": "none"}, random_gradient(0))
     tree = wire.pack_tree(run.make_tree(problem["problem"]["id"], problem["lease_id"]))
     chunk = {"params": {"upload_id": "u", "index": 0}, "body": body}
@@ -140,7 +130,7 @@ def test_work_is_handed_in_by_its_owner_and_by_nobody_else(run, random_gradient)
         ("/gradient/declare", {"json": run.declaration(batch.id, body, "u", len(body))}),
         ("/gradient/upload_chunk", chunk),
         ("/gradient/upload_finalize", finish),
-        ("/eval/job/report", {"json": {**lease_of(job), "correct": [True, False]}}),
+        ("/eval/job/report", {"json": run.shard_report(job, (True, False))}),
     ]
     for path, arguments in calls:
         before = changes(run)
@@ -161,17 +151,14 @@ def test_who_does_not_say_its_name_hands_nothing_in(run, random_gradient):
     assert nameless.simulate_post("/gradient/declare", json=declaration).status_code == 400
 
 
-def lease_of(job):
-    return {"job_id": job["job_id"], "lease_id": job["lease_id"]}
-
-
 def changes(run):
     """Return how many rows were changed through any connection of this process so far."""
     return run.store.database._connection().total_changes
 
 
 def test_a_report_on_a_job_that_never_was_is_refused(run):
-    assert report(run, {"job_id": "eval-7", "lease_id": "x"}).status_code == 409
+    job = {"job_id": "eval-7-held_out-0", "lease_id": "x"}
+    assert run.report(job, (True, False)).status_code == 409
 
 
 def test_a_late_gradient_and_a_late_tree_are_refused(run, random_gradient):
@@ -220,9 +207,9 @@ def test_a_request_whose_answer_was_lost_gets_the_same_leases_again(run, path):
 
 
 def test_a_claim_whose_answer_was_lost_gets_the_same_job_again(run):
-    first = claim(run, key="k1")
-    assert claim(run, key="k1") == first
-    assert claim(run, key="k2") is None
+    first = run.claim(key="k1")
+    assert run.claim(key="k1") == first
+    assert run.claim(key="k2") is None
 
 
 def test_a_request_whose_leases_ended_gets_new_ones(run):

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from ralo_core.errors import RaloError
 from ralo_server.learner.master import Master
 from ralo_server.learner.state_files import open_model, open_state
+from ralo_server.learner.step_times import StepTimes
 from ralo_server.learner.tensor_file import NewTensorFile, layout_of, open_tensors
 from ralo_server.policies.adamw import AdamW
 from ralo_server.policies.lion import Lion
@@ -66,7 +67,11 @@ def advance(master, folder, step, gradient, policy):
         step=step, terms=(), learning_rate=policy.learning_rate(step),
         clip=min(1.0, policy.max_grad_norm / norm) if policy.max_grad_norm else 1.0,
     )  # fmt: skip
-    with master.step(lambda name, *ends: gradient[name].view(-1)[slice(*ends)], redo, begin) as new:
+
+    def values(name, start, stop):
+        return gradient[name].view(-1)[start:stop]
+
+    with master.step(values, redo, begin, StepTimes()) as new:
         for _ in new:
             pass
 
@@ -274,6 +279,7 @@ import sys
 from pathlib import Path
 import torch
 from ralo_server.learner.master import Master
+from ralo_server.learner.step_times import StepTimes
 from ralo_server.policies.adamw import AdamW
 from ralo_server.policies.settings import AdamWSettings
 from ralo_server.store.redo import Redo
@@ -292,7 +298,7 @@ gradient = torch.ones(1 << 20)
 (root / "1").mkdir()
 for step in (1, 2, 3):
     ones = lambda _, start, stop: gradient[: stop - start]
-    with master.step(ones, redo, lambda: root / "1") as new:
+    with master.step(ones, redo, lambda: root / "1", StepTimes()) as new:
         for _ in new:
             most = max(most, anonymous())
 print(most)

@@ -1,13 +1,20 @@
 """A state.db of every earlier schema becomes one of today's, with its rows."""
 
+import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from ralo_core import BenchmarkSettings
 from ralo_core.errors import RaloError
+from ralo_server.store.benchmarks import Benchmarks, Plan
 from ralo_server.store.database import Database
+from ralo_server.store.evaluations import Evaluations
+from ralo_server.store.leases import Leases
 from ralo_server.store.schema import MIGRATIONS
+from ralo_server.store.shards import Shards
+from ralo_server.store.versions import Versions
 
 ROWS = (
     "INSERT INTO facts VALUES ('run', '\"r\"'), ('optimizer', '\"step-000002\"')",
@@ -21,10 +28,14 @@ ROWS = (
     "INSERT INTO versions (number, step, body, state) VALUES (1, 1, '{}', 'published')",
     "INSERT INTO versions (number, step, body, state) VALUES (2, 2, '{}', 'published')",
     "INSERT INTO steps (step, metrics) VALUES (1, '{}')",
-    "INSERT INTO evaluations (id, version, state, worker_id, expires) VALUES "
-    "('eval-1', 1, 'leased', 'w', 9.0)",
     "INSERT INTO workers VALUES ('w', 'sampler', '{}', 1.0, 'alive')",
 )
+_WHOLE_EVALUATIONS = 9
+"""With so many migrations an evaluation was one job."""
+EVALUATION = """INSERT INTO evaluations (id, version, state, worker_id, expires)
+    VALUES ('eval-1', 1, 'leased', 'w', 9.0)"""
+SHARDED = """INSERT INTO evaluations (id, version, benchmark, state, plan)
+    VALUES ('eval-1-held_out', 1, 'held_out', 'open', '')"""
 
 
 def database_of(path, version):
@@ -32,7 +43,8 @@ def database_of(path, version):
     connection = sqlite3.connect(path)
     for script in MIGRATIONS[:version]:
         connection.executescript(script)
-    for row in ROWS:
+    evaluation = EVALUATION if version <= _WHOLE_EVALUATIONS else SHARDED
+    for row in (*ROWS, evaluation):
         connection.execute(row)
     connection.execute(f"PRAGMA user_version = {version}")
     connection.commit()
@@ -62,7 +74,7 @@ def test_an_earlier_schema_becomes_the_one_of_a_new_file(tmp_path, version):
     assert schema(old) == schema(new)
     assert old.schema() == new.schema() == len(MIGRATIONS)
     for table in schema(old):
-        kept = sum(f"INTO {table} " in row for row in ROWS)
+        kept = sum(f"INTO {table} " in row for row in (*ROWS, EVALUATION))
         assert old.value(f"SELECT COUNT(*) FROM {table}") >= kept
     assert old.value("SELECT value FROM counters") == 4
     assert old.rows("PRAGMA integrity_check")[0][0] == "ok"
@@ -73,8 +85,29 @@ def test_rows_of_the_first_schema_are_given_what_is_new(tmp_path):
     database = Database(tmp_path / "old.db")
     folders = dict(database.rows("SELECT number, optimizer FROM versions"))
     assert folders == {1: "", 2: "step-000002"}, "only the committed one was kept"
-    state = database.value("SELECT state FROM evaluations")
+    state = database.value("SELECT state FROM evaluation_shards")
     assert state == "waiting", "a grant without a lease id can no longer be reported on"
+
+
+def test_evaluations_of_before_shards_are_results_or_one_shard(tmp_path):
+    database_of(tmp_path / "old.db", _WHOLE_EVALUATIONS)
+    report = {"version": 2, "accuracy": 0.25, "count": 3, "time": 7.0}
+    problems = [{"id": f"p{n}", "prompt": "?", "answer": "!", "metadata": {}} for n in range(3)]
+    with sqlite3.connect(tmp_path / "old.db") as old:
+        old.execute("INSERT INTO facts VALUES ('held_out', ?)", (json.dumps(problems),))
+        old.execute(
+            "INSERT INTO evaluations (id, version, state, report) VALUES ('e', 2, 'reported', ?)",
+            (json.dumps(report),),
+        )
+    benchmarks = Benchmarks(database := Database(tmp_path / "old.db"))
+    versions = Versions(database, tmp_path)
+    (result,) = Evaluations(database, benchmarks, versions).results()
+    assert result["metrics"]["accuracy"] == {"value": 0.25, "low": 0.0, "high": 1.0}
+    assert (result["benchmark"], result["items"], result["time"]) == ("held_out", 3, 7.0)
+    benchmarks.use({"held_out": Plan(judge="exact", settings=BenchmarkSettings())})
+    job = Shards(database, Leases(database, 9.0), benchmarks).claim("w")
+    assert (job.version, job.answering.judge) == (1, "exact")
+    assert [item.id for item in job.items] == ["p0", "p1", "p2"]
 
 
 def test_what_was_being_received_with_digests_of_the_old_kind_is_abandoned(tmp_path):

@@ -181,14 +181,12 @@ def test_workers_that_knew_the_abandoned_versions_are_refused(trained, random_gr
 def test_the_rollback_is_evaluated_and_trackers_are_told(trained):
     run = trained(2)
     roll_back(run.store, 1)
-    learner = run.learner()
-    learner._tell_trackers()
-    learner._tell_trackers()
+    run.learner().trackers.close()
+    run.learner().trackers.close()
     rows = map(json.loads, (run.directory.root / "metrics.jsonl").read_text().splitlines())
     (told,) = (row for row in rows if "rollback_to" in row)
     assert (told["step"], told["version"], told["rollback_to"]) == (2, 3, 1)
-    waiting = run.store.database.rows("SELECT version FROM evaluations WHERE state = 'waiting'")
-    assert 3 in {row["version"] for row in waiting}
+    assert 3 in run.store.evaluations.open_versions()
 
 
 def rollback(run, version):

@@ -1,5 +1,6 @@
 """What is shown of rollout trees: the list, a whole tree, and which of them are kept."""
 
+import importlib
 import json
 import logging
 import subprocess
@@ -160,7 +161,7 @@ def test_an_estimator_that_needs_torch_leaves_no_advantages_and_its_reason(
     run.fill(2)
 
     def build(config, section, context):
-        pass  # noqa: F401 (what the estimator would import)
+        importlib.import_module("colorsys")  # as an estimator's module would
 
     sys.modules.pop("colorsys", None)
     monkeypatch.setattr(type(run.services.config), "build", build)
@@ -171,7 +172,7 @@ def test_an_estimator_that_needs_torch_leaves_no_advantages_and_its_reason(
             assert {segment["advantage"] for segment in shown["segments"]} == {None}
     (said,) = [r.message for r in caplog.records if "advantages" in r.message]
     assert said.startswith("no advantages are shown: grpo cannot be built here: import of colorsys")
-    import colorsys  # noqa: F401 (for others it is there again)
+    assert importlib.import_module("colorsys").rgb_to_hsv, "for others it is there again"
 
 
 def test_whatever_a_model_or_worker_wrote_comes_out_as_valid_json(server):

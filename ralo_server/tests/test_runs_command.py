@@ -25,9 +25,7 @@ def test_runs_are_listed_with_state_progress_and_size(server, make_run, random_g
     run.fill(1)
     run.send_gradient(run.batch().id, random_gradient(1), "g")
     learner._step(learner._due("running"))
-    job = run.http.simulate_post("/eval/job/claim", json={"worker_id": "w1"}).json
-    report = {"job_id": job["job_id"], "lease_id": job["lease_id"], "correct": [True, False]}
-    run.http.simulate_post("/eval/job/report", json=report)
+    run.report(run.claim(), (True, False))
     fresh = make_run("run.name=second", name="other")
     (tmp_path / "no-run").mkdir()
     with lock(fresh):

@@ -79,9 +79,21 @@ def claim(run, data):
 
 
 def report(run, data):
-    job = run.http.simulate_post("/eval/job/claim", **claim(run, data)).json
-    ids = {"job_id": job["job_id"], "lease_id": job["lease_id"]}
-    return {"json": {**ids, "correct": [True, False]}}
+    return {"json": run.shard_report(run.claim(), (True, False))}
+
+
+def ask(run, data):
+    run.evaluate()
+    with run.store.database.write() as connection:  # as before it was ever asked
+        connection.execute("DELETE FROM evaluation_shards")
+        connection.execute("DELETE FROM evaluations")
+    return {"json": {"benchmarks": ["held_out"], "version": None}}
+
+
+def compute(run, data):
+    spent = {"working_seconds": 1.0, "waiting_seconds": 2.0, "tokens": 3}
+    body = {"worker_id": "w1", "session": "s", "age_seconds": 3.0, "devices": 1}
+    return {"json": {**body, "roles": {"sampler": spent}}}
 
 
 def nothing(run, data):
@@ -104,13 +116,16 @@ CALLS = [
     ("POST", "/gradient/upload_finalize", finalize),
     ("POST", "/eval/job/claim", claim),
     ("POST", "/eval/job/report", report),
+    ("POST", "/eval/request", ask),
+    ("POST", "/compute/report", compute),
     ("POST", "/stop", nothing),
 ]
 READING = {
-    "/health", "/config", "/stats", "/eval/results",
+    "/health", "/config", "/stats", "/eval/results", "/eval/rows",
     "/weights/version", "/weights/manifest", "/weights/download", "/weights/parts/{sha256}",
     "/weights/delta", "/", "/static/{path:path}", "/run/config", "/runs", "/runs/series",
     "/series", "/series/names", "/events", "/rollouts", "/rollouts/{number:int}",
+    "/compute/stats", "/eval/fit", "/metrics",
 }  # fmt: skip
 
 
@@ -145,7 +160,7 @@ def state(run):
     }
     blobs = {
         str(path): path.read_bytes()
-        for folder in (run.directory.samples, run.directory.gradients)
-        for path in folder.iterdir()
+        for folder in (run.directory.samples, run.directory.gradients, run.directory.evaluations)
+        for path in folder.rglob("*.*")
     }
     return rows, blobs

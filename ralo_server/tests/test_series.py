@@ -67,6 +67,8 @@ def test_a_long_history_is_read_once(tmp_path):
         found = history.series(["reward"], 400)
     add(database, 1801, [{"reward": 1801}])
     assert history.series(["reward"], 10, after=1800).values["reward"].tolist() == [1801.0]
+    assert history.series(["reward"], 10, 1797, 1799).steps.tolist() == [1798, 1799]
+    assert history.series(["reward"], 10, 1797, 1700).steps.tolist() == []
     assert read == list(range(1, 1802))
     assert len(found.steps) == 360
     assert found.values["reward"][0] == np.mean([1, 2, 3, 4, 5])

@@ -22,16 +22,21 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from store_calls import BATCH, CAPACITY, KEEP, LEASE_SECONDS, PROBLEMS, CheckedStore
+from store_model import BENCHMARKS
 
+from ralo_core import BenchmarkSettings, Problem
 from ralo_core.config import resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.preparation import prepare
 from ralo_server.rundir import RunDirectory
+from ralo_server.store.benchmarks import Benchmarks, Plan
+from ralo_server.store.database import Database
 
 WORKERS, KEYS = st.sampled_from(["w1", "w2"]), st.sampled_from([None, "k1", "k2"])
 BEHIND = st.sampled_from([0, 0, 1, 2])
 REWARDS = st.sampled_from([(1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.0, 0.0)])
+ASKED = st.sampled_from([[], ["held_out"], ["quiz"], ["held_out", "quiz"]])
 AMOUNTS, OUTCOMES = st.integers(1, 4), st.sampled_from(["returned", "failed", "empty"])
 
 
@@ -112,7 +117,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.sample(worker, 4)
         self.train(worker, "gradient")
         self.train(worker, ends)
-        self.run.take_a_step(leave_out, False)
+        self.run.take_a_step(leave_out, [])
 
     @rule(worker=WORKERS, ends=ENDS)
     def train(self, worker, ends):
@@ -167,11 +172,11 @@ class StoreMachine(RuleBasedStateMachine):
         kinds = [self.model.leases, batches, evaluations]
         return st.one_of(*(recent(leases) for leases in kinds if leases))
 
-    @rule(leave_out=st.booleans(), evaluate=st.booleans())
+    @rule(leave_out=st.booleans(), evaluate=ASKED)
     def take_a_step(self, leave_out, evaluate):
         self.run.take_a_step(leave_out, evaluate)
 
-    @rule(data=st.data(), evaluate=st.booleans())
+    @rule(data=st.data(), evaluate=ASKED)
     @some("version")
     def roll_back(self, data, evaluate):
         self.run.roll_back(data.draw(st.integers(0, self.model.version - 1)), evaluate)
@@ -186,16 +191,35 @@ class StoreMachine(RuleBasedStateMachine):
         if upload_id:
             self.run.commit_gradient(upload_id)
         if self.model.version:
-            self.run.roll_back(max(0, self.model.version - steps_back), False)
+            self.run.roll_back(max(0, self.model.version - steps_back), [])
 
     @rule()
     def delete_trained(self):
         self.run.delete_trained()
 
-    @rule(worker=WORKERS, key=KEYS)
+    @rule(worker=WORKERS, key=KEYS, data=st.data())
     @some("evaluations")
-    def claim_evaluation(self, worker, key):
-        self.run.claim_evaluation(worker, key)
+    def claim_evaluation(self, worker, key, data):
+        version = data.draw(st.sampled_from([None, None, *range(self.model.version + 1)]))
+        self.run.claim_evaluation(worker, key, version)
+
+    @rule(worker=WORKERS, amount=AMOUNTS)
+    @some("evaluations")
+    def evaluate(self, worker, amount):
+        for _ in range(amount):
+            shard = self.run.claim_evaluation(worker, None)
+            if shard:
+                self.run.report_evaluation(shard, False)
+
+    @rule(benchmarks=st.lists(st.sampled_from(["held_out", "quiz", "quiz", "none"]), max_size=3),
+          data=st.data())  # fmt: skip
+    def request_evaluation(self, benchmarks, data):
+        version = data.draw(st.sampled_from([None, *range(self.model.version + 1)]))
+        self.run.request_evaluation(benchmarks, version)
+
+    @rule(keep_last=st.integers(1, 3))
+    def prune(self, keep_last):
+        self.run.prune(keep_last)
 
     @rule(data=st.data(), late=st.booleans())
     @some("evaluations")
@@ -221,6 +245,14 @@ class StoreMachine(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
+def ask_in_shards(benchmarks):
+    """Let the benchmarks have as many shards as `BENCHMARKS` says."""
+    plan = Plan(judge="arithmetic", settings=BenchmarkSettings(shard_items=1))
+    benchmarks.draw("quiz", [Problem(id="q", prompt="?", answer="!")])
+    benchmarks.use(dict.fromkeys(BENCHMARKS, plan))
+    assert {name: benchmarks.size(name) for name in BENCHMARKS} == BENCHMARKS
+
+
 @pytest.mark.slow
 def test_random_interleavings_keep_the_store_what_the_model_says(tmp_path, model):
     fixed = (
@@ -235,6 +267,7 @@ def test_random_interleavings_keep_the_store_what_the_model_says(tmp_path, model
         for steps in (0, 1, 3)
     }
     prepare(RunDirectory(tmp_path / "template"), configs[0], "test")
+    ask_in_shards(Benchmarks(Database(tmp_path / "template" / "state.db")))
     found = {"template": tmp_path / "template", "configs": configs}
     run_state_machine_as_test(
         type("Machine", (StoreMachine,), found),

@@ -12,7 +12,7 @@ import pytest
 
 from ralo_core import Answer, BuildContext, Problem
 from ralo_core.builtin.jsonl import JsonlProvider, JsonlSettings
-from ralo_worker.rewards.boxed import last_boxed
+from ralo_core.final_answer import last_boxed
 from ralo_worker.rewards.math import MathReward
 from ralo_worker.rewards.settings import MathSettings
 

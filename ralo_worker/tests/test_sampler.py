@@ -10,14 +10,18 @@ import pytest
 import torch
 
 from ralo_core import PROMPT, BuildContext, Problem, RaloError, TreeBuilder
-from ralo_core.client import LeasedProblem
+from ralo_core.client import EvalJob, LeasedProblem
 from ralo_core.config import GenerationSettings, PromptSettings
+from ralo_core.data import Answering
+from ralo_core.errors import ServerError
 from ralo_worker.engines.settings import TransformersSettings
 from ralo_worker.engines.transformers import TransformersEngine
 from ralo_worker.membership import Activity
 from ralo_worker.model.tiny import make_tiny_model
 from ralo_worker.prompting import Prompting, load_tokenizer
-from ralo_worker.sampler.evaluation import answers, judge
+from ralo_worker.sampler.answering import answers
+from ralo_worker.sampler.evaluations import Evaluations
+from ralo_worker.sampler.judging import judged
 from ralo_worker.sampler.lanes import Lanes
 from ralo_worker.sampler.rollouts import Rollouts
 from ralo_worker.sampler.runtime import Sampler
@@ -109,29 +113,113 @@ def test_a_prompt_longer_than_the_model_is_named(model):
     asyncio.run(made.engine.close())
 
 
-def test_an_evaluation_is_greedy_and_judged_by_the_first_reward(model):
-    seen = []
+def job(problems, version=0, **changes):
+    """Return a job that asks for two greedy answers each, unless `changes` say otherwise."""
+    greedy = Answering(
+        judge="judge", samples=2, temperature=0.0, top_p=1.0, top_k=0, max_tokens=0, system=""
+    )
+    return EvalJob(
+        id="eval-0-quiz-0", lease_id="l", version=version, benchmark="quiz",
+        answering=attrs.evolve(greedy, **changes), problems=tuple(problems),
+    )  # fmt: skip
 
-    def first(problem, answers):
-        seen.append((problem.id, answers[0].text))
-        return [float(problem.id == "p1")]
 
-    made = rollouts(model, first=first, second=lambda problem, answers: [1.0])
-    problems = [Problem(id=f"p{n}", prompt=f"{n}+1", answer="x") for n in range(3)]
+ITEMS = [Problem(id=f"p{n}", prompt=f"{n}+1", answer="x") for n in range(3)]
 
-    async def twice():
-        outcomes = []
-        for _ in range(2):
-            completions = await answers(made, made.engine, problems, 0)
-            outcomes.append(judge(made, problems, completions))
-        with pytest.raises(RaloError, match="version 7 was to be evaluated, but .* with {0}"):
-            await answers(made, made.engine, problems, 7)
+
+def evaluated(made, asked, score):
+    """Return the answers to the job `asked` by the engine of `made`, judged by `score`."""
+
+    async def answer():
+        try:
+            return await answers(made, made.engine, asked)
+        finally:
+            await made.engine.close()
+
+    return judged(made, Scores(score), asked, asyncio.run(answer()))
+
+
+def test_a_job_is_answered_as_often_as_it_says_and_judged_item_by_item(model):
+    def second(problem, answers):
+        return [float(problem.id == "p1"), 2.0]
+
+    once, again = (evaluated(rollouts(model), job(ITEMS), second) for _ in range(2))
+    assert once == again, "greedy answers are the same every time"
+    assert [item.correct for item in once] == [(False, True), (True, True), (False, True)]
+    for item in once:
+        assert item.counts() == {2}
+        assert item.texts[0] == item.texts[1]
+        assert max(item.tokens) <= Pair.max_response_tokens
+        assert item.reason == ""
+
+
+def test_the_options_of_a_benchmark_reach_the_engine(model):
+    made, seen = rollouts(model), []
+    generate = made.engine.generate
+
+    async def noting(requests):
+        seen.extend(requests)
+        return await generate(requests)
+
+    made.engine.generate = noting
+    options = {"temperature": 0.7, "top_p": 0.9, "top_k": 3, "max_tokens": 2, "samples": 3}
+    items = evaluated(made, job(ITEMS[:1], system="Be brief.", **options), lambda *_: [0.0] * 3)
+    assert len(seen) == 3
+    for request in seen:
+        asked = (request.temperature, request.top_p, request.top_k, request.max_tokens)
+        assert asked == (0.7, 0.9, 3, 2)
+        text = made.tokenizer.decode(request.prompt)
+        assert "Be brief." in text
+    assert max(items[0].tokens) <= 2
+
+
+def test_an_item_that_cannot_be_asked_is_answered_wrong_with_the_reason(model):
+    long = Problem(id="long", prompt="1" * 600, answer="2")
+    items = evaluated(rollouts(model), job([ITEMS[0], long, ITEMS[1]]), lambda *_: [1.0, 1.0])
+    assert [item.correct for item in items] == [(True, True), (False, False), (True, True)]
+    assert "its prompt of 601 tokens does not fit" in items[1].reason
+    assert items[1].finish_reasons == ("error", "error")
+
+
+@pytest.mark.parametrize("score", [[1.0], [1.0, float("nan")], None])
+def test_a_judge_that_fails_costs_its_item_only(model, score):
+    def odd(problem, answers):
+        if problem.id != "p1":
+            return [1.0, 0.0]
+        return score if score else 1 / 0
+
+    items = evaluated(rollouts(model), job(ITEMS), odd)
+    assert [item.correct for item in items] == [(True, False), (False, False), (True, False)]
+    assert items[1].reason
+    assert items[1].texts[0]
+
+
+def test_answers_of_another_version_are_never_handed_in(model):
+    with pytest.raises(RaloError, match="version 7 was to be evaluated, but .* with {0}"):
+        evaluated(rollouts(model), job(ITEMS, version=7), lambda *_: [1.0, 1.0])
+
+
+def test_a_job_whose_version_is_gone_is_given_back(model):
+    client, jobs = FakeClient(), [job(ITEMS, version=7)]
+    client.eval_job = lambda version=None: jobs.pop() if jobs else None
+
+    async def gone(number):
+        raise ServerError(404, {"title": "no such version"})
+
+    async def scenario():
+        made = rollouts(model)
+        evaluations = Evaluations(
+            client=client, rollouts=made, lanes=Lanes(made.engine, 0.5),
+            weights=SimpleNamespace(bring=gone), judges=None,
+        )  # fmt: skip
+        working = asyncio.create_task(evaluations.work())
+        while not client.released:
+            await asyncio.sleep(0.01)
+        working.cancel()
         await made.engine.close()
-        return outcomes
 
-    one, two = asyncio.run(twice())
-    assert one == two == [False, True, False]
-    assert seen[:3] == seen[3:]
+    asyncio.run(scenario())
+    assert client.released == [("returned", "")]
 
 
 class FakeClient:
@@ -153,7 +241,7 @@ class FakeClient:
     def release(self, leases, outcome, reason=""):
         self.released.append((outcome, reason))
 
-    def eval_job(self):
+    def eval_job(self, version=None):
         return None
 
     def leave(self):
@@ -169,6 +257,7 @@ def sampler_with(made, client):
         activity=activity,
         stopping=threading.Event(),
         start_heartbeat=lambda: None,
+        leave=client.leave,
     )
     sampler = Sampler(member)
 
@@ -179,6 +268,10 @@ def sampler_with(made, client):
         sampler.work = Work(
             client=client, rollouts=sampler.rollouts, lanes=sampler.lanes,
             sizing=Sizing(made.engine.capacity, 2), activity=activity,
+        )  # fmt: skip
+        sampler.evaluations = Evaluations(
+            client=client, rollouts=sampler.rollouts, lanes=sampler.lanes,
+            weights=sampler.weights, judges=None,
         )  # fmt: skip
 
     sampler._open = opened

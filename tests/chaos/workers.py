@@ -14,6 +14,7 @@ from pathlib import Path
 from chaos.content import CHUNK_BYTES, make_gradient, make_tree, weight_of
 from chaos.journal import Journal
 from ralo_core.client import Backoff, Client
+from ralo_core.data import ItemAnswers
 from ralo_core.errors import RunOver, ServerError
 
 _FAST = Backoff(first=0.02, factor=2.0, cap=0.5)
@@ -93,9 +94,14 @@ class Sampler(Worker):
             )  # fmt: skip
         job = self.client.eval_job()
         if job is not None:
-            correct = [self.chance(0.5) for _ in job.problems]
+            answers = [
+                ItemAnswers(
+                    texts=("",), correct=(self.chance(0.5),), tokens=(1,), finish_reasons=("eos",)
+                )
+                for _ in job.problems
+            ]
             try:
-                self.client.report_eval(job, {"correct": correct, "tokens": 1})
+                self.client.report_eval(job, answers)
             except ServerError as error:
                 _check_lost(error)
 

@@ -5,6 +5,7 @@ nor falcon nor vllm, and knows nothing of the server's and the workers' insides.
 """
 
 from ralo_core.components import BuildContext, Command, Component, Recipe
+from ralo_core.config.benchmarks import BenchmarkSettings
 from ralo_core.config.setting import setting
 from ralo_core.data import (
     PROMPT,
@@ -32,6 +33,7 @@ __all__ = [
     "PROMPT",
     "Answer",
     "Batch",
+    "BenchmarkSettings",
     "BuildContext",
     "Command",
     "Completion",

@@ -69,7 +69,7 @@ def ralo_register_gradient_codecs() -> Iterable[Component]:
 
 @hookspec
 def ralo_register_evaluators() -> Iterable[Component]:
-    """Return components that build an `Evaluator`; they run in the sampler."""
+    """Return components that build an `Evaluator`; they run in the orchestrator."""
 
 
 @hookspec
@@ -123,8 +123,8 @@ def ralo_worker_lost(worker_id: str, role: str) -> None:
 
 
 @hookspec
-def ralo_eval_reported(version: int, metrics: Mapping[str, float]) -> None:
-    """An evaluation of `version` was stored. Called in the web process."""
+def ralo_eval_reported(version: int, benchmark: str, metrics: Mapping[str, float]) -> None:
+    """All answers of `version` to `benchmark` are in. Called in the web process."""
 
 
 @hookspec

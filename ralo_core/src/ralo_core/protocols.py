@@ -8,13 +8,16 @@ core never imports torch.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from ralo_core.data import Answer, Completion, EngineStats, GenerationRequest, Problem, RolloutTree
+
+if TYPE_CHECKING:  # the config asks the kinds, and these the protocols
+    from ralo_core.config.benchmarks import BenchmarkSettings
 
 
 @runtime_checkable
@@ -38,7 +41,10 @@ class ProblemProvider(Protocol):
 
 @runtime_checkable
 class InferenceEngine(Protocol):
-    """Generates tokens. Runs in the sampler; many callers wait on `generate` at once."""
+    """Generates tokens. Runs in the sampler; many callers wait on `generate` at once.
+
+    One that takes several devices says how many in an attribute `devices`; without it, it is one.
+    """
 
     @property
     def version(self) -> int:
@@ -304,21 +310,44 @@ class GradientCodec(Protocol):
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """A benchmark: what is asked and how a text is judged. Runs in the sampler."""
+    """A benchmark: what is asked, how, and what an answer comes down to.
+
+    Runs in the orchestrator; answers are drawn and judged by samplers, which know none of it.
+    """
+
+    settings: "BenchmarkSettings"
+    """How often and how each item is answered, and what is computed of the answers."""
+
+    judge: str
+    """The reward component that gives at least 1 to a correct answer: "math", "exact", "choice"."""
 
     def items(self) -> Sequence[Problem]:
-        """Return the benchmark's problems."""
+        """Return the items. Asked once, when the run is made: what they are made of may be gone
+        later. Raises `RaloError` that says what to do where a data set cannot be had."""
 
-    def correct(self, problem: Problem, answer: Answer) -> bool:
-        """Say whether `answer` solves `problem`."""
+    def prediction(self, problem: Problem, text: str) -> str:
+        """Return what is compared in maj@k and shown of an answer; "" where there is nothing."""
 
 
 @runtime_checkable
 class Tracker(Protocol):
-    """A sink for metrics. Runs in the learner, once per step and per evaluation."""
+    """A sink for metrics, in the learner's process, on a thread of its own.
+
+    It is built where the run is prepared, too, so a constructor checks and opens nothing; the first
+    `log` may. What `log` raises is no fault of the run: the same record comes again later, and
+    those behind it wait. After a crash the last records may come a second time.
+    """
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Record `metrics` of optimizer step `step`."""
+        """Record `metrics` of optimizer step `step`; an evaluation comes later than its step."""
 
     def close(self) -> None:
         """Flush and release."""
+
+
+@runtime_checkable
+class SettlingTracker(Tracker, Protocol):
+    """A tracker whose records are safe only some time after `log`, or after `close`."""
+
+    settle_seconds: float
+    """How long a record may be lost with the process; so long it comes again after a crash."""

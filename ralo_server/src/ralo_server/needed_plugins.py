@@ -3,7 +3,7 @@
 Neighbours: `preparation` writes the list into config.json, `/worker/register` checks by it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ralo_core.config import Config
 from ralo_core.kinds import SECTIONS
@@ -14,9 +14,14 @@ ROLE_SECTIONS = {
 }
 
 
-def needed_plugins(config: Config) -> dict[str, list[dict[str, str]]]:
-    """Return per role the plugins as ``{"name", "distribution", "version"}``."""
-    return {role: _plugins(config, sections) for role, sections in ROLE_SECTIONS.items()}
+def needed_plugins(config: Config, judges: Iterable[str]) -> dict[str, list[dict[str, str]]]:
+    """Return per role the plugins as ``{"name", "distribution", "version"}``.
+
+    `judges` are the reward components that judge the answers to benchmarks, in samplers.
+    """
+    named = {role: _components(config, sections) for role, sections in ROLE_SECTIONS.items()}
+    named["sampler"] += [("reward", judge) for judge in judges]
+    return {role: _plugins(config, components) for role, components in named.items()}
 
 
 def complaint(needed: Sequence[Mapping[str, str]], offered: Sequence[Mapping[str, str]]) -> str:
@@ -33,15 +38,22 @@ def complaint(needed: Sequence[Mapping[str, str]], offered: Sequence[Mapping[str
     return f"{'; '.join(faults)}. Mend it with: pip install {' '.join(mends)}" if faults else ""
 
 
-def _plugins(config: Config, sections: Sequence[str]) -> list[dict[str, str]]:
+def _components(config: Config, sections: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (section, name) of what `sections` choose."""
+    return [
+        (section, name)
+        for section in sections
+        for name in config.data[section].get("pipeline") or [config.chosen(section)]
+    ]
+
+
+def _plugins(config: Config, components: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     found = {}
-    for section in sections:
-        table = config.data[section]
-        for name in table.get("pipeline") or [table["use"]]:
-            plugin = config.registry.find(SECTIONS[section].name, name).plugin
-            found[plugin.name] = {
-                "name": plugin.name,
-                "distribution": plugin.distribution,
-                "version": plugin.version,
-            }
+    for section, name in components:
+        plugin = config.registry.find(SECTIONS[section].name, name).plugin
+        found[plugin.name] = {
+            "name": plugin.name,
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+        }
     return list(found.values())

@@ -81,8 +81,75 @@ def ralo_register_optimizer_policies() -> list[Component]:
 
 
 @hookimpl
+def ralo_register_trackers() -> list[Component]:
+    """Register `wandb` and `tensorboard`."""
+    return [
+        Component(
+            name="wandb",
+            factory="ralo_server.trackers.weights_and_biases:WandbTracker",
+            config="ralo_server.trackers.settings:WandbSettings",
+            summary="a run at Weights & Biases, online or offline",
+        ),
+        Component(
+            name="tensorboard",
+            factory="ralo_server.trackers.tensorboard:TensorboardTracker",
+            config="ralo_server.trackers.settings:TensorboardSettings",
+            summary="event files for TensorBoard",
+        ),
+    ]
+
+
+@hookimpl
+def ralo_register_evaluators() -> list[Component]:
+    """Register the built-in benchmarks."""
+    return [
+        _benchmark("aime24", "mathematics:Aime24", "CompetitionSettings", "AIME 2024, 30 problems"),
+        _benchmark("aime25", "mathematics:Aime25", "CompetitionSettings", "AIME 2025, 30 problems"),
+        _benchmark("amc23", "mathematics:Amc23", "CompetitionSettings", "AMC 2023, 40 problems"),
+        _benchmark("math500", "mathematics:Math500", "MathSettings", "500 problems of MATH"),
+        _benchmark(
+            "gsm8k", "mathematics:Gsm8k", "MathSettings", "GSM8K's test set, 1,319 problems"
+        ),
+        _benchmark(
+            "olympiadbench",
+            "mathematics:OlympiadBench",
+            "MathSettings",
+            "olympiad mathematics with an answer, 675 problems",
+        ),
+        _benchmark(
+            "gpqa", "gpqa:Gpqa", "GpqaSettings", "GPQA Diamond, 198 questions with four choices"
+        ),
+        _benchmark(
+            "jsonl", "own_set:JsonlBenchmark", "OwnSetSettings", "a JSON-lines file of your own"
+        ),
+        _benchmark(
+            "huggingface",
+            "own_set:HuggingFaceBenchmark",
+            "OwnHuggingFaceSettings",
+            "a data set of the Hub, or local, through the datasets library",
+        ),
+        _benchmark(
+            "arithmetic",
+            "arithmetic:ArithmeticBenchmark",
+            "ArithmeticBenchmarkSettings",
+            "held-out sums of the embedded task",
+        ),
+    ]
+
+
+def _benchmark(name: str, factory: str, settings: str, summary: str) -> Component:
+    module = f"ralo_server.benchmarks.{factory}"
+    return Component(
+        name=name,
+        factory=module,
+        config=f"{module.partition(':')[0]}:{settings}",
+        summary=summary,
+    )
+
+
+@hookimpl
 def ralo_register_commands() -> list[Command]:
-    """Register `serve`, `runs`, `rollback`, `doctor`, `export` and `plot`."""
+    """Register `serve`, `runs`, `rollback`, `doctor`, `export`, `plot` and `fit`."""
     return [
         Command(
             name="serve",
@@ -112,6 +179,11 @@ def ralo_register_commands() -> list[Command]:
         Command(
             name="plot",
             target="ralo_server.cli.plot:plot",
-            summary="Draw the reward curves of runs as a picture.",
+            summary="Draw the reward or other metrics of runs as a picture.",
+        ),
+        Command(
+            name="fit",
+            target="ralo_server.cli.fit:fit",
+            summary="Fit a scaling law to the results of a run.",
         ),
     ]

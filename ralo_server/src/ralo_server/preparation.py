@@ -16,7 +16,6 @@ import attrs
 from ralo_core.components import BuildContext
 from ralo_core.config import (
     Config,
-    EvaluationSettings,
     LearnerSettings,
     LocalStepsSettings,
     LoraSettings,
@@ -27,8 +26,9 @@ from ralo_core.config import (
 )
 from ralo_core.errors import ConfigError, RaloError
 from ralo_core.protocols import ProblemProvider
-from ralo_core.structuring import structure, unstructure
+from ralo_core.structuring import structure
 from ralo_server.blobs import write_blob
+from ralo_server.evaluation.drawing import checked_benchmarks
 from ralo_server.model_files import check_model, copy_model_files, copy_weights
 from ralo_server.needed_plugins import needed_plugins
 from ralo_server.object_store import ObjectStore
@@ -38,8 +38,10 @@ from ralo_server.starting_adapter import (
     write_adapter_config,
     write_starting_adapter,
 )
+from ralo_server.store.benchmarks import Benchmarks
 from ralo_server.store.database import Database
 from ralo_server.store.facts import put_facts
+from ralo_server.trackers.chosen import tracker_names
 
 
 def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
@@ -51,15 +53,18 @@ def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
     _check_sizes(config)
     _check_certificate(config.section(ServerSettings))
     _check_store(config.section(WeightsSettings))
+    _check_trackers(directory, config)
     _check_same_model(directory, config)
     _check_same_adapter(directory, config.section(LoraSettings))
     new = not directory.config_file.exists()
     facts = _checked_facts(config) if new else {}
+    benchmarks = checked_benchmarks(directory, config)
     for folder in (
         directory.samples,
         directory.gradients,
         directory.weights,
         directory.optimizer,
+        directory.evaluations,
         directory.logs,
     ):
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,11 +74,12 @@ def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
         if config.section(LoraSettings).rank:
             _prepare_adapter(directory, config)
         _prepare_state(directory, config, recipe, facts)
+    benchmarks.write(Benchmarks(Database(directory.state)))
     model_path = str(Path(config.section(RunSettings).model).resolve())
     settings = {
         "config": {**config.data, "run": {**config.data["run"], "model": model_path}},
         "sources": dict(config.sources),
-        "plugins": needed_plugins(config),
+        "plugins": needed_plugins(config, benchmarks.judges),
         "recipe": recipe,
     }
     text = json.dumps(settings, indent=1, ensure_ascii=False)
@@ -90,6 +96,13 @@ def _check_store(weights: WeightsSettings) -> None:
     """Raise `RaloError` for an object store that cannot be opened."""
     if weights.store:
         ObjectStore(weights.store)
+
+
+def _check_trackers(directory: RunDirectory, config: Config) -> None:
+    """Raise `RaloError` for a tracker that cannot be built, for want of its package, say."""
+    for name in tracker_names(config):
+        context = BuildContext(role="orchestrator", run_dir=directory.root)
+        config.build_named("trackers", name, context)
 
 
 def _check_sizes(config: Config) -> None:
@@ -187,7 +200,7 @@ def _prepare_state(
 
 
 def _checked_facts(config: Config) -> Mapping[str, Any]:
-    """Return the held-out problems and, for a finite provider, the number of problems.
+    """Return, for a finite provider, the number of problems.
 
     Raises `RaloError` for a model or data set that cannot work, before anything is written.
     """
@@ -196,12 +209,8 @@ def _checked_facts(config: Config) -> Mapping[str, Any]:
     if lora.rank:
         chosen_layers(model, lora)
     provider = make_provider(config)
-    held_out = provider.held_out(config.section(EvaluationSettings).problems)
     try:
         total = len(provider)  # type: ignore[arg-type]
     except TypeError:
         total = None
-    return {
-        "held_out": [unstructure(problem) for problem in held_out],
-        "problem_count": total,
-    }
+    return {"problem_count": total}

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 
 import attrs
 
-from ralo_core.config import EvaluationSettings
 from ralo_core.data import WeightVersion
 from ralo_core.errors import RaloError
 from ralo_server.blobs import new_directory
@@ -41,10 +40,8 @@ def roll_back(store: Store, target: int) -> tuple[WeightVersion, Discarded]:
         old.version, number=number, parent=target, created=time.time(), deltas=()
     )
     _link_version(store, target, version)
-    evaluate = bool(
-        store.config.section(EvaluationSettings).problems and store.evaluations.held_out()
-    )
-    discarded = store.rollbacks.commit(version, target, old.origin, evaluate)
+    benchmarks = list(store.benchmarks.plans())
+    discarded = store.rollbacks.commit(version, target, old.origin, benchmarks)
     for blob in (*discarded.gradients, *discarded.trees):
         blob.unlink(missing_ok=True)
     return version, discarded

@@ -91,6 +91,15 @@ class RunDirectory:
         return self.optimizer / "working"
 
     @property
+    def evaluations(self) -> Path:
+        """A folder per evaluated version, with a file of results and answers per benchmark."""
+        return self.root / "eval"
+
+    def evaluation_file(self, version: int, benchmark: str) -> Path:
+        """Return the file of a benchmark's answers by a version."""
+        return self.evaluations / f"v{version:06d}" / f"{benchmark}.json"
+
+    @property
     def logs(self) -> Path:
         """One log per process."""
         return self.root / "logs"

@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,19 @@ from ralo_worker.weights.staged import Staged
 
 log = logging.getLogger(__name__)
 
+_HEARTBEAT = {
+    "version", "tokens", "working_seconds", "waiting_seconds", "engine", "weights", "phases",
+}  # fmt: skip
+
 
 @attrs.define
 class Activity:
-    """What a worker has done since it started; written by the runtime, read by the heartbeat."""
+    """What a worker has done since it started; written by the runtime, read by the heartbeat.
+
+    `tokens` are those handed in. `evaluating_seconds` and `evaluated_tokens` are what evaluations
+    cost a sampler, and in none of the other numbers; `decoded_tokens` are those for rollouts,
+    handed in or not. Seconds are those of one of the `devices` that work together.
+    """
 
     version: int = -1
     tokens: int = 0
@@ -39,6 +49,21 @@ class Activity:
     engine: EngineReport | None = None
     weights: WeightsReport = attrs.field(factory=WeightsReport)
     phases: Mapping[str, float] = attrs.field(factory=dict)
+    evaluating_seconds: float = 0.0
+    decoded_tokens: int = 0
+    evaluated_tokens: int = 0
+    devices: int = 1
+    started: float = attrs.field(factory=time.monotonic)
+    working_since: float | None = None
+    """Since when work has been under way that `working_seconds` does not have yet."""
+    lock: threading.Lock = attrs.field(factory=threading.Lock, repr=False)
+    """Held while work moves from the one to the other."""
+
+    def working(self, now: float) -> float:
+        """Return the seconds of work until `now`, also of that under way."""
+        with self.lock:
+            under_way = 0.0 if self.working_since is None else now - self.working_since
+            return self.working_seconds + under_way
 
     def fetched(self, staged: Staged) -> None:
         """Book what it cost to bring a version to this machine."""
@@ -59,17 +84,47 @@ class Activity:
         )
 
 
+def compute_facts(role: str, activity: Activity, now: float) -> dict[str, Any]:
+    """Return what ``POST /compute/report`` says at the moment `now` of a worker of `role`.
+
+    Its whole time counts, in device-seconds: what was neither work nor evaluation was waiting,
+    whatever for.
+    """
+    age = now - activity.started
+    evaluating = min(age, activity.evaluating_seconds)
+    working = min(age - evaluating, activity.working(now))
+    tokens = activity.decoded_tokens if role == "sampler" else activity.tokens
+    roles = {role: (working, age - evaluating - working, tokens)}
+    if evaluating:
+        roles["evaluator"] = (evaluating, 0.0, activity.evaluated_tokens)
+    return {
+        "age_seconds": age,
+        "devices": activity.devices,
+        "roles": {
+            name: {
+                "working_seconds": worked * activity.devices,
+                "waiting_seconds": waited * activity.devices,
+                "tokens": tokens,
+            }
+            for name, (worked, waited, tokens) in roles.items()
+        },
+    }
+
+
 class Timer:
-    """Splits a worker's time into working and waiting."""
+    """Splits a sampler's time into evaluating, working and waiting."""
 
     def __init__(self, activity: Activity) -> None:
         self._activity = activity
         self._since = time.monotonic()
 
-    def spent(self, working: float) -> None:
-        """Book the time since the last call, the share `working` (0 to 1) of it as work."""
+    def spent(self, working: float, evaluating: float = 0.0) -> None:
+        """Book the time since the last call: the share `evaluating` (0 to 1) of it as evaluation,
+        and of the rest the share `working` as work."""
         now = time.monotonic()
         seconds, self._since = now - self._since, now
+        self._activity.evaluating_seconds += seconds * evaluating
+        seconds *= 1.0 - evaluating
         self._activity.working_seconds += seconds * working
         self._activity.waiting_seconds += seconds * (1.0 - working)
 
@@ -89,6 +144,8 @@ class Membership:
     clock: ServerClock
     relays: Sequence[str] = ()
     activity: Activity = attrs.field(factory=Activity)
+    session: str = attrs.field(factory=lambda: uuid.uuid4().hex)
+    """This start of the worker: one that is started again counts anew."""
 
     def start_heartbeat(self) -> None:
         """Report every few seconds until `stopping`."""
@@ -98,8 +155,9 @@ class Membership:
         while not self.stopping.wait(self.heartbeat_seconds):
             try:
                 sent = time.time()
-                answer = self.client.heartbeat(**attrs.asdict(self.activity))
+                answer = self.client.heartbeat(**_told(self.activity))
                 self.clock.heard(sent, answer["time"], time.time())
+                self._report_compute()
             except ServerError as error:
                 if error.status != 404:
                     log.warning("the heartbeat was refused: %s", error)
@@ -108,6 +166,15 @@ class Membership:
                 _register(self.client, self.role, self.plugins)
             except (ConnectionError, RunOver):
                 return  # stopping, or the run is over: the runtime finds out by itself
+
+    def leave(self) -> int:
+        """Say what was spent, then goodbye; return how many leases went back."""
+        self._report_compute()
+        return self.client.leave()
+
+    def _report_compute(self) -> None:
+        facts = compute_facts(self.role, self.activity, time.monotonic())
+        self.client.report_compute(session=self.session, **facts)
 
 
 def join(
@@ -180,6 +247,11 @@ def _membership(
         relays=(*relays, *config.section(WeightsSettings).sources),
         clock=ServerClock(),
     )
+
+
+def _told(activity: Activity) -> dict[str, Any]:
+    """Return what a heartbeat says of `activity`."""
+    return {name: value for name, value in attrs.asdict(activity).items() if name in _HEARTBEAT}
 
 
 def _register(client: Client, role: str, plugins: Sequence[dict[str, str]]) -> dict[str, Any]:

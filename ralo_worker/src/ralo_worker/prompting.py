@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 from transformers import AutoTokenizer
 
 from ralo_core.config import PromptSettings
@@ -43,6 +44,12 @@ class Prompting:
                 "set prompt.template = 'plain'"
             )
             raise RaloError(msg)
+
+    def with_system(self, system: str) -> "Prompting":
+        """Return prompting with another system message; that of ``[prompt]`` for ``""``."""
+        if not system:
+            return self
+        return Prompting(attrs.evolve(self._settings, system=system), self._tokenizer)
 
     def render(self, problem: Problem) -> tuple[int, ...]:
         """Return the token ids of the prompt, never empty.

@@ -28,7 +28,7 @@ def ralo_register_problem_providers() -> list[Component]:
 
 @hookimpl
 def ralo_register_rewards() -> list[Component]:
-    """Register `arithmetic`, `exact`, `format` and `function`."""
+    """Register `arithmetic`, `exact`, `choice`, `format`, `overlong` and `function`."""
     return [
         Component(
             name="arithmetic",
@@ -40,6 +40,12 @@ def ralo_register_rewards() -> list[Component]:
             factory="ralo_core.builtin.rewards:ExactReward",
             config="ralo_core.builtin.rewards:ExactSettings",
             summary="1 if the answer equals the reference, else 0",
+        ),
+        Component(
+            name="choice",
+            factory="ralo_core.builtin.choice:ChoiceReward",
+            config="ralo_core.builtin.choice:ChoiceSettings",
+            summary="1 if the answer chooses the letter of the reference, else 0",
         ),
         Component(
             name="format",
@@ -129,9 +135,24 @@ def ralo_register_commands() -> list[Command]:
             summary="Train on this machine: orchestrator, samplers and trainers together.",
         ),
         Command(
+            name="eval",
+            target="ralo_core.cli.eval:evaluate",
+            summary="Ask benchmarks of a model, or of a version of a running run.",
+        ),
+        Command(
             name="status",
             target="ralo_core.cli.status:status",
             summary="Show how a run is: progress, queues, workers.",
+        ),
+        Command(
+            name="top",
+            target="ralo_core.cli.top:top",
+            summary="Watch a run live, full screen.",
+        ),
+        Command(
+            name="show",
+            target="ralo_core.cli.show:show",
+            summary="Show rollouts, steps or evaluations of a run; one rollout as a tree.",
         ),
         Command(
             name="stop",

@@ -76,33 +76,39 @@ class ArithmeticProvider:
 
     def held_out(self, count: int) -> Sequence[Problem]:
         """Return up to `count` distinct held-out problems; they do not depend on the seed."""
-        random = Random("held out")  # noqa: S311 (problems need no secrecy)
-        found: dict[tuple[int, ...], Problem] = {}
-        for _ in range(count * _TRIES):
-            if len(found) == count:
-                break
-            terms = self._draw(random, 1.0)
-            if is_held_out(terms) and terms not in found:
-                found[terms] = _to_problem(f"arithmetic-held-out-{len(found)}", terms)
-        return list(found.values())
+        return held_out_problems(self._settings, count, "held out")
 
     def _problem(self, index: int) -> Problem:
         random = Random(f"{self._seed} {index}")  # noqa: S311
         curriculum = self._settings.curriculum
         progress = min(1.0, index / curriculum) if curriculum else 1.0
-        while is_held_out(terms := self._draw(random, progress)):
+        while is_held_out(terms := _draw(self._settings, random, progress)):
             pass
         return _to_problem(f"arithmetic-{index}", terms)
 
-    def _draw(self, random: Random, progress: float) -> tuple[int, ...]:
-        bounds = self._settings
-        terms_max = bounds.terms_min + round((bounds.terms_max - bounds.terms_min) * progress)
-        digits_max = bounds.digits_min + round((bounds.digits_max - bounds.digits_min) * progress)
-        return make_terms(
-            random,
-            random.randint(bounds.terms_min, terms_max),
-            random.randint(bounds.digits_min, digits_max),
-        )
+
+def held_out_problems(settings: ArithmeticSettings, count: int, seed: str) -> Sequence[Problem]:
+    """Return up to `count` distinct problems of the held-out tenth, drawn by `seed`; there may be
+    fewer where numbers are small."""
+    random = Random(seed)  # noqa: S311 (problems need no secrecy)
+    found: dict[tuple[int, ...], Problem] = {}
+    for _ in range(count * _TRIES):
+        if len(found) == count:
+            break
+        terms = _draw(settings, random, 1.0)
+        if is_held_out(terms) and terms not in found:
+            found[terms] = _to_problem(f"arithmetic-held-out-{len(found)}", terms)
+    return list(found.values())
+
+
+def _draw(bounds: ArithmeticSettings, random: Random, progress: float) -> tuple[int, ...]:
+    terms_max = bounds.terms_min + round((bounds.terms_max - bounds.terms_min) * progress)
+    digits_max = bounds.digits_min + round((bounds.digits_max - bounds.digits_min) * progress)
+    return make_terms(
+        random,
+        random.randint(bounds.terms_min, terms_max),
+        random.randint(bounds.digits_min, digits_max),
+    )
 
 
 def make_terms(random: Random, terms: int, digits: int) -> tuple[int, ...]:

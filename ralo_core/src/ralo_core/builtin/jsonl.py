@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from ralo_core.builtin.fields import FieldMapping
 from ralo_core.builtin.records import RecordProvider, RecordSet, RecordSettings, SourceSettings
 from ralo_core.components import BuildContext
 from ralo_core.config.setting import setting
@@ -41,11 +42,12 @@ class JsonlProvider(RecordProvider):
 
     def __init__(self, settings: JsonlSettings, context: BuildContext) -> None:
         sources = settings.sources or [JsonlSource(path=settings.path)]
-        sets = [_open(source, settings) for source in sources]
+        sets = [open_file(source, settings.mapping(source)) for source in sources]
         super().__init__(sets, settings, context)
 
 
-def _open(source: JsonlSource, settings: RecordSettings) -> RecordSet:
+def open_file(source: JsonlSource, mapping: FieldMapping) -> RecordSet:
+    """Return the lines of a file; raises `DataError` naming what cannot be read."""
     path = Path(source.path).expanduser()
     lines = read_lines(path)
     numbers, records = list(lines), list(lines.values())
@@ -53,7 +55,7 @@ def _open(source: JsonlSource, settings: RecordSettings) -> RecordSet:
         name=path.stem,
         records=records,
         where=lambda index: f"{path}:{numbers[index]}",
-        mapping=settings.mapping(source),
+        mapping=mapping,
         held_out=source.held_out,
     )
 

@@ -17,6 +17,7 @@ from ralo_core.config.checks import positive, regex
 from ralo_core.config.setting import setting
 from ralo_core.data import Answer, Problem
 from ralo_core.errors import RaloError
+from ralo_core.final_answer import item_answer, item_reference, normalised, says_how
 from ralo_core.importing import import_function
 
 
@@ -43,7 +44,11 @@ class ExactSettings:
 
 
 class ExactReward:
-    """1 if the answer equals the reference; a text without a match of `pattern` gets 0."""
+    """1 if the answer equals the reference; a text without a match of `pattern` gets 0.
+
+    An item of a benchmark says itself how its answer is taken out of a text: such are compared
+    in its way, `normalised`, whatever the options are that the run trains with.
+    """
 
     def __init__(self, settings: ExactSettings, context: BuildContext) -> None:
         self._settings = settings
@@ -51,6 +56,10 @@ class ExactReward:
 
     def score(self, problem: Problem, answers: Sequence[Answer]) -> list[float]:
         """Return 1 or 0 per answer."""
+        if says_how(problem):
+            reference = normalised(item_reference(problem))
+            found = [normalised(item_answer(problem, answer.text)) for answer in answers]
+            return [float(text == reference) for text in found]
         reference = self._normal(problem.answer)
         return [float(self._extracted(answer.text) == reference) for answer in answers]
 

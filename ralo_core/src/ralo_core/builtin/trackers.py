@@ -1,15 +1,20 @@
 """The `jsonl` tracker: one line per record in the run directory's ``metrics.jsonl``.
 
-Neighbours: the learner calls `log`; ``jq``, pandas or a notebook read the file while it grows.
+Neighbours: the learner has it in every run; ``jq``, pandas or ``ralo plot`` read the file while it
+grows.
 """
 
 import json
 import math
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 
 from ralo_core.components import BuildContext
 from ralo_core.errors import RaloError
+
+JSONL = "jsonl"
+METRICS_FILE = "metrics.jsonl"
 
 
 class JsonlTracker:
@@ -24,22 +29,39 @@ class JsonlTracker:
         if context.run_dir is None:
             msg = "the jsonl tracker needs a run directory; it runs in the learner only"
             raise RaloError(msg)
-        self.path: Path = context.run_dir / "metrics.jsonl"
-        self._last = _cut_unfinished_line(self.path)
-        self._file = self.path.open("a", encoding="utf-8")
+        self.path: Path = context.run_dir / METRICS_FILE
+        self._last = ""
+        self._file: FileIO | None = None
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append one line."""
         finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         line = json.dumps({"step": step, **finite}, ensure_ascii=False)
+        file = self._opened()
         if line != self._last:
-            self._file.write(f"{line}\n")
-            self._file.flush()
+            self._append(file, f"{line}\n".encode())
         self._last = line
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _append(self, file: FileIO, line: bytes) -> None:
+        try:
+            if file.write(line) < len(line):
+                msg = f"no room for a whole line in {self.path}"
+                raise OSError(msg)
+        except OSError:
+            self.close()  # opened again, what is there of the line is cut off
+            raise
+
+    def _opened(self) -> FileIO:
+        if self._file is None:
+            self._last = _cut_unfinished_line(self.path)
+            self._file = self.path.open("ab", buffering=0)
+        return self._file
 
 
 def _cut_unfinished_line(path: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from ralo_core.access import TOKENS_FILE, read_tokens
 from ralo_core.cli.options import ca_option, config_options, gather, repeated
 from ralo_core.config import Config, RunSettings
 from ralo_core.run.local import LocalRun, ensure_model, server_port, step_size, worker_threads
@@ -71,6 +72,7 @@ def run(
         ca=ca,
         supervisor=supervisor,
         stopped=stopped,
+        before_workers=lambda client: _show_dashboard(console, client.transport.url, run_dir),
     )
     console.print(f"run directory: {run_dir} (logs in {run_dir / 'logs'})", soft_wrap=True)
     quiet = plain or not console.is_terminal
@@ -81,6 +83,11 @@ def run(
     ]
     for line in summary(stats, run_dir, again):
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _show_dashboard(console: Console, url: str, run_dir: Path) -> None:
+    asks = f"; it asks for a token of {run_dir / TOKENS_FILE}" if read_tokens(run_dir) else ""
+    console.print(f"dashboard: {url}{asks}", soft_wrap=True)
 
 
 def _name(config: Config, recipe: str) -> str:

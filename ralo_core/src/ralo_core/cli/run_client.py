@@ -1,7 +1,7 @@
 """How commands that look at a run, or stop it, find its orchestrator.
 
-Neighbours: ``ralo status`` and ``ralo stop``. Unlike a worker, a person who asks is told soon that
-nobody answers.
+Neighbours: ``ralo status``, ``top``, ``show`` and ``stop``. Unlike a worker, a person who asks is
+told soon that nobody answers.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ def run_client_options(command: F) -> F:
             default="",
             envvar=TOKEN_ENV,
             show_envvar=True,
-            help="Token of the admin, where RUN_DIR does not have it.",
+            help="Token of the admin, or of a viewer to look; RUN_DIR has the first.",
         ),
         click.option("--server", "url", default="", metavar="URL", help="The orchestrator's URL."),
         click.argument("run_dir", required=False, default=""),
@@ -41,9 +41,11 @@ def run_client_options(command: F) -> F:
 
 
 @contextmanager
-def run_client(run_dir: str, url: str, token: str, ca: Path | None) -> Iterator[Client]:
+def run_client(
+    run_dir: str, url: str, token: str, ca: Path | None, patience: float = _PATIENCE_SECONDS
+) -> Iterator[Client]:
     """Yield the client of the run in `run_dir` or at `url`; raises `click.UsageError` unless one of
-    them is given, and `RaloError` where nobody answers within ten seconds."""
+    them is given, and `RaloError` where nobody answers within `patience` seconds."""
     if bool(run_dir) == bool(url):
         raise click.UsageError("give either RUN_DIR or --server URL")
     if run_dir and "://" not in run_dir and not Path(run_dir).is_dir():
@@ -51,7 +53,7 @@ def run_client(run_dir: str, url: str, token: str, ca: Path | None) -> Iterator[
         raise RaloError(msg)
     address = address_of(run_dir or url, ADMIN, token)
     try:
-        yield Client(address, ca=ca, backoff=Backoff(deadline=_PATIENCE_SECONDS))
+        yield Client(address, ca=ca, backoff=Backoff(deadline=patience))
     except ConnectionError as error:
         msg = f"the orchestrator of {run_dir or url} is not running, or cannot be reached: {error}"
         raise RaloError(msg) from error

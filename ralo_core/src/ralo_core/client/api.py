@@ -20,9 +20,17 @@ from ralo_core.client.address import Address, FixedAddress
 from ralo_core.client.gradients import GradientBody, GradientSender, WholeBody
 from ralo_core.client.transport import Backoff, Transport
 from ralo_core.client.underway import Underway
-from ralo_core.data import Batch, DeltaLink, Problem, RolloutTree, WeightVersion
+from ralo_core.data import (
+    Answering,
+    Batch,
+    DeltaLink,
+    ItemAnswers,
+    Problem,
+    RolloutTree,
+    WeightVersion,
+)
 from ralo_core.errors import ServerError
-from ralo_core.structuring import structure
+from ralo_core.structuring import structure, unstructure
 
 _CHUNK_BYTES = 16 << 20  # small enough that the server's disk is busy from the beginning
 
@@ -36,14 +44,16 @@ class LeasedProblem:
     expires: float
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class EvalJob:
-    """Held-out problems to be answered greedily with the weights of exactly `version`, under a
-    lease that the report must quote."""
+    """Items of `benchmark` to be answered with the weights of exactly `version`, under a lease that
+    the report must quote."""
 
     id: str
     lease_id: str
     version: int
+    benchmark: str
+    answering: Answering
     problems: tuple[Problem, ...]
 
 
@@ -106,6 +116,10 @@ class Client:
         with self._held_lock:
             self._held.difference_update(answer["over"])
         return answer
+
+    def report_compute(self, **facts: Any) -> None:
+        """Say what this worker has spent since it started, as `docs/openapi.yaml` describes it."""
+        self._post("/compute/report", {"worker_id": self.worker_id, **facts})
 
     def leave(self) -> int:
         """Say that this worker ends; what it holds goes back at once. Returns how many leases.
@@ -218,23 +232,53 @@ class Client:
             return ()
         return structure(answer["links"], tuple[DeltaLink, ...])
 
-    def eval_job(self) -> EvalJob | None:
-        """Lease an evaluation job."""
+    def eval_job(self, version: int | None = None) -> EvalJob | None:
+        """Lease an evaluation job, of `version` where it is given."""
+        body = {"worker_id": self.worker_id, "version": version}
         with self._asking:
             answer = self.transport.request(
-                "POST", "/eval/job/claim", json={"worker_id": self.worker_id}, headers=_new_key()
+                "POST", "/eval/job/claim", json=body, headers=_new_key()
             )
         if answer.status_code == 204:
             return None
         job = answer.json()
         self._hold([job["lease_id"]])
-        problems = tuple(wire.problem_from_json(item) for item in job["problems"])
-        return EvalJob(job["job_id"], job["lease_id"], job["version"], problems)
+        return EvalJob(
+            id=job["job_id"],
+            lease_id=job["lease_id"],
+            version=job["version"],
+            benchmark=job["benchmark"],
+            answering=structure(job["answering"], Answering),
+            problems=tuple(wire.problem_from_json(item) for item in job["problems"]),
+        )
 
-    def report_eval(self, job: EvalJob, report: Mapping[str, Any]) -> None:
-        """Hand in an evaluation's result."""
-        body = {"job_id": job.id, "lease_id": job.lease_id, **report}
-        self._post("/eval/job/report", body)
+    def report_eval(self, job: EvalJob, answers: Sequence[ItemAnswers]) -> None:
+        """Hand in the answers to each item of a job, in order."""
+        body = {
+            "job_id": job.id,
+            "lease_id": job.lease_id,
+            "answers": [unstructure(item) for item in answers],
+        }
+        with self._giving_up(job.lease_id):
+            self._post("/eval/job/report", body)
+
+    def request_evaluation(
+        self, benchmarks: Sequence[str], version: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Ask benchmarks of a version, of the newest one where none is named; returns what becomes
+        of each as ``{"version", "benchmark", "state"}``. Asked again, it changes nothing."""
+        body = {"benchmarks": list(benchmarks), "version": version}
+        asked: list[dict[str, Any]] = self._post("/eval/request", body)["evaluations"]
+        return asked
+
+    def eval_results(
+        self, benchmark: str | None = None, version: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the results that there are, as `docs/openapi.yaml` describes them."""
+        chosen = {"benchmark": benchmark, "version": version}
+        params = {name: value for name, value in chosen.items() if value is not None}
+        results: list[dict[str, Any]] = self._get("/eval/results", params)["evaluations"]
+        return results
 
     def stop(self) -> dict[str, Any]:
         """Ask the run to drain and finish."""

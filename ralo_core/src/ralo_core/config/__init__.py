@@ -1,5 +1,6 @@
 """Layered, typed configuration; see `resolve` for the flow and `settings` for the keys."""
 
+from ralo_core.config.benchmarks import BenchmarkSettings
 from ralo_core.config.launching import LaunchSettings
 from ralo_core.config.layers import Layer, environment_layer, file_layer, set_layer
 from ralo_core.config.resolve import Config, from_data, resolve
@@ -22,6 +23,7 @@ from ralo_core.config.settings import (
 )
 
 __all__ = [
+    "BenchmarkSettings",
     "Config",
     "EvaluationSettings",
     "GenerationSettings",

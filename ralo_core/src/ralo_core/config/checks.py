@@ -56,3 +56,10 @@ def regex(_: Any, attribute: "attrs.Attribute[Any]", value: str) -> None:
     except re.error as error:
         msg = f"{value!r} is not a regular expression: {error}"
         raise ValueError(msg) from error
+
+
+def capital_letters(_: Any, attribute: "attrs.Attribute[Any]", value: str) -> None:
+    """Refuse what is not a row of capital letters."""
+    if not (value.isascii() and value.isalpha() and value.isupper()):
+        msg = f"must be capital letters, e.g. 'ABCD', got {value!r}"
+        raise ValueError(msg)

@@ -1,6 +1,7 @@
 """The value types of the contract: frozen attrs classes over numpy, no torch, no I/O."""
 
 from ralo_core.data.batch import Batch
+from ralo_core.data.evaluation import Answering, ItemAnswers
 from ralo_core.data.generation import Answer, Completion, EngineStats, GenerationRequest
 from ralo_core.data.gradient import GradientUpload
 from ralo_core.data.problem import Message, Problem
@@ -11,6 +12,7 @@ from ralo_core.data.version import DeltaLink, WeightDelta, WeightFile, WeightVer
 __all__ = [
     "PROMPT",
     "Answer",
+    "Answering",
     "Batch",
     "Completion",
     "DeltaLink",
@@ -18,6 +20,7 @@ __all__ = [
     "EngineStats",
     "GenerationRequest",
     "GradientUpload",
+    "ItemAnswers",
     "Message",
     "Problem",
     "RolloutTree",

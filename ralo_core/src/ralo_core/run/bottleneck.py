@@ -26,6 +26,11 @@ def bottleneck(history: History) -> str:
         return _starting(history)
     if stats["state"] != "running":
         return f"the run is {stats['state']}: no new problems are handed out"
+    if missing := _missing(stats):
+        return (
+            f"nobody is here as {' or as '.join(missing)}: start one (ralo sample and ralo train), "
+            "or look why they ended"
+        )
     pending, needed = stats["gradients"]["pending"], stats["gradients_per_step"]
     if pending > 2 * needed:
         return (
@@ -91,10 +96,14 @@ def _what_helps_samplers(history: History) -> str:
     return f"engines are {used:.0%} full; raise sampler.problems_in_flight or look at slow rewards"
 
 
+def _missing(stats: Stats) -> list[str]:
+    """Return the roles that no living worker has."""
+    roles = {worker["role"] for worker in stats.get("workers", ()) if worker["alive"]}
+    return [role for role in ("sampler", "trainer") if role not in roles]
+
+
 def _starting(history: History) -> str:
-    roles = {worker["role"] for worker in history.latest.get("workers", ()) if worker["alive"]}
-    missing = [role for role in ("sampler", "trainer") if role not in roles]
-    if missing:
+    if missing := _missing(history.latest):
         return f"starting: waiting for a {' and a '.join(missing)}"
     if history.latest.get("trees", {}).get("trained", 0) == 0:
         return "starting: the first rollouts and the first batch are under way"

@@ -15,7 +15,7 @@ def chart(values: Sequence[float], width: int = 64, height: int = 6) -> list[str
     """
     if not values:
         return [""] * height
-    columns = _columns(values, width)
+    columns = averaged(values, width)
     low, high = min(columns), max(columns)
     span = (high - low) or 1.0
     levels = [(value - low) / span * (height * 8 - 1) + 1 for value in columns]
@@ -27,7 +27,8 @@ def chart(values: Sequence[float], width: int = 64, height: int = 6) -> list[str
     return lines
 
 
-def _columns(values: Sequence[float], width: int) -> list[float]:
+def averaged(values: Sequence[float], width: int) -> list[float]:
+    """Return the values as means over at most `width` parts of the same length."""
     count = min(width, len(values))
     edges = [round(index * len(values) / count) for index in range(count + 1)]
     return [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]

@@ -8,7 +8,7 @@ imports server or worker. It talks to the orchestrator like any other client.
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -50,7 +50,10 @@ def ensure_model(config: Config, supervisor: Supervisor, stopped: StopSignal) ->
 
 @attrs.define(kw_only=True)
 class LocalRun:
-    """The processes of one run on this machine. `execute` returns the last stats."""
+    """The processes of one run on this machine. `execute` returns the last stats.
+
+    `before_workers` is called once the orchestrator answers, before any worker starts.
+    """
 
     config: Config
     run_dir: Path
@@ -61,12 +64,14 @@ class LocalRun:
     ca: Path | None
     supervisor: Supervisor
     stopped: StopSignal
+    before_workers: Callable[[Client], object] = lambda client: None
 
     def execute(self, view: View) -> Stats:
         """Start everything and show it until the run is finished or a signal asks to stop."""
         history = History()
         try:
             client = self._start_server()
+            self.before_workers(client)
             self._start_workers(client)
             while not self.stopped:
                 self._check_children()

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from ralo_core.run.results import Result, by_benchmark, headline, title
 from ralo_core.run.stats import Stats
 from ralo_core.run.view import clock
 
@@ -26,7 +27,7 @@ def summary(stats: Stats, run_dir: Path, command: Sequence[str]) -> list[str]:
         lines.append(
             f"reward: {sum(first) / len(first):.3f} at first, {sum(last) / len(last):.3f} at last"
         )
-    lines += _accuracy_lines(stats)
+    lines += _result_lines(stats)
     tokens, rollouts = stats["tokens"], stats["rollouts"]
     lines.append(
         f"decoded {tokens['decoded']:,} tokens in {rollouts['sampled']:,} rollouts, "
@@ -42,15 +43,19 @@ def summary(stats: Stats, run_dir: Path, command: Sequence[str]) -> list[str]:
     return lines
 
 
-def _accuracy_lines(stats: Stats) -> list[str]:
-    done = stats["evaluations"]
-    if len(done) < 2:
-        return [
-            f"held-out greedy accuracy: {row['accuracy']:.1%} at version {row['version']}"
-            for row in done
-        ]
-    first, last = done[0], done[-1]
+def _result_lines(stats: Stats) -> list[str]:
     return [
-        f"held-out greedy accuracy: {first['accuracy']:.1%} -> {last['accuracy']:.1%} "
-        f"(version {first['version']} -> {last['version']}, {last['count']} problems)"
+        _result_line(title(benchmark), rows)
+        for benchmark, rows in by_benchmark(stats["evaluations"]).items()
     ]
+
+
+def _result_line(name: str, rows: Sequence[Result]) -> str:
+    first, last = rows[0], rows[-1]
+    metric, value = headline(last)
+    if len(rows) == 1:
+        return f"{name} {metric}: {value:.1%} at version {last['version']}"
+    return (
+        f"{name} {metric}: {headline(first)[1]:.1%} -> {value:.1%} "
+        f"(version {first['version']} -> {last['version']}, {last['items']} problems)"
+    )

@@ -6,6 +6,7 @@ and decides nothing.
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -17,10 +18,16 @@ from rich.text import Text
 
 from ralo_core.run.bottleneck import bottleneck
 from ralo_core.run.chart import chart
+from ralo_core.run.results import HELD_OUT, headline, newest
 from ralo_core.run.stats import History, Stats
 from ralo_core.run.worker_table import worker_table
 
 _SHOWN_STOPS = 3
+_GAP = "   "
+_LATE_SECONDS = 60.0
+"""A tracker behind by less is at work."""
+_WIDE = 110
+"""Columns from which on two rows of numbers stand under each other."""
 
 
 class View(Protocol):
@@ -95,8 +102,9 @@ def panel(history: History, width: int) -> RenderableType:
         Group(
             heading,
             curve,
-            _numbers(history),
+            numbers(history, width - 4),
             Text(tree_line(stats), no_wrap=True, overflow="ellipsis"),
+            Text(benchmark_line(stats), no_wrap=True, overflow="ellipsis"),
             worker_table(stats),
             Text(bottleneck(history), "cyan"),
         ),
@@ -113,6 +121,7 @@ def status_view(stats: Stats) -> RenderableType:
         f"reward {_last(stats, 'reward')}",
         _queues(stats),
     ]
+    lines += filter(None, [benchmark_line(stats), late_trackers(stats)])
     if stats["last_error"]:
         lines.append(f"last error: {stats['last_error']}")
     return Group(*map(Text, lines), worker_table(stats, hosts=True))
@@ -127,25 +136,40 @@ def _queues(stats: Stats) -> str:
     )
 
 
-def _numbers(history: History) -> Table:
+def numbers(history: History, width: int) -> RenderableType:
+    """Return the numbers of the run and its queues, in as many lines as `width` asks for."""
     stats = history.latest
     trees, problems = stats["trees"], stats["problems"]
-    table = Table.grid(padding=(0, 3))
-    table.add_row(
+    progress = [
         f"step [b]{stats['step']}[/b]",
         f"version [b]{stats['version']}[/b]",
         f"reward [b]{_last(stats, 'reward')}[/b]",
         f"staleness [b]{_last(stats, 'staleness')}[/b]",
         _accuracy(stats),
-    )
-    table.add_row(
+    ]
+    work = [
         f"trees queued {_queue(stats)}",
         f"in training {trees['leased']}",
         f"problems out {problems['leased']}",
         f"{history.rate('tokens', 'decoded'):,.0f} tokens/s decoded",
         f"{history.rate('rollouts', 'trained'):,.0f} rollouts/s trained",
-    )
+    ]
+    if width < _WIDE:
+        return _packed([Text.from_markup(item) for item in (*progress, *work) if item], width)
+    table = Table.grid(padding=(0, 3))
+    table.add_row(*progress)
+    table.add_row(*work)
     return table
+
+
+def _packed(items: Sequence[Text], width: int) -> Text:
+    """Return the items with space between them, in lines of at most `width` cells."""
+    lines = [Text()]
+    for item in items:
+        if lines[-1] and lines[-1].cell_len + item.cell_len + len(_GAP) > width:
+            lines.append(Text())
+        lines[-1].append(_GAP if lines[-1] else "").append_text(item)
+    return Text("\n").join(lines)
 
 
 def tree_line(stats: Stats) -> str:
@@ -170,8 +194,33 @@ def _queue(stats: Stats) -> str:
 
 
 def _accuracy(stats: Stats) -> str:
-    done = stats["evaluations"]
-    return f"held-out [b]{done[-1]['accuracy']:.1%}[/b] (v{done[-1]['version']})" if done else ""
+    done = newest(stats["evaluations"])
+    if not done or done[0]["benchmark"] != HELD_OUT:
+        return ""
+    return f"held-out [b]{headline(done[0])[1]:.1%}[/b] (v{done[0]['version']})"
+
+
+def benchmark_line(stats: Stats) -> str:
+    """Return the newest result of each benchmark and what is under way, ``""`` where nothing is."""
+    parts = []
+    for result in newest(stats["evaluations"]):
+        if result["benchmark"] != HELD_OUT:
+            name, value = headline(result)
+            parts.append(f"{result['benchmark']} {name} {value:.1%} (v{result['version']})")
+    shards = stats["evaluation"]
+    if shards["waiting"] + shards["leased"]:
+        parts.append(f"{shards['waiting']} shards waiting, {shards['leased']} being answered")
+    return f"evaluation: {', '.join(parts)}" if parts else ""
+
+
+def late_trackers(stats: Stats) -> str:
+    """Return which trackers have not taken what happened a while ago, ``""`` where all have."""
+    late = [
+        f"{name} by {facts['waiting']} records, {clock(facts['seconds'])}"
+        for name, facts in stats["trackers"].items()
+        if facts["seconds"] > _LATE_SECONDS
+    ]
+    return f"trackers behind: {', '.join(late)}" if late else ""
 
 
 def _last(stats: Stats, key: str) -> str:

@@ -16,12 +16,13 @@ from ralo_core.testing.advantages import check_advantage_estimator
 from ralo_core.testing.codecs import check_gradient_codec
 from ralo_core.testing.corrections import check_correction
 from ralo_core.testing.engines import check_inference_engine
+from ralo_core.testing.evaluators import check_evaluator
 from ralo_core.testing.losses import check_loss
 from ralo_core.testing.policies import check_aggregation_policy, check_optimizer_policy
 from ralo_core.testing.providers import check_problem_provider
 from ralo_core.testing.rewards import check_reward
 from ralo_core.testing.sampling import check_sampling_algorithm
-from ralo_core.testing.trackers import check_tracker
+from ralo_core.testing.trackers import check_tracker, check_unused_tracker
 
 _ON_OBJECTS: dict[str, Callable[[Any], None]] = {
     "reward": check_reward,
@@ -32,7 +33,7 @@ _ON_OBJECTS: dict[str, Callable[[Any], None]] = {
     "gradient_codec": check_gradient_codec,
     "aggregation_policy": check_aggregation_policy,
     "optimizer_policy": check_optimizer_policy,
-    "tracker": check_tracker,
+    "evaluator": check_evaluator,
 }
 
 
@@ -64,5 +65,9 @@ def check_component(
             check_problem_provider(make)
         elif kind == "inference_engine":
             check_inference_engine(make(), new_weights)
+        elif kind == "tracker":
+            check_unused_tracker(make())
+            assert not list(Path(folder).iterdir()), "a tracker opens nothing before its first log"
+            check_tracker(make())
         else:
             _ON_OBJECTS[kind](make())

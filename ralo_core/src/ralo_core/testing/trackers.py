@@ -4,8 +4,28 @@ from ralo_core.protocols import Tracker
 
 
 def check_tracker(tracker: Tracker) -> None:
-    """Check that `tracker` takes steps, evaluations and numbers that are not finite."""
-    tracker.log(1, {"reward": 0.5, "step": 1, "time": 1.5})
-    tracker.log(1, {"accuracy": 0.5, "version": 1})
-    tracker.log(2, {"reward": float("nan"), "loss": float("inf")})
+    """Check that `tracker` takes steps, names in parts, numbers that are not finite, an evaluation
+    that arrives after later steps, the same record again, as after a crash, and a change of names;
+    and that it can be closed."""
+    first = {
+        "reward": 0.5,
+        "step": 1,
+        "version": 1,
+        "time": 1.5,
+        "stop/eos": 1,
+        "elapsed_seconds": 2,
+    }
+    tracker.log(1, first)
+    tracker.log(2, {**first, "step": 2, "reward": float("nan"), "loss": float("inf")})
+    tracker.log(3, {**first, "step": 3, "leaves_at_depth/17+": 0.25, "tokens": 1 << 40})
+    tracker.log(3, {**first, "step": 3, "leaves_at_depth/17+": 0.25, "tokens": 1 << 40})
+    tracker.log(
+        1, {"version": 1, "eval/held_out/accuracy": 0.5, "eval/held_out/accuracy/low": -0.0}
+    )
+    tracker.log(3, {"version": 4, "rollback_to": 2, "time": 9.5})
+    tracker.close()
+
+
+def check_unused_tracker(tracker: Tracker) -> None:
+    """Check that a `tracker` that was given nothing can be closed, too."""
     tracker.close()

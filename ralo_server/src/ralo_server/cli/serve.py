@@ -164,7 +164,8 @@ def _watch(
     while not stopped and not (end and end.over()):
         if not announced and directory.url_file.exists():
             announced = True
-            click.echo(f"serving {directory.root} at {directory.url_file.read_text().strip()}")
+            url = directory.url_file.read_text().strip()
+            click.echo(f"serving {directory.root} at {url}, with a dashboard")
         for child in supervisor.poll():
             if child.exit_code != 0 or child.name == "web":
                 raise RaloError(_obituary(child))

@@ -7,6 +7,7 @@ lock of the run.
 from collections.abc import Callable, Iterator, Sequence
 
 from ralo_core.components import BuildContext
+from ralo_server.doctor.evaluations import answers_are_whole
 from ralo_server.doctor.finding import Finding, Patient
 from ralo_server.doctor.queues import (
     gradients_are_whole,
@@ -38,6 +39,7 @@ CHECKS: Sequence[Callable[[Patient], Iterator[Finding]]] = (
     versions_are_whole,
     versions_can_be_gone_back_to,
     newest_state_is_whole,
+    answers_are_whole,
     strays,
 )
 

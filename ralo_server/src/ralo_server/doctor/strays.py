@@ -29,8 +29,8 @@ def strays(patient: Patient) -> Iterator[Finding]:
 
 
 def remove_unqueued(store: Store) -> None:
-    """Remove trees and gradients that were cut off on their way to their row, of a run in which
-    no process works."""
+    """Remove trees, gradients and answers that were cut off on their way to their row, of a run in
+    which no process works."""
     for path in _unqueued(store):
         path.unlink()
 
@@ -39,6 +39,10 @@ def _unqueued(store: Store) -> Iterator[Path]:
     blobs = known_blobs(store.database)
     yield from _unknown(store.directory.samples, "*", blobs)
     yield from _unknown(store.directory.gradients, "*", blobs)
+    directory = store.directory
+    answers = {directory.evaluation_file(*known) for known in store.evaluations.reported()}
+    files = sorted(directory.evaluations.glob("v*/*"))
+    yield from (path for path in files if path not in answers)
 
 
 def _unknown(folder: Path, pattern: str, known: set[str]) -> Iterator[Path]:

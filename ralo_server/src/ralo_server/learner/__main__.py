@@ -34,11 +34,16 @@ def main() -> None:
     torch.set_num_threads(config.section(LearnerSettings).threads)
     store = Store(directory, config)
     try:
-        Learner(store, registry.host).run(stopped)
+        learner = Learner(store, registry.host)
+        learner.run(stopped)
     except BaseException:
         # Whatever it was, people look at /stats before they look into a log.
         store.run.note_error(traceback.format_exc(limit=-1).strip())
         raise
+    if learner.left_behind:
+        # What the library of a tracker that hangs does at exit may hang, too.
+        logging.shutdown()
+        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Neighbours: `Store` tells what is pending and takes the commit, `StepFiles` take
 plugins are told afterwards.
 """
 
-import itertools
 import json
 import logging
 import time
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ralo_core.components import BuildContext
-from ralo_core.config import EvaluationSettings, LearnerSettings, LoraSettings, WeightsSettings
+from ralo_core.config import LearnerSettings, LoraSettings, WeightsSettings
 from ralo_core.plugins import PluginHost
 from ralo_core.protocols import ScalingOptimizerPolicy
 from ralo_core.supervise import StopSignal
@@ -25,6 +24,7 @@ from ralo_server.blobs import write_blob
 from ralo_server.gradient_checks import PARAMETERS
 from ralo_server.learner.checkpoints import Checkpoints
 from ralo_server.learner.clock import Clock
+from ralo_server.learner.compute import LearnerCompute
 from ralo_server.learner.optimizer_folders import OptimizerFolders
 from ralo_server.learner.publishing import Publisher
 from ralo_server.learner.recovery import Recovery
@@ -34,10 +34,12 @@ from ralo_server.learner.step_metrics import (
     Tree,
     averaged_metrics,
     gradient_metrics,
+    throughput,
     tree_metrics,
     tree_totals,
 )
 from ralo_server.learner.store_uploads import StoreUploads
+from ralo_server.learner.tracking import Tracking
 from ralo_server.object_store import ObjectStore
 from ralo_server.store import Store
 from ralo_server.store.gradients import PendingGradient
@@ -59,7 +61,7 @@ class Learner:
         context = BuildContext(role="learner", run_dir=store.directory.root)
         self.aggregation = self.config.build("aggregation", context)
         self.policy = self.config.build("optimizer", context)
-        self.trackers = self.config.build_pipeline("trackers", context)
+        self.trackers = Tracking(store, context)
         self.publisher = Publisher.of_run(store.directory, self.config)
         folders = OptimizerFolders(store.directory.optimizer, store.directory.working)
         self.files = StepFiles(
@@ -72,26 +74,32 @@ class Learner:
         self.checkpoints = Checkpoints(store, self.settings, folders)
         self.retention = Retention(store, self.settings, folders)
         self.clock = Clock(store)
+        self.compute = LearnerCompute(store.compute)
         where = self.config.section(WeightsSettings).store
         self.uploads = StoreUploads(store.parts, ObjectStore(where)) if where else None
+        self._commit_seconds: dict[str, float] = {}
+        self.left_behind = False
+        """Whether a tracker still hangs after the end."""
 
     def run(self, stopped: StopSignal) -> None:
         """Work until the run is finished or `stopped`."""
         self._open()
         while not stopped:
             state = self.store.run.advance()
-            self._tell_trackers()
+            self.trackers.tell()
             if state == FINISHED:
                 self._finish()
                 return
             gradients = self._due(state)
             if gradients:
-                self._step(gradients)
+                with self.compute.working():
+                    self._step(gradients)
             elif self.checkpoints.ready():
                 self._settle()
             else:
                 time.sleep(_PAUSE_SECONDS)
             self.clock.keep()
+            self.compute.keep()
         self._close()
 
     def _open(self) -> None:
@@ -120,8 +128,7 @@ class Learner:
         version = self.publisher.write(
             target, 0, master.shapes(), master.weights(), master.constants
         )
-        evaluate = bool(self.config.section(EvaluationSettings).problems)
-        self.store.steps.commit_first(version, evaluate)
+        self.store.steps.commit_first(version, list(self.store.benchmarks.plans()))
         self._tell_published(0)
 
     def _due(self, state: str) -> Sequence[PendingGradient]:
@@ -180,23 +187,31 @@ class Learner:
         steps, number, step = self.store.steps, written.version.number, written.redo.step
         earlier = steps.left_out_batches()
         others, skipped = [*earlier, *steps.empty_batches()], steps.skipped_trees()
+        elapsed = self.clock.elapsed()
+        consumed = self._consumed(applied, left_out, others, list(skipped.values()), number - 1)
         metrics = {
             "step": step,
             "version": number,
-            **self._consumed(applied, left_out, others, list(skipped.values()), number - 1),
+            **consumed,
+            **throughput(consumed, elapsed - steps.last_elapsed()),
             "skipped_trees": len(skipped),
             "gradients_left_out": len(left_out) + len(earlier),
             "grad_norm": written.norm,
             "learning_rate": written.redo.learning_rate,
             "time": time.time(),
-            "elapsed_seconds": self.clock.elapsed(),
+            "elapsed_seconds": elapsed,
             "step_seconds": time.monotonic() - started,
+            **{f"step/{part}_seconds": value for part, value in written.seconds.items()},
+            **self._commit_seconds,
+            **self.compute.step_metrics(),
         }
-        every = self.config.section(EvaluationSettings).every_steps
-        evaluate = bool(every) and step % every == 0
+        benchmarks = self.store.benchmarks.due(step)
+        committing = time.monotonic()
         steps.commit(
-            written.redo, written.version, applied, left_out, others, skipped, metrics, evaluate
+            written.redo, written.version, applied, left_out, others, skipped, metrics, benchmarks
         )
+        # A step's metrics are part of its transaction: the time of that is told by the next one.
+        self._commit_seconds = {"step/commit_seconds": time.monotonic() - committing}
         self.host.notify("ralo_step_committed", step=step, metrics=metrics)
         self._tell_published(number)
         if self.checkpoints.ready():
@@ -235,12 +250,6 @@ class Learner:
         directory = str(self.store.versions.directory(number))
         self.host.notify("ralo_weights_published", version=number, directory=directory)
 
-    def _tell_trackers(self) -> None:
-        steps = self.store.steps
-        for step, metrics in itertools.chain(steps.untracked(), steps.untracked_evaluations()):
-            for tracker in self.trackers.values():
-                tracker.log(step, metrics)
-
     def _finish(self) -> None:
         step = self.store.run.step()
         log.info("the run is finished after %d steps", step)
@@ -250,9 +259,9 @@ class Learner:
         self._close()
 
     def _close(self) -> None:
+        self.compute.report()
         self._settle()
         self.retention.at_end()
         if self.uploads:
             self.uploads.close()
-        for tracker in self.trackers.values():
-            tracker.close()
+        self.left_behind = not self.trackers.close()

@@ -22,6 +22,7 @@ from ralo_core.errors import RaloError
 from ralo_core.protocols import OptimizerPolicy
 from ralo_server.learner.sliced_optimizer import SlicedOptimizer
 from ralo_server.learner.state_files import Draft, StateFiles, open_model, open_state
+from ralo_server.learner.step_times import AGGREGATE, CLIP, STEP, StepTimes
 from ralo_server.store.redo import Redo
 
 SLICE_VALUES = 1 << 19
@@ -94,9 +95,9 @@ class Master:
 
     @contextmanager
     def step(
-        self, gradient: GradientSlices, redo: Redo, begin: Callable[[], Path]
+        self, gradient: GradientSlices, redo: Redo, begin: Callable[[], Path], times: StepTimes
     ) -> Iterator[Iterator[Tensor]]:
-        """Take the step of `redo` with `gradient`, before clipping.
+        """Take the step of `redo` with `gradient`, before clipping; `times` has where time went.
 
         The block walks the new weights, to the last: slices, float32[n], in the order of
         `weights`; a slice may be overwritten when the next is asked for. `begin` gives the folder
@@ -106,7 +107,7 @@ class Master:
         scratch = _Scratch(self._slice_values)
         if self._draft is None:
             self._draft = Draft(begin(), self._files, self._optimizer.state_specs)
-        yield self._step_into(self._draft, gradient, redo.clip, scratch)
+        yield self._step_into(self._draft, gradient, redo.clip, scratch, times)
         self._files = self._draft.files
 
     def leave_files(self) -> None:
@@ -116,17 +117,33 @@ class Master:
         self._draft = None
 
     def _step_into(
-        self, draft: Draft, gradient: GradientSlices, clip: float, scratch: "_Scratch"
+        self,
+        draft: Draft,
+        gradient: GradientSlices,
+        clip: float,
+        scratch: "_Scratch",
+        times: StepTimes,
     ) -> Iterator[Tensor]:
         for piece in self._slices():
-            clipped = scratch.product("gradient", _values(gradient, piece), clip)
-            weights = scratch.copy("weights", piece.of(self._files.weights), torch.float32)
-            before = self._state_before(piece, scratch)
-            after = self._optimizer.step(piece.name, weights, clipped, before)
-            draft.write_weights(piece.name, piece.start, weights)
-            for key in self._keys[piece.name]:
-                self._write_state(draft, piece, key, torch.as_tensor(after[key]))
+            with times.part(AGGREGATE):
+                values = gradient(piece.name, piece.start, piece.stop)
+            with times.part(CLIP):
+                clipped = scratch.product("gradient", values, clip)
+            with times.part(STEP):
+                weights = self._step_slice(draft, piece, clipped, scratch)
             yield weights
+
+    def _step_slice(
+        self, draft: Draft, piece: Slice, gradient: Tensor, scratch: "_Scratch"
+    ) -> Tensor:
+        """Step one slice with its clipped `gradient`, float32[n]; return the new weights."""
+        weights = scratch.copy("weights", piece.of(self._files.weights), torch.float32)
+        before = self._state_before(piece, scratch)
+        after = self._optimizer.step(piece.name, weights, gradient, before)
+        draft.write_weights(piece.name, piece.start, weights)
+        for key in self._keys[piece.name]:
+            self._write_state(draft, piece, key, torch.as_tensor(after[key]))
+        return weights
 
     def _write_state(self, draft: Draft, piece: Slice, key: str, value: Tensor) -> None:
         """Write state of a slice; a scalar with the last, for every slice begins with it."""
@@ -164,10 +181,6 @@ class Master:
             f"the optimizer state of this run is of another optimizer or model: it keeps {there}, "
             f"optimizer.use asks for {wanted}; go on with the optimizer that the run began with"
         )
-
-
-def _values(gradient: GradientSlices, piece: Slice) -> Tensor:
-    return gradient(piece.name, piece.start, piece.stop)
 
 
 class _Scratch:

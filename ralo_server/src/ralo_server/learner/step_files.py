@@ -18,6 +18,7 @@ from ralo_server.learner.aggregate import Aggregate
 from ralo_server.learner.master import GradientSlices, Master
 from ralo_server.learner.optimizer_folders import OptimizerFolders
 from ralo_server.learner.publishing import Publisher
+from ralo_server.learner.step_times import AGGREGATE, PUBLISH, StepTimes
 from ralo_server.learner.tensor_file import NewTensorFile
 from ralo_server.store.redo import Redo
 
@@ -31,11 +32,13 @@ class NotFiniteError(RaloError):
 
 @attrs.frozen(kw_only=True)
 class WrittenStep:
-    """What a step made: its version, what it did, and the norm before clipping."""
+    """What a step made: its version, what it did, the norm before clipping, and the seconds of each
+    of its parts."""
 
     version: WeightVersion
     redo: Redo
     norm: float
+    seconds: Mapping[str, float]
 
 
 @attrs.frozen(kw_only=True)
@@ -65,8 +68,9 @@ class StepFiles:
         goes with the learning rate. Raises `NotFiniteError` before any weight is changed. After
         another error `master` is neither before nor after the step: it must be restored.
         """
-        shapes = master.shapes()
-        gradient, norm = self._measured(self._aggregate(terms, shapes), terms, shapes)
+        shapes, times = master.shapes(), StepTimes()
+        with times.part(AGGREGATE):
+            gradient, norm = self._measured(self._aggregate(terms, shapes), terms, shapes)
         if not math.isfinite(norm):
             names = ", ".join(path.name for path, _ in terms)
             msg = f"the gradients of step {step} combine to a norm of {norm}: {names}"
@@ -77,16 +81,19 @@ class StepFiles:
             learning_rate=self.optimizer.learning_rate(step) * rate_factor,
             clip=_clip_factor(norm, self.optimizer.max_grad_norm),
         )
-        with master.step(gradient, redo, self.folders.begin) as weights:
+        with (
+            master.step(gradient, redo, self.folders.begin, times) as weights,
+            times.part(PUBLISH),
+        ):
             version = self.publisher.write(
                 target, number, shapes, weights, master.constants, step=step, parent=parent
             )
-        return WrittenStep(version=version, redo=redo, norm=norm)
+        return WrittenStep(version=version, redo=redo, norm=norm, seconds=times.seconds)
 
     def replay(self, master: Master, redo: Redo) -> None:
         """Take a committed step again, without publishing anything."""
         gradient = self._aggregate(redo.terms, master.shapes()).values
-        with master.step(gradient, redo, self.folders.begin) as weights:
+        with master.step(gradient, redo, self.folders.begin, StepTimes()) as weights:
             for _ in weights:
                 pass
 

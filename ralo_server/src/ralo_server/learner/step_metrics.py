@@ -1,7 +1,7 @@
 """What a step reports, computed from the trees and gradients it consumed.
 
 Neighbours: `loop` adds time and optimizer numbers, `tree_diagnostics` the shape of the trees; the
-names are those of `docs/operations.md`.
+names are those of `docs/metrics.md`.
 """
 
 from collections import defaultdict
@@ -16,8 +16,8 @@ Tree = tuple[int, Mapping[str, Any]]
 
 
 def tree_metrics(trees: Sequence[Tree]) -> dict[str, float]:
-    """Return means over leaves, `reward`, `reward/<part>` and `response_tokens`, and the
-    diagnostics of the trees."""
+    """Return means over leaves, `reward`, `reward/<part>` and `response_tokens`, the share of those
+    that are `solved`, and the diagnostics of the trees."""
     leaves = sum(facts["leaves"] for _, facts in trees)
     sums: dict[str, float] = defaultdict(float)
     for _, facts in trees:
@@ -26,7 +26,24 @@ def tree_metrics(trees: Sequence[Tree]) -> dict[str, float]:
         for name, value in facts["parts"].items():
             sums[f"reward/{name}"] += value
     means = {name: value / leaves for name, value in sums.items()}
-    return {**means, **tree_diagnostics([facts for _, facts in trees])}
+    return {**means, **_solved(trees), **tree_diagnostics([facts for _, facts in trees])}
+
+
+def _solved(trees: Sequence[Tree]) -> dict[str, float]:
+    # A tree that was queued by an earlier release does not say it.
+    known = [facts for _, facts in trees if facts.get("solved") is not None]
+    leaves = sum(facts["leaves"] for facts in known)
+    return {"solved": sum(facts["solved"] for facts in known) / leaves} if known else {}
+
+
+def throughput(metrics: Mapping[str, float], seconds: float) -> dict[str, float]:
+    """Return what of a step's `metrics` went by per second, of the `seconds` since the last one."""
+    if seconds <= 0:
+        return {}
+    return {
+        "tokens_per_second": metrics.get("decoded_tokens", metrics["tokens"]) / seconds,
+        "rollouts_per_second": metrics["rollouts"] / seconds,
+    }
 
 
 def tree_totals(trees: Sequence[Tree]) -> dict[str, int]:

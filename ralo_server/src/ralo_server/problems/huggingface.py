@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from ralo_core import BuildContext, RaloError, setting
+from ralo_core.builtin.fields import FieldMapping
 from ralo_core.builtin.records import RecordProvider, RecordSet, RecordSettings, SourceSettings
 
 _BUILDERS = {
@@ -61,10 +62,12 @@ class HuggingFaceProvider(RecordProvider):
                 revision=settings.revision,
             )
         ]
-        super().__init__([_open(source, settings) for source in sources], settings, context)
+        sets = [open_rows(source, settings.mapping(source)) for source in sources]
+        super().__init__(sets, settings, context)
 
 
-def _open(source: HuggingFaceSource, settings: RecordSettings) -> RecordSet:
+def open_rows(source: HuggingFaceSource, mapping: FieldMapping) -> RecordSet:
+    """Return the rows of a data set; raises `RaloError` saying what to do where it has none."""
     rows = load_rows(source)
     if len(rows) == 0:
         msg = f"split '{source.split}' of {source.path} is empty"
@@ -73,7 +76,7 @@ def _open(source: HuggingFaceSource, settings: RecordSettings) -> RecordSet:
         name=Path(source.path).stem,
         records=rows,
         where=lambda index: f"{source.path}, split '{source.split}', row {index}",
-        mapping=settings.mapping(source),
+        mapping=mapping,
         held_out=source.held_out,
     )
 

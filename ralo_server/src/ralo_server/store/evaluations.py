@@ -1,37 +1,26 @@
-"""Evaluation jobs: one per version that is to be measured, leased like all work.
+"""Evaluations: a benchmark asked of a version, from the wish for it to its result.
 
-Neighbours: the learner schedules, samplers claim and report through the web side. All jobs
-ask the same held-out problems, which were drawn when the run was made. Every grant has a lease
-id of its own; the first report under the lease that holds is the result.
+Neighbours: the learner schedules, people ask on demand, `shards` lets samplers do the work in
+parts and closes an evaluation with its result. An evaluation is ``open``, then ``reported``.
 """
 
+import json
 import sqlite3
-import time
-import uuid
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
 
+from ralo_core.errors import RaloError, nearest
+from ralo_server.store.benchmarks import Benchmarks, Plan
 from ralo_server.store.database import Database
-from ralo_server.store.facts import get_fact
-from ralo_server.store.leases import Leases
+from ralo_server.store.versions import Versions, abandoned
 
-STORED, DUPLICATE, LOST = "stored", "duplicate", "lost"
-
-_WAITING = "SELECT id, version FROM evaluations WHERE state = 'waiting' ORDER BY version LIMIT 1"
-_GRANTED = """SELECT id, version, lease_id FROM evaluations
-    WHERE request = ? AND worker_id = ? AND state = 'leased'"""
-_LEASE = """UPDATE evaluations SET state = 'leased', lease_id = ?, worker_id = ?, expires = ?,
-    request = ? WHERE id = ?"""
+OPEN, REPORTED = "open", "reported"
 
 
-@attrs.frozen(kw_only=True)
-class Job:
-    """One grant of an evaluation: which version is to be measured, under which lease."""
-
-    id: str
-    version: int
-    lease_id: str
+class NotToBeHadError(RaloError):
+    """Raised when an evaluation is asked for that cannot be made."""
 
 
 @attrs.frozen
@@ -39,61 +28,171 @@ class Evaluations:
     """Evaluations of a run."""
 
     database: Database
-    leases: Leases
+    benchmarks: Benchmarks
+    versions: Versions
 
-    def held_out(self) -> list[dict[str, Any]]:
-        """Return the held-out problems as JSON; empty if the run does not evaluate."""
-        problems: list[dict[str, Any]] = get_fact(self.database, "held_out", [])
-        return problems
+    def schedule(
+        self, connection: sqlite3.Connection, version: int, benchmarks: Iterable[str]
+    ) -> None:
+        """Ask for what `benchmarks` give for `version`, each unless it was asked for already."""
+        plans = self.benchmarks.plans()
+        for name in benchmarks:
+            self._open(connection, version, name, plans[name])
 
-    def schedule(self, connection: sqlite3.Connection, version: int) -> None:
-        """Ask for an evaluation of `version` unless there is one."""
-        connection.execute(
-            "INSERT OR IGNORE INTO evaluations (id, version, state) VALUES (?, ?, 'waiting')",
-            (f"eval-{version}", version),
-        )
+    def request(self, benchmarks: Sequence[str], version: int | None) -> list[dict[str, Any]]:
+        """Ask on demand, of the newest version if none is named; return what becomes of each as
+        ``{"version", "benchmark", "state"}``.
 
-    def claim(self, worker_id: str, request: str | None = None) -> Job | None:
-        """Lease the oldest waiting job, or None.
-
-        A `request` that was granted before gets the same job again: its answer was lost.
+        Raises `NotToBeHadError` for a benchmark that the run does not have, or a version that is
+        not there any more.
         """
-        if not self.database.value("SELECT 1 FROM evaluations WHERE state != 'reported'"):
-            return None
         with self.database.write() as connection:
-            row = connection.execute(_GRANTED, (request, worker_id)).fetchone()
-            if row is not None:
-                return Job(**row)
-            row = connection.execute(_WAITING).fetchone()
-            if row is None:
-                return None
-            job = Job(id=row["id"], version=row["version"], lease_id=uuid.uuid4().hex)
-            connection.execute(
-                _LEASE, (job.lease_id, worker_id, self.leases.deadline(), request, job.id)
-            )
-        return job
+            number = self.versions.newest_number() if version is None else version
+            self._check(benchmarks, number)
+            wanted = list(dict.fromkeys(benchmarks))
+            self.schedule(connection, number, [b for b in wanted if not self._state(number, b)])
+            return [
+                {"version": number, "benchmark": name, "state": self._state(number, name)}
+                for name in wanted
+            ]
 
-    def report(self, job_id: str, lease_id: str, correct: list[bool]) -> str:
-        """Store a result; return `STORED`, `DUPLICATE` for a job that has one, or `LOST` where
-        the lease is not the one that holds."""
+    def reported(self) -> list[tuple[int, str]]:
+        """Return version and benchmark of every result whose answers are in a file; an older
+        ralo-server kept none."""
+        rows = self.database.rows(
+            """SELECT version, benchmark FROM evaluations
+               WHERE state = 'reported' AND plan != '' ORDER BY version, benchmark"""
+        )
+        return [(int(row["version"]), row["benchmark"]) for row in rows]
+
+    def ask_again(self, version: int, benchmark: str) -> None:
+        """Forget a result and ask for it anew."""
+        name = _name(version, benchmark)
         with self.database.write() as connection:
-            row = connection.execute(
-                "SELECT state, lease_id FROM evaluations WHERE id = ?", (job_id,)
-            ).fetchone()
-            if row is not None and row["state"] == "reported":
-                return DUPLICATE
-            if row is None or row["state"] != "leased" or row["lease_id"] != lease_id:
-                return LOST
-            connection.execute(
-                """UPDATE evaluations SET state = 'reported',
-                   report = json_object('version', version, 'accuracy', ?, 'count', ?, 'time', ?)
-                   WHERE id = ?""",
-                (sum(correct) / len(correct), len(correct), time.time(), job_id),
-            )
-        return STORED
+            connection.execute("DELETE FROM evaluation_shards WHERE evaluation = ?", (name,))
+            connection.execute("DELETE FROM evaluations WHERE id = ?", (name,))
+            if benchmark in self.benchmarks.plans():
+                self.schedule(connection, version, [benchmark])
 
     def open(self) -> int:
-        """Return how many jobs are not reported yet."""
-        return int(
-            self.database.value("SELECT COUNT(*) FROM evaluations WHERE state != 'reported'")
+        """Return how many evaluations have no result yet."""
+        return int(self.database.value("SELECT COUNT(*) FROM evaluations WHERE state = 'open'"))
+
+    def open_versions(self) -> list[int]:
+        """Return the versions that must stay because they are still being evaluated."""
+        rows = self.database.rows("SELECT DISTINCT version FROM evaluations WHERE state = 'open'")
+        return [int(row["version"]) for row in rows]
+
+    def results(
+        self, benchmark: str | None = None, version: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the results by version, then benchmark; those of versions that a rollback left
+        behind have ``"abandoned": true``."""
+        rows = self.database.rows(
+            """SELECT report FROM evaluations WHERE state = 'reported'
+               AND (? IS NULL OR benchmark = ?) AND (? IS NULL OR version = ?)
+               ORDER BY version, benchmark""",
+            benchmark,
+            benchmark,
+            version,
+            version,
         )
+        return self._parsed(rows)
+
+    def shown(self, most: int) -> list[dict[str, Any]]:
+        """Return of each benchmark at most `most` results, evenly spread, the first and the last
+        among them, in the order of `results`."""
+        rows = self.database.rows(
+            "SELECT id, benchmark FROM evaluations WHERE state = 'reported' ORDER BY version"
+        )
+        names: dict[str, list[str]] = {}
+        for row in rows:
+            names.setdefault(row["benchmark"], []).append(row["id"])
+        chosen = [of[place] for of in names.values() for place in _spread(len(of), most)]
+        marks = ",".join("?" * len(chosen))
+        rows = self.database.rows(
+            f"SELECT report FROM evaluations WHERE id IN ({marks}) ORDER BY version, benchmark",  # noqa: S608
+            *chosen,
+        )
+        return self._parsed(rows)
+
+    def _parsed(self, rows: Iterable[sqlite3.Row]) -> list[dict[str, Any]]:
+        found = [json.loads(row["report"]) for row in rows]
+        behind = set(abandoned(self.database, {result["version"] for result in found}))
+        return [{**result, "abandoned": result["version"] in behind} for result in found]
+
+    def _check(self, benchmarks: Sequence[str], version: int) -> None:
+        known = list(self.benchmarks.plans())
+        for name in benchmarks:
+            if name not in known:
+                msg = (
+                    f"the run has no benchmark '{name}'{nearest(name, known)}; it has: "
+                    f"{', '.join(known) or 'none'} (evaluators.pipeline; ralo serve --resume RUN "
+                    "--set takes more)"
+                )
+                raise NotToBeHadError(msg)
+        kept = self.versions.published()
+        if version not in kept:
+            msg = f"version {version} is not kept; kept are {', '.join(map(str, kept)) or 'none'}"
+            raise NotToBeHadError(msg)
+
+    def _state(self, version: int, benchmark: str) -> str:
+        state = self.database.value(
+            "SELECT state FROM evaluations WHERE version = ? AND benchmark = ?", version, benchmark
+        )
+        return str(state or "")
+
+    def _open(
+        self, connection: sqlite3.Connection, version: int, benchmark: str, plan: Plan
+    ) -> None:
+        name = _name(version, benchmark)
+        made = connection.execute(
+            """INSERT OR IGNORE INTO evaluations (id, version, benchmark, state, plan)
+               VALUES (?, ?, ?, 'open', ?)""",
+            (name, version, benchmark, plan.dump()),
+        ).rowcount
+        if not made:
+            return
+        size, step = self.benchmarks.size(benchmark), plan.shard_items
+        connection.executemany(
+            """INSERT INTO evaluation_shards (id, evaluation, first, items, state)
+               VALUES (?, ?, ?, ?, 'waiting')""",
+            [
+                (f"{name}-{number}", name, first, min(step, size - first))
+                for number, first in enumerate(range(0, size, step))
+            ],
+        )
+
+
+def _name(version: int, benchmark: str) -> str:
+    return f"eval-{version}-{benchmark}"
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Return at most `most` of the numbers below `count`, the first and the last among them."""
+    if count <= most:
+        return list(range(count))
+    return [round(place * (count - 1) / (most - 1)) for place in range(most)]
+
+
+def give_up(connection: sqlite3.Connection, versions: Iterable[int]) -> None:
+    """Forget what is open of these versions; results stay."""
+    for version in versions:
+        connection.execute(
+            """DELETE FROM evaluation_shards WHERE evaluation IN
+                 (SELECT id FROM evaluations WHERE version = ? AND state = 'open')""",
+            (version,),
+        )
+        connection.execute(
+            "DELETE FROM evaluations WHERE version = ? AND state = 'open'", (version,)
+        )
+
+
+def tracked_metrics(result: dict[str, Any]) -> dict[str, float]:
+    """Return a result as trackers get it: ``eval/<benchmark>/<metric>`` with its bounds."""
+    metrics: dict[str, float] = {"version": result["version"], "time": result["time"]}
+    for name, estimate in result["metrics"].items():
+        path = f"eval/{result['benchmark']}/{name}"
+        metrics[path] = estimate["value"]
+        metrics[f"{path}/low"], metrics[f"{path}/high"] = estimate["low"], estimate["high"]
+    return metrics

@@ -26,10 +26,10 @@ _BACK = {
     "trees": """UPDATE trees SET state = 'queued', batch_id = NULL WHERE state = 'leased'
         AND batch_id IN (SELECT id FROM batches WHERE state = 'leased' AND {condition})""",
     "batches": "UPDATE batches SET state = 'expired' WHERE state = 'leased' AND {condition}",
-    "evaluations": """UPDATE evaluations SET state = 'waiting', worker_id = NULL
+    "evaluation_shards": """UPDATE evaluation_shards SET state = 'waiting', worker_id = NULL
         WHERE state = 'leased' AND {condition}""",
 }
-_KEYS = {"problems": "lease_id", "batches": "id", "evaluations": "lease_id"}
+_KEYS = {"problems": "lease_id", "batches": "id", "evaluation_shards": "lease_id"}
 _OVERDUE = " UNION ALL ".join(
     f"SELECT 1 FROM {table} WHERE state = 'leased' AND expires < ?"  # noqa: S608
     for table in _KEYS

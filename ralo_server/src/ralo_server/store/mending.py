@@ -5,6 +5,7 @@ Neighbours: ``ralo doctor --fix`` calls it for a stopped run; `inspection` finds
 
 from ralo_server.store.database import Database
 from ralo_server.store.discarding import discard_gradient, discard_tree
+from ralo_server.store.evaluations import give_up
 from ralo_server.store.leases import give_back
 from ralo_server.store.parts import forget_parts
 
@@ -39,6 +40,4 @@ def forget_version(database: Database, number: int) -> None:
     with database.write() as connection:
         connection.execute("UPDATE versions SET state = 'pruned' WHERE number = ?", (number,))
         forget_parts(connection, [number])
-        connection.execute(
-            "DELETE FROM evaluations WHERE version = ? AND state != 'reported'", (number,)
-        )
+        give_up(connection, [number])

@@ -9,7 +9,7 @@ door.
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ralo_core import wire
 from ralo_core.data import WeightVersion
 from ralo_server.store.database import Database
 from ralo_server.store.discarding import discard_gradient, discard_tree
-from ralo_server.store.evaluations import Evaluations
+from ralo_server.store.evaluations import Evaluations, give_up
 from ralo_server.store.facts import get_fact
 from ralo_server.store.gradients import Gradients
 from ralo_server.store.leases import Leases
@@ -47,13 +47,14 @@ class Rollbacks:
     gradients: Gradients
 
     def commit(
-        self, version: WeightVersion, target: int, origin: Origin, evaluate: bool
+        self, version: WeightVersion, target: int, origin: Origin, benchmarks: Sequence[str]
     ) -> Discarded:
         """Publish `version`, whose content and `origin` are those of `target`.
 
         Every lease ends, so that late answers of workers are refused. Pending gradients at
         abandoned versions are discarded and their trees wait for a trainer again; trees with a
-        segment by an abandoned version are discarded and their problems wait again.
+        segment by an abandoned version are discarded and their problems wait again. What is open
+        of their evaluations is given up; `benchmarks` are asked of `version`.
         """
         with self.database.write() as connection:
             self.leases.end_all(connection)
@@ -61,8 +62,8 @@ class Rollbacks:
             trees = self._discard_trees(connection, target)
             step = int(self.database.value("SELECT MAX(step) FROM steps") or 0)
             self.versions.add(connection, version, step, origin)
-            if evaluate:
-                self.evaluations.schedule(connection, version.number)
+            give_up(connection, range(target + 1, version.number))
+            self.evaluations.schedule(connection, version.number, benchmarks)
             metrics = {
                 "version": version.number,
                 "rollback_to": target,

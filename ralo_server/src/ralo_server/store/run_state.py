@@ -10,7 +10,7 @@ import time
 
 import attrs
 
-from ralo_core.config import Config, EvaluationSettings, RunSettings
+from ralo_core.config import Config, RunSettings
 from ralo_server.store.database import Database
 from ralo_server.store.evaluations import Evaluations
 from ralo_server.store.facts import get_fact, put_fact, put_facts
@@ -111,8 +111,8 @@ class RunState:
         return state
 
     def _evaluate_last(self, connection: sqlite3.Connection) -> None:
-        if self.config.section(EvaluationSettings).problems and self.evaluations.held_out():
-            self.evaluations.schedule(connection, self.versions.newest_number())
+        newest, benchmarks = self.versions.newest_number(), self.evaluations.benchmarks.plans()
+        self.evaluations.schedule(connection, newest, benchmarks)
 
     def _outstanding(self) -> int:
         """Return the work under way: problems and batches out, trees and gradients waiting."""

@@ -103,7 +103,60 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX gradients_by_step ON gradients (step);
     """,
     """
+    CREATE TABLE benchmarks (
+        name TEXT PRIMARY KEY, position INTEGER NOT NULL, plan TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE benchmark_items (
+        benchmark TEXT NOT NULL, number INTEGER NOT NULL, body TEXT NOT NULL,
+        PRIMARY KEY (benchmark, number)) WITHOUT ROWID;
+    INSERT INTO benchmark_items SELECT 'held_out', item.key, item.value
+        FROM facts, json_each(facts.value) AS item WHERE facts.name = 'held_out';
+    DELETE FROM facts WHERE name = 'held_out';
+    ALTER TABLE evaluations RENAME TO earlier_evaluations;
+    CREATE TABLE evaluations (
+        id TEXT PRIMARY KEY, version INTEGER NOT NULL, benchmark TEXT NOT NULL,
+        state TEXT NOT NULL, plan TEXT NOT NULL, started REAL, report TEXT,
+        tracked INTEGER NOT NULL DEFAULT 0, UNIQUE (version, benchmark));
+    CREATE INDEX evaluations_by_state ON evaluations (state, version);
+    CREATE INDEX evaluations_by_tracked ON evaluations (tracked, state);
+    INSERT INTO evaluations SELECT 'eval-' || e.version || '-held_out', e.version, 'held_out',
+        CASE e.state WHEN 'reported' THEN 'reported' ELSE 'open' END, '', NULL,
+        CASE e.state WHEN 'reported' THEN json_object('version', e.version,
+            'step', COALESCE((SELECT step FROM versions WHERE number = e.version), e.version),
+            'benchmark', 'held_out', 'items', json_extract(e.report, '$.count'), 'samples', 1,
+            'time', json_extract(e.report, '$.time'), 'seconds', 0.0, 'tokens', 0,
+            'metrics', json_object('accuracy', json_object(
+                'value', json_extract(e.report, '$.accuracy'), 'low', 0.0, 'high', 1.0))) END,
+        e.tracked FROM earlier_evaluations e;
+    CREATE TABLE evaluation_shards (
+        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, evaluation TEXT NOT NULL,
+        first INTEGER NOT NULL, items INTEGER NOT NULL, state TEXT NOT NULL, lease_id TEXT,
+        worker_id TEXT, expires REAL, request TEXT, answers TEXT);
+    CREATE INDEX shards_by_state ON evaluation_shards (state, expires);
+    CREATE INDEX shards_by_evaluation ON evaluation_shards (evaluation, state);
+    CREATE INDEX shards_by_lease ON evaluation_shards (lease_id);
+    INSERT INTO evaluation_shards (id, evaluation, first, items, state)
+        SELECT id || '-0', id, 0, (SELECT COUNT(*) FROM benchmark_items), 'waiting'
+        FROM evaluations WHERE state = 'open';
+    DROP TABLE earlier_evaluations;
+    """,
+    """
     ALTER TABLE trees ADD COLUMN time REAL NOT NULL DEFAULT 0;
     CREATE INDEX problems_by_id ON problems (id);
+    """,
+    """
+    CREATE TABLE compute (
+        session TEXT NOT NULL, role TEXT NOT NULL, worker_id TEXT NOT NULL,
+        devices INTEGER NOT NULL, working REAL NOT NULL, waiting REAL NOT NULL,
+        tokens INTEGER NOT NULL, age REAL NOT NULL, seen REAL NOT NULL,
+        PRIMARY KEY (session, role)) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE records (
+        number INTEGER PRIMARY KEY, step INTEGER NOT NULL, metrics TEXT,
+        time REAL NOT NULL DEFAULT 0);
+    CREATE TABLE tracker_positions (
+        tracker TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
+    INSERT INTO records (step) SELECT step FROM steps WHERE tracked = 1 ORDER BY step;
+    INSERT INTO tracker_positions SELECT 'jsonl', COUNT(*) FROM records;
     """,
 )

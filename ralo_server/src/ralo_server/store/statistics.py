@@ -3,7 +3,6 @@
 Neighbours: the web side answers with it and the steps of `shown_steps`; views are drawn from it.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,8 @@ from ralo_server.store.store import Store
 from ralo_server.store.trees import SKIPPED
 from ralo_server.store.uploads import ABANDONED, DISCARDED, PENDING, RECEIVING, REFUSED
 
+_SHOWN_RESULTS = 200
+"""Of each benchmark."""
 _PROBLEM_STATES = ("waiting", "leased", "failed")
 _GRADIENT_STATES = (RECEIVING, PENDING, "left_out", ABANDONED, REFUSED, DISCARDED)
 
@@ -34,18 +35,14 @@ def present_state(store: Store) -> dict[str, Any]:
         "started": get_fact(database, "started", 0.0),
         "limits": {"max_steps": run.max_steps, "max_minutes": run.max_minutes},
         **_queues(store),
+        "trackers": store.records.behind(),
         "batch_trees": store.config.section(TrainerSettings).batch_trees,
         "gradients_per_step": store.config.section(LearnerSettings).gradients_per_step,
         "workers": store.workers.all(),
-        "evaluations": evaluations(database),
+        "evaluations": store.evaluations.shown(_SHOWN_RESULTS),
+        "evaluation": store.shards.counts(),
         "last_error": get_fact(database, "last_error", ""),
     }
-
-
-def evaluations(database: Database) -> list[dict[str, Any]]:
-    """Return all reported evaluations by version."""
-    rows = database.rows("SELECT report FROM evaluations WHERE state = 'reported' ORDER BY version")
-    return [json.loads(row["report"]) for row in rows]
 
 
 def _queues(store: Store) -> dict[str, Any]:

@@ -52,8 +52,11 @@ class StepHistory:
             self._read_newer()
             return sorted(self._columns)
 
-    def series(self, names: Sequence[str], points: int, after: int = 0) -> Series:
-        """Return the steps after `after` as at most `points` means over as many steps each.
+    def series(
+        self, names: Sequence[str], points: int, after: int = 0, until: int | None = None
+    ) -> Series:
+        """Return the steps after `after`, up to `until` where it is given, as at most `points`
+        means over as many steps each.
 
         A bucket is named by its last step; only the newest may be smaller than the others. A
         metric that no step has is NaN everywhere.
@@ -62,9 +65,11 @@ class StepHistory:
             self._read_newer()
             known = self._steps[: self._count]
             first = int(np.searchsorted(known, after, side="right"))
-            steps = known[first:].copy()
+            end = len(known) if until is None else int(np.searchsorted(known, until, side="right"))
+            end = max(first, end)
+            steps = known[first:end].copy()
             columns = {
-                name: self._columns[name][first : self._count].copy()
+                name: self._columns[name][first:end].copy()
                 for name in names
                 if name in self._columns
             }

@@ -1,12 +1,12 @@
 """Optimizer steps: what was consumed, the metrics of it, and the one transaction that commits.
 
-Neighbours: the learner takes the trees' facts for its metrics and commits. Trackers get a
-step's metrics after the commit; `tracked` remembers which, so that a crash loses no line.
+Neighbours: the learner takes the trees' facts for its metrics and commits. `records` puts what was
+committed into line for the trackers; `tracked` remembers which, so that a crash loses no line.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +85,13 @@ class Steps:
         other_batches: Sequence[str],
         skipped: Iterable[int],
         metrics: Mapping[str, float],
-        evaluate: bool,
+        benchmarks: Sequence[str],
     ) -> None:
         """Make a step durable: its version, what it did and the consumed gradients together.
 
         The terms of `redo` are the gradients `applied`; `other_batches` are those without a
         gradient in this step that it counts, `skipped` are skipped trees likewise, by number.
+        `benchmarks` are to be asked of the version.
         """
         batches = [*(gradient.batch_id for gradient in (*applied, *left_out)), *other_batches]
         with self.database.write() as connection:
@@ -110,8 +111,7 @@ class Steps:
             )
             count(connection, "tokens_trained", int(metrics["tokens"]))
             count(connection, "rollouts_trained", int(metrics["rollouts"]))
-            if evaluate:
-                self.evaluations.schedule(connection, version.number)
+            self.evaluations.schedule(connection, version.number, benchmarks)
 
     def commit_restored(self, version: WeightVersion) -> None:
         """Publish the state of the newest version as it was restored, where it came out
@@ -120,12 +120,19 @@ class Steps:
             step = int(self.database.value("SELECT MAX(step) FROM steps"))
             self.versions.add(connection, version, step, self.versions.newest_origin())
 
-    def commit_first(self, version: WeightVersion, evaluate: bool) -> None:
-        """Publish the model that a run begins with."""
+    def commit_first(self, version: WeightVersion, benchmarks: Sequence[str]) -> None:
+        """Publish the model that a run begins with, to be asked `benchmarks`."""
         with self.database.write() as connection:
             self.versions.add(connection, version, 0)
-            if evaluate:
-                self.evaluations.schedule(connection, version.number)
+            self.evaluations.schedule(connection, version.number, benchmarks)
+
+    def last_elapsed(self) -> float:
+        """Return the seconds of work at the newest step, 0 before the first."""
+        elapsed = self.database.value(
+            """SELECT json_extract(metrics, '$.elapsed_seconds') FROM steps
+               ORDER BY step DESC LIMIT 1"""
+        )
+        return float(elapsed or 0.0)
 
     def after(self, step: int, most: int) -> list[tuple[int, dict[str, float]]]:
         """Return (step, metrics) of the newest `most` steps after `step`, oldest first."""
@@ -133,36 +140,6 @@ class Steps:
             "SELECT step, metrics FROM steps WHERE step > ? ORDER BY step DESC LIMIT ?", step, most
         )
         return [(int(row["step"]), json.loads(row["metrics"])) for row in reversed(rows)]
-
-    def untracked(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Yield (step, metrics) that trackers have not got, then rollbacks likewise; each is
-        marked after its turn."""
-        for row in self.database.rows(
-            "SELECT step, metrics FROM steps WHERE tracked = 0 ORDER BY step"
-        ):
-            yield int(row["step"]), json.loads(row["metrics"])
-            with self.database.write() as connection:
-                connection.execute("UPDATE steps SET tracked = 1 WHERE step = ?", (row["step"],))
-        for row in self.database.rows("SELECT * FROM rollbacks WHERE tracked = 0 ORDER BY version"):
-            yield int(row["step"]), json.loads(row["metrics"])
-            with self.database.write() as connection:
-                connection.execute(
-                    "UPDATE rollbacks SET tracked = 1 WHERE version = ?", (row["version"],)
-                )
-
-    def untracked_evaluations(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Yield (step, report) of evaluations likewise."""
-        for row in self.database.rows(
-            """SELECT e.id, e.report, v.step,
-                 COALESCE(json_extract(s.metrics, '$.elapsed_seconds'), 0.0) AS elapsed
-               FROM evaluations e JOIN versions v ON v.number = e.version
-               LEFT JOIN steps s ON s.step = v.step
-               WHERE e.state = 'reported' AND e.tracked = 0"""
-        ):
-            # A version's accuracy belongs to the moment it was made, not to that of the answer.
-            yield int(row["step"]), {**json.loads(row["report"]), "elapsed_seconds": row["elapsed"]}
-            with self.database.write() as connection:
-                connection.execute("UPDATE evaluations SET tracked = 1 WHERE id = ?", (row["id"],))
 
 
 def _leave_out(connection: sqlite3.Connection, gradients: Sequence[PendingGradient]) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from ralo_core.config import Config, RolloutsSettings, ServerSettings
 from ralo_server.rundir import RunDirectory
+from ralo_server.store.benchmarks import Benchmarks
+from ralo_server.store.compute import Compute
 from ralo_server.store.database import Database
 from ralo_server.store.dynamic_sampling import skip_rule
 from ralo_server.store.evaluations import Evaluations
@@ -17,16 +19,19 @@ from ralo_server.store.leases import Leases
 from ralo_server.store.parts import Parts
 from ralo_server.store.problems import Problems
 from ralo_server.store.readers import Readers
+from ralo_server.store.records import Records
 from ralo_server.store.redo import RedoLog
 from ralo_server.store.rollbacks import Rollbacks
 from ralo_server.store.rollouts import Rollouts
 from ralo_server.store.run_state import RunState
+from ralo_server.store.shards import Shards
 from ralo_server.store.shown_steps import ShownSteps
 from ralo_server.store.steps import Steps
 from ralo_server.store.trees import Trees
 from ralo_server.store.uploads import Uploads
 from ralo_server.store.versions import Versions
 from ralo_server.store.workers import Workers
+from ralo_server.trackers.chosen import tracker_names
 
 
 class Store:
@@ -62,11 +67,15 @@ class Store:
         self.versions = Versions(self.database, directory.weights, clock)
         self.parts = Parts(self.database, directory.weights)
         self.readers = Readers(self.database, server.lease_seconds, clock)
-        self.evaluations = Evaluations(self.database, self.leases)
+        self.benchmarks = Benchmarks(self.database)
+        self.evaluations = Evaluations(self.database, self.benchmarks, self.versions)
+        self.shards = Shards(self.database, self.leases, self.benchmarks)
         self.steps = Steps(self.database, self.versions, self.evaluations, directory.gradients)
+        self.records = Records(self.database, tracker_names(config))
         self.shown_steps = ShownSteps(self.database)
         self.redo = RedoLog(self.database, directory.gradients)
         self.workers = Workers(self.database, self.leases)
+        self.compute = Compute(self.database, self.leases)
         self.rollbacks = Rollbacks(
             database=self.database,
             leases=self.leases,

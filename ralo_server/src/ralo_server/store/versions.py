@@ -144,7 +144,7 @@ class Versions:
                 """SELECT number FROM versions WHERE state = 'published' AND number > 0
                    AND number <= (SELECT MAX(number) FROM versions) - ?
                    AND (? = 0 OR number % ? != 0)
-                   AND number NOT IN (SELECT version FROM evaluations WHERE state != 'reported')
+                   AND number NOT IN (SELECT version FROM evaluations WHERE state = 'open')
                    AND number NOT IN (SELECT version FROM readers WHERE expires > ?)""",
                 (keep_last, keep_every, keep_every, self.clock()),
             ).fetchall()
@@ -161,7 +161,11 @@ def _origin(row: sqlite3.Row) -> Origin:
     return Origin(checkpoint=row["optimizer"], replay=tuple(json.loads(row["replay"])))
 
 
-def abandoned(database: Database, numbers: Iterable[int]) -> bool:
-    """Say whether any of these versions was left behind by a rollback."""
+def abandoned(database: Database, numbers: Iterable[int]) -> list[int]:
+    """Return those of these versions that were left behind by a rollback."""
     ranges = database.rows("SELECT target, version FROM rollbacks")
-    return any(row["target"] < number < row["version"] for number in numbers for row in ranges)
+    return [
+        number
+        for number in numbers
+        if any(row["target"] < number < row["version"] for row in ranges)
+    ]

@@ -20,8 +20,10 @@ from ralo_server.web.access import (
     TokenCheck,
 )
 from ralo_server.web.assets import Assets
+from ralo_server.web.resources.compute import ComputeReports, ComputeStats
 from ralo_server.web.resources.dashboard import Page, StaticFile
-from ralo_server.web.resources.evaluations import EvalClaim, EvalReports, EvalResults
+from ralo_server.web.resources.eval_jobs import EvalClaim, EvalReports
+from ralo_server.web.resources.evaluations import EvalRequests, EvalResults, EvalRows
 from ralo_server.web.resources.events import Events
 from ralo_server.web.resources.gradients import (
     GradientChunk,
@@ -30,9 +32,11 @@ from ralo_server.web.resources.gradients import (
 )
 from ralo_server.web.resources.leases import LeaseRelease, LeaseRenew
 from ralo_server.web.resources.problems import ProblemQueue
+from ralo_server.web.resources.prometheus import PrometheusMetrics
 from ralo_server.web.resources.rollouts import RolloutDocument, RolloutList
 from ralo_server.web.resources.run import ConfigDocument, Health, RunConfig, Stats, Stop
 from ralo_server.web.resources.runs import Runs, RunSeries
+from ralo_server.web.resources.scaling import EvalFit
 from ralo_server.web.resources.series import MetricNames, MetricSeries
 from ralo_server.web.resources.trees import BatchQueue, TreeUpload
 from ralo_server.web.resources.weight_deltas import WeightDeltas
@@ -64,6 +68,7 @@ def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
         "/rollouts": (RolloutList(services), VIEWERS),
         "/rollouts/{number:int}": (RolloutDocument(services), VIEWERS),
         "/events": (Events(services), VIEWERS),
+        "/metrics": (PrometheusMetrics(services), VIEWERS),
         "/stop": (Stop(services), NOBODY),
         "/worker/register": (register, WORKERS),
         "/trainer/register": (register, TRAINERS),
@@ -86,6 +91,11 @@ def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
         "/eval/job/claim": (EvalClaim(services), SAMPLERS),
         "/eval/job/report": (EvalReports(services), SAMPLERS),
         "/eval/results": (EvalResults(services), VIEWERS),
+        "/eval/rows": (EvalRows(services), VIEWERS),
+        "/eval/request": (EvalRequests(services), NOBODY),
+        "/eval/fit": (EvalFit(services), VIEWERS),
+        "/compute/report": (ComputeReports(services), WORKERS),
+        "/compute/stats": (ComputeStats(services), VIEWERS),
     }
 
 

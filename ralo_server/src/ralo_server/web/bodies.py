@@ -72,9 +72,9 @@ def read_body(request: falcon.Request, limit: int) -> bytes:
     return b"".join(map(bytes, read_blocks(request, checked_length(request, limit))))
 
 
-def read_json(request: falcon.Request, kind: type[T]) -> T:
+def read_json(request: falcon.Request, kind: type[T], limit: int = _JSON_LIMIT) -> T:
     """Return the JSON body as a `kind`; raises 400 for no JSON and 422 for wrong fields."""
-    body = read_body(request, _JSON_LIMIT)
+    body = read_body(request, limit)
     try:
         data: Any = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

@@ -4,11 +4,15 @@ Neighbours: resources structure into these with `bodies.read_json`.
 """
 
 import attrs
-from attrs.validators import deep_iterable
+from attrs.validators import deep_iterable, deep_mapping, instance_of
 
-from ralo_core.config.checks import at_least, one_of
-from ralo_core.data import EngineReport, WeightsReport
+from ralo_core.config.checks import at_least, between, one_of
+from ralo_core.data import EngineReport, ItemAnswers, WeightsReport
 from ralo_core.identifiers import identifier
+from ralo_server.store.compute import REPORTED_ROLES
+
+_MOST = 2**53
+"""More than there are of anything: JSON can say infinity, and a sum would not get rid of it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -48,6 +52,29 @@ class Heartbeat:
 
 
 @attrs.frozen(kw_only=True)
+class Spent:
+    """What a role has cost since the worker's start: device-seconds, and tokens."""
+
+    working_seconds: float = attrs.field(validator=between(0, _MOST))
+    waiting_seconds: float = attrs.field(validator=between(0, _MOST))
+    tokens: int = attrs.field(validator=between(0, _MOST))
+
+
+@attrs.frozen(kw_only=True)
+class ComputeReport:
+    """``POST /compute/report``: totals of `session`, which is one start of a worker that has
+    `devices`, when it was `age_seconds` old. Of two reports the one of greater age stands."""
+
+    worker_id: str = attrs.field(validator=identifier)
+    session: str = attrs.field(validator=identifier)
+    age_seconds: float = attrs.field(validator=between(0, _MOST))
+    devices: int = attrs.field(validator=between(1, _MOST))
+    roles: dict[str, Spent] = attrs.field(
+        validator=deep_mapping(one_of(*REPORTED_ROLES), instance_of(Spent))
+    )
+
+
+@attrs.frozen(kw_only=True)
 class Renew:
     """``POST /lease/renew``."""
 
@@ -72,16 +99,24 @@ class Finalize:
 
 @attrs.frozen(kw_only=True)
 class Claim:
-    """``POST /eval/job/claim``."""
+    """``POST /eval/job/claim``: of any version, or of one."""
 
     worker_id: str = attrs.field(validator=identifier)
+    version: int | None = None
 
 
 @attrs.frozen(kw_only=True)
 class EvalReport:
-    """``POST /eval/job/report``."""
+    """``POST /eval/job/report``: the answers to each item of the job, in order."""
 
     job_id: str = attrs.field(validator=identifier)
     lease_id: str = attrs.field(validator=identifier)
-    correct: list[bool]
-    tokens: int = 0
+    answers: list[ItemAnswers]
+
+
+@attrs.frozen(kw_only=True)
+class EvalRequest:
+    """``POST /eval/request``: benchmarks to be asked of a version, null for the newest."""
+
+    benchmarks: list[str] = attrs.field(validator=deep_iterable(identifier))
+    version: int | None = None

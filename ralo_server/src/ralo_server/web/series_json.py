@@ -19,11 +19,13 @@ _DIGITS = 6
 
 @attrs.frozen(kw_only=True)
 class SeriesQuery:
-    """What is asked for: at most `points` of each of `names`, of the steps after `after`."""
+    """What is asked for: at most `points` of each of `names`, of the steps after `after` and up to
+    `until`, unless that is None."""
 
     names: list[str]
     points: int
     after: int
+    until: int | None
 
 
 def series_query(request: falcon.Request) -> SeriesQuery:
@@ -37,12 +39,13 @@ def series_query(request: falcon.Request) -> SeriesQuery:
             "points", default=_DEFAULT_POINTS, min_value=1, max_value=_MOST_POINTS
         ),
         after=request.get_param_as_int("after", default=0, max_value=1 << 53),
+        until=request.get_param_as_int("until", max_value=1 << 53),
     )
 
 
 def series_json(history: StepHistory, query: SeriesQuery) -> dict[str, Any]:
     """Return the answer: ``{"last_step", "steps", "series"}``."""
-    found = history.series(query.names, query.points, query.after)
+    found = history.series(query.names, query.points, query.after, query.until)
     return {
         "last_step": found.last_step,
         "steps": found.steps.tolist(),

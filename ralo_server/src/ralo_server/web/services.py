@@ -1,4 +1,5 @@
-"""What the resources share: the store, the problem source, the codec, events.
+"""What the resources share: the store, the problem source, the codec,
+benchmarks, events.
 
 Neighbours: made once per web process by `web.__main__`, handed to every resource by `app`.
 """
@@ -15,9 +16,12 @@ import attrs
 from ralo_core.components import BuildContext
 from ralo_core.config import ServerSettings, TrainerSettings, WeightsSettings
 from ralo_core.protocols import GradientCodec
+from ralo_server.evaluation.results import Concluder
+from ralo_server.evaluation.run_benchmarks import evaluators_of
 from ralo_server.object_store import ObjectStore
 from ralo_server.preparation import make_provider
 from ralo_server.rundir import RunDirectory
+from ralo_server.scaling.background import Fits
 from ralo_server.store import Store
 from ralo_server.store.problems import ProblemSource
 from ralo_server.store.run_state import DRAINING, FINISHED, RUNNING
@@ -31,7 +35,7 @@ from ralo_server.web.waiting import Waiting
 log = logging.getLogger(__name__)
 
 _EXPIRY_SECONDS = 1.0
-_SECTIONS = ("problems", "codec")
+_SECTIONS = ("problems", "codec", "evaluators")
 
 
 class Services:
@@ -49,11 +53,13 @@ class Services:
         self.siblings = SiblingRuns(directory.root)
         self.source = ProblemSource(lambda: make_provider(self.config))
         self.codec: GradientCodec = self.config.build("codec", BuildContext(role="orchestrator"))
+        self.conclude = Concluder(evaluators_of(self.config), directory)
         self.server = self.config.section(ServerSettings)
         self.batch_trees = self.config.section(TrainerSettings).batch_trees
         where = self.config.section(WeightsSettings).store
         self.object_store = ObjectStore(where) if where else None
         self.waiting = waiting
+        self.fits = Fits()
         self._expiry = _EveryOnce(_EXPIRY_SECONDS)
 
     def notify(self, event: str, **facts: Any) -> None:

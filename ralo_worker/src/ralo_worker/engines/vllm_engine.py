@@ -7,6 +7,7 @@ processes of its own; `vllm_arguments` speaks its words, `vllm_weights` loads we
 
 import asyncio
 import itertools
+import math
 import time
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ from ralo_worker.engines.vllm_stats import Counters
 T = TypeVar("T")
 
 _CLOSED = "the inference engine is closed"
+_PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 _FINISH_REASONS = {"stop": "eos", "length": "length"}
 
 
@@ -69,6 +71,7 @@ class VllmEngine:
         self._vocabulary = vocabulary(directory)
         self._shapes = shapes(directory)
         self._adapter = adapter_in(directory)
+        self.devices = math.prod(int(settings.engine_args.get(name, 1)) for name in _PARALLEL)
         self._policy = settings.in_flight
         self._alternatives = min(settings.entropy_top_k, self._vocabulary)
         self._epoch = _Epoch(version_number(directory), 0)

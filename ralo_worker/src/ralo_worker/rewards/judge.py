@@ -12,7 +12,7 @@ from typing import Any
 
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
-from ralo_worker.rewards.boxed import last_boxed
+from ralo_core.final_answer import last_boxed
 
 _TARGETS = (LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig())
 

@@ -32,6 +32,8 @@ class Lane:
         """Requests that are not answered yet."""
         self.inside = 0
         """Those of them that the engine has; the others wait for room."""
+        self.decoded = 0
+        """Tokens of the requests that it has answered."""
         self.changed: Callable[[], None] = lambda: None
         """Called whenever these counts have changed."""
         self._room = room
@@ -69,8 +71,13 @@ class Lane:
     def _let_in(self, requests: Sequence[GenerationRequest]) -> asyncio.Task[list[Completion]]:
         self._count(inside=len(requests))
         task = asyncio.ensure_future(self.engine.generate(requests))
-        task.add_done_callback(lambda _: self._count(inside=-len(requests)))
+        task.add_done_callback(lambda _: self._left(task, len(requests)))
         return task
+
+    def _left(self, task: asyncio.Task[list[Completion]], count: int) -> None:
+        if not task.cancelled() and task.exception() is None:
+            self.decoded += sum(len(done.tokens) for done in task.result())
+        self._count(inside=-count)
 
     def _count(self, asked: int = 0, inside: int = 0) -> None:
         self.asked += asked
@@ -119,6 +126,12 @@ class Lanes:
         """Requests that wait for room."""
         lanes = (self.rollouts, self.evaluation)
         return sum(lane.asked - lane.inside for lane in lanes)
+
+    @property
+    def evaluation_part(self) -> float:
+        """The part of the engine's work, 0 to 1, that is for the evaluation now."""
+        inside = self.evaluation.inside + self.rollouts.inside
+        return self.evaluation.inside / inside if inside else 0.0
 
     @asynccontextmanager
     async def evaluating(self) -> AsyncIterator[Lane]:

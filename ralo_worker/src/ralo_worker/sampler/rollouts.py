@@ -86,7 +86,7 @@ class Rollouts:
             for leaf, reason in enumerate(tree.finish_reasons)
         ]
         parts = {
-            name: _checked(name, reward.score(problem, answers), len(answers))
+            name: checked_scores(name, reward.score(problem, answers), len(answers))
             for name, reward in self.rewards.items()
         }
         total = sum(self.weights[name] * part for name, part in parts.items())
@@ -99,7 +99,8 @@ def _timed(tree: RolloutTree, **seconds: float) -> RolloutTree:
     return attrs.evolve(tree, metadata={**tree.metadata, "seconds": {**known, **seconds}})
 
 
-def _checked(name: str, scores: Any, count: int) -> Any:
+def checked_scores(name: str, scores: Any, count: int) -> Any:
+    """Return what a reward says as float32[count]; raises `RaloError` for anything else."""
     values = np.asarray(scores, np.float32)
     if values.shape != (count,) or not np.isfinite(values).all():
         msg = f"reward '{name}' must give one finite number for each of {count} answers: {scores!r}"

@@ -1,7 +1,7 @@
 """The sampler's loops: problems in, trees out, new weights in between, evaluations on demand.
 
 Neighbours: `membership` joins the run, `work` keeps problems under way, `weights_in_use` follows
-versions, `evaluation` answers one job. Blocking calls run in threads; the event loop only waits.
+versions, `evaluations` answers jobs. Blocking calls run in threads; the event loop only waits.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ from typing import Any
 import attrs
 
 from ralo_core import BuildContext, RaloError
-from ralo_core.client import EvalJob
 from ralo_core.config import Config, GenerationSettings, PromptSettings, SamplerSettings
-from ralo_core.errors import RunOver, ServerError
+from ralo_core.errors import RunOver
 from ralo_core.protocols import InferenceEngine
 from ralo_worker.membership import Membership
 from ralo_worker.prompting import Prompting, load_tokenizer
-from ralo_worker.sampler.evaluation import answers, judge
+from ralo_worker.sampler.evaluations import Evaluations
+from ralo_worker.sampler.judging import Judges
 from ralo_worker.sampler.lanes import Lanes
 from ralo_worker.sampler.meter import Meter
 from ralo_worker.sampler.rollouts import Rollouts
@@ -32,7 +32,6 @@ from ralo_worker.weights.cache import WeightsCache
 log = logging.getLogger(__name__)
 
 SECTIONS = ("sampling", "reward", "engine")
-_EVALUATION_POLL_SECONDS = 0.5
 _METER_SECONDS = 0.25
 _THREADS = 16
 _FINISHING_SECONDS = 10.0
@@ -46,6 +45,7 @@ class Sampler:
     lanes: Lanes
     weights: WeightsInUse
     work: Work
+    evaluations: Evaluations
 
     def __init__(self, member: Membership) -> None:
         self.member = member
@@ -75,7 +75,7 @@ class Sampler:
 
     async def _sample(self) -> None:
         self.member.start_heartbeat()
-        loops = (self.work.feed(), self.weights.follow(), self._evaluate(), self._measure())
+        loops = (self.work.feed(), self.weights.follow(), self.evaluations.work(), self._measure())
         try:
             await first_to_end(self.work.broken, self._stopped.wait(), *loops)
         finally:
@@ -104,6 +104,7 @@ class Sampler:
         activity = self.member.activity
         activity.fetched(staged)
         activity.version = staged.version.number
+        activity.devices = getattr(engine, "devices", 1)
         self.weights = WeightsInUse(
             client=self.client,
             cache=cache,
@@ -125,46 +126,29 @@ class Sampler:
             sizing=Sizing(engine.capacity, settings.problems_in_flight),
             activity=self.member.activity,
         )
+        self.evaluations = Evaluations(
+            client=self.client,
+            rollouts=self.rollouts,
+            lanes=self.lanes,
+            weights=self.weights,
+            judges=Judges(self.member.config, context, self.rollouts.rewards),
+        )
 
     async def _measure(self) -> None:
         """Keep the report on the engine up to date."""
         engine = self.lanes.engine
         meter = Meter(engine.capacity)
         while True:
+            self.work.book()
             stats = engine.stats()
             stats = attrs.evolve(stats, waiting=stats.waiting + self.lanes.outside)
             self.member.activity.engine = meter.read(time.monotonic(), stats)
             await asyncio.sleep(_METER_SECONDS)
 
-    async def _evaluate(self) -> None:
-        """Answer evaluation jobs."""
-        while True:
-            job = await asyncio.to_thread(self.client.eval_job)
-            if job is None:
-                await asyncio.sleep(_EVALUATION_POLL_SECONDS)
-                continue
-            await self._do_job(job)
-
-    async def _do_job(self, job: EvalJob) -> None:
-        if self.lanes.engine.version != job.version:
-            await self.weights.bring(job.version)  # before rollouts make room and weights wait
-        async with self.lanes.evaluating() as lane, self.weights.held_at(job.version):
-            completions = await answers(self.rollouts, lane, job.problems, job.version)
-        correct = await asyncio.to_thread(judge, self.rollouts, job.problems, completions)
-        report = {"correct": correct, "tokens": sum(len(done.tokens) for done in completions)}
-        try:
-            await asyncio.to_thread(self.client.report_eval, job, report)
-        except ServerError as error:
-            if error.status != 409:
-                raise
-            log.warning("evaluation of version %d came too late: %s", job.version, error)
-        accuracy = sum(correct) / len(correct)
-        log.info("held-out accuracy of version %d: %.1f %%", job.version, 100 * accuracy)
-
     async def _leave(self) -> None:
         """Say goodbye, as far as the server can still be reached: what is unfinished goes back."""
         try:
-            returned = await asyncio.to_thread(self.client.leave)
+            returned = await asyncio.to_thread(self.member.leave)
             log.info("left the run, %d leases went back", returned)
         except (ConnectionError, RaloError) as error:
             log.warning("could not say goodbye, leases end by themselves: %s", error)

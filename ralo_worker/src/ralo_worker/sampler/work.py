@@ -43,6 +43,7 @@ class Work:
     _failures: int = attrs.field(default=0, init=False)
     _moved: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
     _load: Load = attrs.field(factory=lambda: Load(sampling=0, finishing=0, asked=0), init=False)
+    _evaluating: float = attrs.field(default=0.0, init=False)
     _since: float = attrs.field(factory=time.monotonic, init=False)
     _timer: Timer = attrs.field(init=False)
 
@@ -76,12 +77,18 @@ class Work:
             for task in late:
                 task.cancel()
 
+    def book(self) -> None:
+        """Bring the activity up to date, where nothing has changed for long."""
+        self._changed()
+
     def _changed(self) -> None:
         """Book the time since the last change under the load it was spent with."""
         before, now = self._load, time.monotonic()
         self.sizing.passed(now - self._since, before)
-        self._timer.spent(self._busy(before))
-        self._since = now
+        self._timer.spent(self._busy(before), self._evaluating)
+        self.activity.decoded_tokens = self.lanes.rollouts.decoded
+        self.activity.evaluated_tokens = self.lanes.evaluation.decoded
+        self._since, self._evaluating = now, self.lanes.evaluation_part
         self._load = Load(
             sampling=len(self._in_flight) - len(self._sampled),
             finishing=len(self._sampled),

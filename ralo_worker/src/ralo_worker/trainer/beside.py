@@ -23,13 +23,15 @@ class Beside(Generic[R]):
         return self._running is not None
 
     def start(self, call: Callable[..., R], *arguments: Any) -> None:
-        """Begin a call; the one before must have been waited for."""
+        """Begin a call; the one before must have been waited for. Without overlap it raises here
+        what the call does, and there is no result to ask for."""
         assert self._running is None
         if self._pool is not None:
             self._running = self._pool.submit(call, *arguments)
             return
-        self._running = Future()
-        self._running.set_result(call(*arguments))
+        over: Future[R] = Future()
+        over.set_result(call(*arguments))
+        self._running = over
 
     def result(self, timeout: float | None = None) -> R | None:
         """Return what the call gave, None if none was begun; raises what the call did, and

@@ -32,6 +32,8 @@ class Phases:
     def __call__(self, name: str) -> Iterator[None]:
         """Book the seconds of the block under `name`."""
         started = time.monotonic()
+        if name in WORK:
+            self._activity.working_since = started
         try:
             yield
         finally:
@@ -42,6 +44,8 @@ class Phases:
             booked = self._activity.phases
             self._activity.phases = {**booked, name: booked.get(name, 0.0) + seconds}
             if name in WORK:
-                self._activity.working_seconds += seconds
+                with self._activity.lock:
+                    self._activity.working_seconds += seconds
+                    self._activity.working_since = None
             elif name in WAITS:
                 self._activity.waiting_seconds += seconds

@@ -65,6 +65,7 @@ class Trainer:
     def __init__(self, member: Membership, group: Group | None = None) -> None:
         self.member, self.client = member, member.client
         self.group = group or Group()
+        member.activity.devices = self.group.size
         self.phases = Phases(member.activity)
         self.settings = member.config.section(TrainerSettings)
         overlap = self.settings.overlap
@@ -219,6 +220,6 @@ class Trainer:
 
     def _leave(self) -> None:
         try:
-            self.client.leave()
+            self.member.leave()
         except (ConnectionError, RaloError) as error:
             log.warning("could not say goodbye, leases end by themselves: %s", error)

@@ -1,0 +1,82 @@
+"""Draws the items of a run's benchmarks before it begins, and checks what can be checked.
+
+Neighbours: `ralo_server.preparation` calls it and says what is wrong on the terminal. Items that
+were drawn once stay what they are: a version's answers are compared with another's.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from ralo_core.config import Config
+from ralo_core.data import Problem
+from ralo_core.errors import ConfigError, UnknownComponentError
+from ralo_server.evaluation import load_scores
+from ralo_server.evaluation.run_benchmarks import HELD_OUT, evaluators_of, plan_of
+from ralo_server.rundir import RunDirectory
+from ralo_server.store.benchmarks import Benchmarks, Plan
+from ralo_server.store.database import Database
+
+
+@attrs.frozen(kw_only=True)
+class Drawn:
+    """The plans of a run's benchmarks, and the items of those that have none yet."""
+
+    plans: dict[str, Plan]
+    items: Mapping[str, Sequence[Problem]]
+
+    @property
+    def judges(self) -> list[str]:
+        """The reward components that samplers judge by, each once."""
+        return list(dict.fromkeys(plan.judge for plan in self.plans.values()))
+
+    def write(self, benchmarks: Benchmarks) -> None:
+        """Let the run have these benchmarks."""
+        for name, items in self.items.items():
+            if not benchmarks.size(name):
+                benchmarks.draw(name, items)
+        benchmarks.use(self.plans)
+
+
+def checked_benchmarks(directory: RunDirectory, config: Config) -> Drawn:
+    """Return the benchmarks of `config` for the run in `directory`, new or not.
+
+    Raises `ConfigError` for a judge or a metric that there is not and for a benchmark without
+    items, and whatever a benchmark raises whose data cannot be had.
+    """
+    evaluators = dict(evaluators_of(config))
+    known = Benchmarks(Database(directory.state)) if directory.state.exists() else None
+    items = {
+        name: evaluator.items()
+        for name, evaluator in evaluators.items()
+        if known is None or not known.size(name)
+    }
+    if HELD_OUT in items and not items[HELD_OUT]:
+        del items[HELD_OUT], evaluators[HELD_OUT]  # the provider has none to spare
+    plans = {name: plan_of(config, evaluator) for name, evaluator in evaluators.items()}
+    faults = [
+        f"evaluators.{name}: {fault}"
+        for name in evaluators
+        for fault in _faults(config, plans[name], items.get(name))
+    ]
+    if faults:
+        raise ConfigError(faults)
+    return Drawn(plans=plans, items=items)
+
+
+def _faults(config: Config, plan: Plan, items: Sequence[Problem] | None) -> list[str]:
+    faults = []
+    try:
+        config.registry.find("reward", plan.judge)
+    except UnknownComponentError as error:
+        faults.append(f"its judge: {error}")
+    try:
+        load_scores(plan.settings.metrics, plan.settings.samples)
+    except ValueError as error:
+        faults.append(str(error))
+    if items is not None and not items:
+        faults.append("it has no items")
+    names = [item.id for item in items or ()]
+    if len(set(names)) < len(names):
+        faults.append("two of its items have the same id")
+    return faults

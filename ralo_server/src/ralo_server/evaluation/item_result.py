@@ -1,0 +1,31 @@
+"""`ItemResult`: all answers to one item of a benchmark, judged.
+
+Neighbours: made of what samplers reported; `scores` and functions of the user's own read it.
+"""
+
+import attrs
+
+from ralo_core.data import Problem
+
+
+@attrs.frozen(kw_only=True)
+class ItemResult:
+    """The answers to `problem` in the order they were drawn; entry i of each tuple is of answer i.
+
+    `predictions` is what each comes down to ("" for nothing), `correct` what the judge said,
+    `texts` the whole answers. Raises `ValueError` where they are not equally many, or none.
+    """
+
+    problem: Problem
+    predictions: tuple[str, ...]
+    correct: tuple[bool, ...]
+    texts: tuple[str, ...]
+
+    def __attrs_post_init__(self) -> None:
+        counts = {len(self.predictions), len(self.correct), len(self.texts)}
+        if len(counts) > 1 or 0 in counts:
+            msg = (
+                f"item {self.problem.id!r} has {len(self.predictions)} predictions, "
+                f"{len(self.correct)} verdicts and {len(self.texts)} texts; each answer has one"
+            )
+            raise ValueError(msg)

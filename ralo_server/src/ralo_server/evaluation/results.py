@@ -1,0 +1,111 @@
+"""What comes of an evaluation whose answers are all there: its result, and the file of both.
+
+Neighbours: `store.shards` calls a `Concluder` for the last shard and commits what it says;
+`estimates` computes the metrics. ``/eval/results`` gives the result, ``/eval/rows`` the answers.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from ralo_core.data import ItemAnswers, Problem
+from ralo_core.protocols import Evaluator
+from ralo_server.blobs import sync, write_blob
+from ralo_server.evaluation import Estimate, ItemResult, estimates
+from ralo_server.rundir import RunDirectory
+from ralo_server.store.shards import Answered, Conclusion
+
+log = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class Concluder:
+    """Concludes evaluations by the benchmarks `evaluators` of the run in `directory`."""
+
+    evaluators: Mapping[str, Evaluator]
+    directory: RunDirectory
+
+    def __call__(self, answered: Answered) -> Conclusion:
+        """Return what comes of `answered`; nothing is written before it is kept."""
+        items = [self._item(answered, *pair) for pair in _pairs(answered)]
+        metrics = _metrics(answered, items)
+        result = {
+            "version": answered.version,
+            "step": answered.step,
+            "benchmark": answered.benchmark,
+            "items": len(items),
+            "samples": answered.plan.settings.samples,
+            "time": time.time(),
+            "seconds": time.time() - answered.started,
+            "tokens": sum(sum(answers.tokens) for answers in answered.answers),
+            "metrics": {name: attrs.asdict(estimate) for name, estimate in metrics.items()},
+        }
+        rows = [_row(item, answers) for item, answers in zip(items, answered.answers, strict=True)]
+        return Conclusion(result=result, keep=lambda: self._keep(result, rows))
+
+    def _item(self, answered: Answered, problem: Problem, answers: ItemAnswers) -> ItemResult:
+        evaluator = self.evaluators[answered.benchmark]
+        return ItemResult(
+            problem=problem,
+            predictions=tuple(_prediction(evaluator, problem, text) for text in answers.texts),
+            correct=answers.correct,
+            texts=answers.texts,
+        )
+
+    def _keep(self, result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+        path = self.directory.evaluation_file(result["version"], result["benchmark"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({**result, "rows": rows}, indent=1, ensure_ascii=False)
+        write_blob(path, text.encode("utf-8", "replace"))
+        sync(path.parent)
+
+
+def read_rows(directory: RunDirectory, version: int, benchmark: str) -> list[dict[str, Any]]:
+    """Return the answers of an evaluation item by item; raises `OSError` or `ValueError` where the
+    file is gone or damaged."""
+    path = directory.evaluation_file(version, benchmark)
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return rows
+
+
+def _pairs(answered: Answered) -> Sequence[tuple[Problem, ItemAnswers]]:
+    return list(zip(answered.items, answered.answers, strict=True))
+
+
+def _metrics(answered: Answered, items: Sequence[ItemResult]) -> Mapping[str, Estimate]:
+    """Return every metric that can be computed: one that fails must not cost the others, nor the
+    answers."""
+    settings = answered.plan.settings
+    found: dict[str, Estimate] = {}
+    for name in settings.metrics:
+        try:
+            found |= estimates([name], items, settings.seed)
+        except Exception:  # noqa: BLE001 (a metric may be a function of the user's own)
+            log.exception("metric %s of %s cannot be computed", name, answered.benchmark)
+    return found
+
+
+def _prediction(evaluator: Evaluator, problem: Problem, text: str) -> str:
+    try:
+        return evaluator.prediction(problem, text)
+    except Exception:  # noqa: BLE001 (benchmarks are plugins)
+        log.exception("no prediction of an answer to %s", problem.id)
+        return ""
+
+
+def _row(item: ItemResult, answers: ItemAnswers) -> dict[str, Any]:
+    return {
+        "problem_id": item.problem.id,
+        "prompt": item.problem.prompt,
+        "answer": item.problem.answer,
+        "predictions": list(item.predictions),
+        "correct": list(item.correct),
+        "texts": list(item.texts),
+        "tokens": list(answers.tokens),
+        "finish_reasons": list(answers.finish_reasons),
+        "reason": answers.reason,
+    }

@@ -1,0 +1,57 @@
+"""The benchmarks that a run asks: those of ``[evaluators]``, and its own held-out problems.
+
+Neighbours: `ralo_server.preparation` draws their items and writes down their plans, the web side
+asks them what an answer comes down to when all are there.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from ralo_core.components import BuildContext
+from ralo_core.config import BenchmarkSettings, Config, EvaluationSettings
+from ralo_core.data import Problem
+from ralo_core.protocols import Evaluator, ProblemProvider
+from ralo_server.store.benchmarks import Plan
+
+HELD_OUT = "held_out"
+"""The implicit benchmark, which is there unless ``evaluation.problems`` is 0."""
+
+
+@attrs.define(kw_only=True)
+class HeldOut:
+    """Problems that training never sees, answered greedily, judged by the run's first reward."""
+
+    config: Config
+    judge: str
+    settings: BenchmarkSettings = attrs.field(factory=BenchmarkSettings)
+
+    def items(self) -> Sequence[Problem]:
+        """Return as many as ``evaluation.problems`` says, as far as the provider has them."""
+        provider: ProblemProvider = self.config.build("problems", BuildContext(role="orchestrator"))
+        return provider.held_out(self.config.section(EvaluationSettings).problems)
+
+    def prediction(self, problem: Problem, text: str) -> str:
+        """Return nothing: what an answer comes down to is up to the reward."""
+        return ""
+
+
+def evaluators_of(config: Config) -> Mapping[str, Evaluator]:
+    """Return the benchmarks of a run by name, the held-out problems first."""
+    benchmarks: dict[str, Evaluator] = config.build_pipeline(
+        "evaluators", BuildContext(role="orchestrator")
+    )
+    if config.section(EvaluationSettings).problems:
+        judge = config.data["reward"]["pipeline"][0]
+        benchmarks = {HELD_OUT: HeldOut(config=config, judge=judge), **benchmarks}
+    return benchmarks
+
+
+def plan_of(config: Config, evaluator: Evaluator) -> Plan:
+    """Return how a benchmark is answered, without the options that are its own."""
+    names = attrs.fields_dict(BenchmarkSettings)
+    common = BenchmarkSettings(**{name: getattr(evaluator.settings, name) for name in names})
+    if common.every_steps < 0:
+        every = config.section(EvaluationSettings).every_steps
+        common = attrs.evolve(common, every_steps=every)
+    return Plan(judge=evaluator.judge, settings=common)

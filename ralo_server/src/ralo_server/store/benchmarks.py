@@ -1,0 +1,124 @@
+"""The benchmarks of a run: how each is answered, and its items, drawn once when the run was made.
+
+Neighbours: `ralo_server.preparation` puts them here, `evaluations` makes jobs of them.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+import attrs
+
+from ralo_core import wire
+from ralo_core.config import BenchmarkSettings
+from ralo_core.data import Answering, Problem
+from ralo_core.structuring import structure, unstructure
+from ralo_server.store.database import Database
+
+SHARD_ANSWERS = 64
+"""Answers of a shard, where a benchmark does not say how many items one has."""
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """How a benchmark is answered and computed; `settings.every_steps` is not negative."""
+
+    judge: str
+    settings: BenchmarkSettings
+
+    @property
+    def answering(self) -> Answering:
+        """What a sampler must know."""
+        names = attrs.fields_dict(Answering).keys() - {"judge"}
+        return Answering(judge=self.judge, **{name: getattr(self.settings, name) for name in names})
+
+    @property
+    def shard_items(self) -> int:
+        """How many items a sampler is given at a time."""
+        return self.settings.shard_items or max(1, SHARD_ANSWERS // self.settings.samples)
+
+    def due(self, step: int) -> bool:
+        """Say whether the version that `step` makes is evaluated."""
+        every = self.settings.every_steps
+        return bool(every) and step % every == 0
+
+    def dump(self) -> str:
+        """Return it as JSON."""
+        return json.dumps(unstructure(self), ensure_ascii=False)
+
+    @classmethod
+    def load(cls, text: str) -> "Plan":
+        """Return what `dump` wrote."""
+        return structure(json.loads(text), cls)
+
+
+@attrs.frozen
+class Benchmarks:
+    """Benchmarks of a run."""
+
+    database: Database
+
+    def plans(self) -> dict[str, Plan]:
+        """Return the benchmarks that the config names, in its order."""
+        rows = self.database.rows("SELECT name, plan FROM benchmarks ORDER BY position")
+        return {row["name"]: Plan.load(row["plan"]) for row in rows if row["plan"]}
+
+    def due(self, step: int) -> list[str]:
+        """Return the benchmarks that evaluate the version which `step` makes."""
+        return [name for name, plan in self.plans().items() if plan.due(step)]
+
+    def size(self, name: str) -> int:
+        """Return how many items a benchmark has; 0 for one that was never drawn."""
+        count = "SELECT COUNT(*) FROM benchmark_items WHERE benchmark = ?"
+        return int(self.database.value(count, name))
+
+    def items(self, name: str, first: int = 0, count: int = -1) -> list[Problem]:
+        """Return `count` items (-1: all) from number `first` on."""
+        rows = self.database.rows(
+            """SELECT body FROM benchmark_items WHERE benchmark = ? AND number >= ?
+               ORDER BY number LIMIT ?""",
+            name,
+            first,
+            count,
+        )
+        return [wire.problem_from_json(json.loads(row["body"])) for row in rows]
+
+    def draw(self, name: str, items: Sequence[Problem]) -> None:
+        """Keep the items of a benchmark for as long as the run lives."""
+        with self.database.write() as connection:
+            connection.executemany(
+                "INSERT INTO benchmark_items (benchmark, number, body) VALUES (?, ?, ?)",
+                [
+                    (name, number, json.dumps(unstructure(item), ensure_ascii=False))
+                    for number, item in enumerate(items)
+                ],
+            )
+
+    def use(self, plans: dict[str, Plan]) -> None:
+        """Let these be the benchmarks from now on; what is open of others is given up.
+
+        Versions that are being evaluated go on as they began.
+        """
+        with self.database.write() as connection:
+            connection.execute("DELETE FROM benchmarks")
+            connection.executemany(
+                "INSERT INTO benchmarks (name, position, plan) VALUES (?, ?, ?)",
+                [(name, place, plan.dump()) for place, (name, plan) in enumerate(plans.items())],
+            )
+            for name, plan in plans.items():
+                # An older ralo-server left these open, without a plan of their own.
+                connection.execute(
+                    "UPDATE evaluations SET plan = ? WHERE benchmark = ? AND plan = ''",
+                    (plan.dump(), name),
+                )
+            _give_up_others(connection, list(plans))
+
+
+def _give_up_others(connection: sqlite3.Connection, names: Sequence[str]) -> None:
+    marks = ",".join("?" * len(names))
+    open_ones = f"SELECT id FROM evaluations WHERE state = 'open' AND benchmark NOT IN ({marks})"  # noqa: S608
+    connection.execute(f"DELETE FROM evaluation_shards WHERE evaluation IN ({open_ones})", names)  # noqa: S608
+    connection.execute(
+        f"DELETE FROM evaluations WHERE state = 'open' AND benchmark NOT IN ({marks})",  # noqa: S608
+        names,
+    )
