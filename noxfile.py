@@ -1,5 +1,5 @@
 """The project's tasks: ``nox -s demo``, ``tests``, ``lint``, ``bench``, ``learning``, ``chaos``,
-``vllm``, ``vllm_bench``."""
+``vllm``, ``vllm_bench``, ``screenshots``."""
 
 import time
 from pathlib import Path
@@ -48,6 +48,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run every test; TRL's losses are what ours are compared with."""
+    session.install("-c", "constraints.txt", "playwright")  # brings no browser: .ci/run does
     extra = ("pytest", "hypothesis", "pyyaml", "jsonschema", "matplotlib", "trl")
     trackers = ("wandb", "tensorboard")
     install(session, *extra, *trackers, "s3fs", "moto[server]", "submitit", "kubernetes-validate")
@@ -94,6 +95,14 @@ def chaos(session: nox.Session) -> None:
     """Kill a thousand processes and audit what is left; positional: kills, seed, kills per run."""
     install(session)
     session.run("python", "-m", "chaos", *session.posargs, env={"PYTHONPATH": str(ROOT / "tests")})
+
+
+@nox.session
+def screenshots(session: nox.Session) -> None:
+    """Make docs/images from a real run in a real browser; positional: which views."""
+    install(session, "pillow", "playwright")
+    env = {"PYTHONPATH": str(ROOT / "tests")}
+    session.run("python", "docs/screenshots.py", *session.posargs, env=env)
 
 
 @nox.session

@@ -21,7 +21,11 @@ export async function get(path, parameters = {}, options = {}) {
 }
 
 /** Return the response at `path` (relative to the page, so that a proxy's prefix is kept). */
-export async function open(path, parameters = {}, { signal, bearer = token(), quiet = false } = {}) {
+export async function open(
+  path,
+  parameters = {},
+  { signal, bearer = token(), quiet = false } = {},
+) {
   const headers = bearer ? { Authorization: `Bearer ${bearer}` } : {};
   const response = await reach(address(path, parameters), { headers, signal, cache: "no-cache" });
   if (response.ok) return response;
@@ -53,7 +57,8 @@ async function refusal(response, quiet) {
     if (!quiet) needLogin(token() ? reason : "");
     return new LoginNeeded(reason);
   }
-  if ([502, 503, 504].includes(response.status)) return new Away(`The server is not ready: ${reason}`);
+  if ([502, 503, 504].includes(response.status))
+    return new Away(`The server is not ready: ${reason}`);
   return new Refused(reason);
 }
 

@@ -9,9 +9,21 @@ export function busyShares(stats, learnerShare) {
   const samplers = alive(stats, "sampler");
   const trainers = alive(stats, "trainer");
   return [
-    { name: "Samplers", share: mean(samplers.map((worker) => worker.engine?.utilisation)), note: "places of the engines that are taken, last 10 s" },
-    { name: "Trainers", share: workingShare(trainers), note: "time at work since they started; the rest waits for trees" },
-    { name: "Learner", share: learnerShare, note: "time in optimizer steps, of the time between them" },
+    {
+      name: "Samplers",
+      share: mean(samplers.map((worker) => worker.engine?.utilisation)),
+      note: "places of the engines that are taken, last 10 s",
+    },
+    {
+      name: "Trainers",
+      share: workingShare(trainers),
+      note: "time at work since they started; the rest waits for trees",
+    },
+    {
+      name: "Learner",
+      share: learnerShare,
+      note: "time in optimizer steps, of the time between them",
+    },
   ];
 }
 
@@ -31,7 +43,8 @@ export function bottleneck(stats, learnerShare) {
     return `Trainers are what the others wait for: ${queued} trees are queued, samplers are held back.`;
   }
   const waiting = 1 - (workingShare(trainers) ?? 1);
-  if (waiting > 0.15) return `Samplers are what the others wait for: trainers have waited ${percent(waiting, 0)} of their time.`;
+  if (waiting > 0.15)
+    return `Samplers are what the others wait for: trainers have waited ${percent(waiting, 0)} of their time.`;
   return "In balance: nobody waits for long.";
 }
 
@@ -39,7 +52,8 @@ export function bottleneck(stats, learnerShare) {
 export function phaseSeconds(stats, role) {
   const sums = {};
   for (const worker of alive(stats, role)) {
-    for (const [name, seconds] of Object.entries(worker.phases ?? {})) sums[name] = (sums[name] ?? 0) + seconds;
+    for (const [name, seconds] of Object.entries(worker.phases ?? {}))
+      sums[name] = (sums[name] ?? 0) + seconds;
   }
   return Object.entries(sums).sort(([, a], [, b]) => b - a);
 }

@@ -28,7 +28,14 @@ export class Chart {
     this.element = h(
       "figure",
       { class: "chart" },
-      h("figcaption", {}, h("h3", {}, title), h("span", { class: "unit" }, unit), ...tools, this.#sizeButton()),
+      h(
+        "figcaption",
+        {},
+        h("h3", {}, title),
+        h("span", { class: "unit" }, unit),
+        ...tools,
+        this.#sizeButton(),
+      ),
       this.legend,
       this.body,
     );
@@ -63,7 +70,10 @@ export class Chart {
     if (!this.#lines.length) return this.#drawNothing();
     const { data, columns } = aligned(this.#lines);
     this.#columns = columns;
-    const shape = JSON.stringify([this.#lines.map(({ x, y, low, high, raw, ...rest }) => [rest, !!low]), this.axis.label]);
+    const shape = JSON.stringify([
+      this.#lines.map(({ x, y, low, high, raw, ...rest }) => [rest, !!low]),
+      this.axis.label,
+    ]);
     if (anew || shape !== this.#shape || !this.#plot) this.#build(data, shape);
     else this.#plot.setData(data);
     this.#say(null);
@@ -84,21 +94,38 @@ export class Chart {
     this.#shape = shape;
     const { axis, format, logX, group } = this;
     const onCursor = (plot) => this.#say(plot.cursor.idx);
-    const all = { lines: this.#lines, columns: this.#columns, axis, format, logX, group, onCursor, size: this.#size() };
+    const all = {
+      lines: this.#lines,
+      columns: this.#columns,
+      axis,
+      format,
+      logX,
+      group,
+      onCursor,
+      size: this.#size(),
+    };
     this.#plot = new uPlot(options(all), data, this.body);
   }
 
   #size() {
-    return { width: Math.max(200, this.body.clientWidth), height: this.#large ? LARGE_HEIGHT : HEIGHT };
+    return {
+      width: Math.max(200, this.body.clientWidth),
+      height: this.#large ? LARGE_HEIGHT : HEIGHT,
+    };
   }
 
   /** Write the values at `index`, or the last ones, into the legend. */
   #say(index) {
     const data = this.#plot?.data;
-    const at = index === null || index === undefined ? [] : [h("li", { class: "at" }, `${this.axis.label} ${this.axis.format(data[0][index])}`)];
+    const at =
+      index === null || index === undefined
+        ? []
+        : [h("li", { class: "at" }, `${this.axis.label} ${this.axis.format(data[0][index])}`)];
     const entries = this.#lines.flatMap((line, number) => {
       if (line.faint) return [];
-      const value = at.length ? this.#valueAt(line, this.#columns[number], index) : last(line.raw ?? line.y);
+      const value = at.length
+        ? this.#valueAt(line, this.#columns[number], index)
+        : last(line.raw ?? line.y);
       return [this.#entry(line, value)];
     });
     fill(this.legend, ...entries, ...at);
@@ -111,7 +138,10 @@ export class Chart {
   }
 
   #entry(line, value) {
-    const swatch = h("i", { class: line.dash ? "swatch dashed" : "swatch", style: { "--color": `var(--${line.color})` } });
+    const swatch = h("i", {
+      class: line.dash ? "swatch dashed" : "swatch",
+      style: { "--color": `var(--${line.color})` },
+    });
     return h("li", {}, swatch, h("span", {}, line.label), h("b", {}, this.format(value)));
   }
 
@@ -126,7 +156,17 @@ export class Chart {
   }
 
   #sizeButton() {
-    const button = h("button", { type: "button", class: "icon", title: "Larger", "aria-label": `${this.title}: larger`, "aria-pressed": "false" }, "⤢");
+    const button = h(
+      "button",
+      {
+        type: "button",
+        class: "icon",
+        title: "Larger",
+        "aria-label": `${this.title}: larger`,
+        "aria-pressed": "false",
+      },
+      "⤢",
+    );
     button.addEventListener("click", () => {
       this.#large = !this.#large;
       this.element.classList.toggle("large", this.#large);

@@ -18,7 +18,10 @@ export function options({ lines, columns, axis, format, logX, group, onCursor, s
     legend: { show: false },
     series: [{}, ...lines.flatMap((line, index) => seriesOf(line, columns[index]))],
     bands: lines.flatMap((line, index) => bandOf(line, columns[index])),
-    scales: { x: { time: false, distr: logX ? 3 : 1, range: xRange(group, logX) }, y: { range: yRange } },
+    scales: {
+      x: { time: false, distr: logX ? 3 : 1, range: xRange(group, logX) },
+      y: { range: yRange },
+    },
     axes: [xAxis(axis), yAxis(format)],
     cursor: cursor(group),
     hooks: { setCursor: [onCursor], setSelect: [(plot) => zoomTo(plot, group)] },
@@ -42,7 +45,9 @@ function seriesOf(line, at) {
 
 function bandOf(line, at) {
   const strength = line.raw ? 0.55 : 0.16;
-  return at.low ? [{ series: [at.high, at.low], fill: translucent(colorOf(line.color), strength) }] : [];
+  return at.low
+    ? [{ series: [at.high, at.low], fill: translucent(colorOf(line.color), strength) }]
+    : [];
 }
 
 function xRange(group, logX) {
@@ -77,10 +82,19 @@ function xAxis(axis) {
   };
 }
 
-const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400];
+const SECONDS = [
+  1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400,
+];
 
 function yAxis(format) {
-  return { ...lines(), size: 54, gap: 4, space: 28, values: (plot, values) => (format === number ? ticks(values) : values.map((value) => format(value))) };
+  return {
+    ...lines(),
+    size: 54,
+    gap: 4,
+    space: 28,
+    values: (plot, values) =>
+      format === number ? ticks(values) : values.map((value) => format(value)),
+  };
 }
 
 function lines() {
@@ -100,7 +114,11 @@ function cursor(group) {
     points: { size: 7 },
     drag: { x: true, y: false, setScale: false },
     bind: { dblclick: () => () => group?.reset() },
-    sync: group && { key: group.key, scales: ["x", null], filters: { pub: (type) => type.startsWith("mouse") && !/down|up/.test(type) } },
+    sync: group && {
+      key: group.key,
+      scales: ["x", null],
+      filters: { pub: (type) => type.startsWith("mouse") && !/down|up/.test(type) },
+    },
   };
 }
 
@@ -113,6 +131,8 @@ function zoomTo(plot, group) {
 }
 
 function translucent(color, alpha) {
-  const share = Math.round(255 * alpha).toString(16).padStart(2, "0");
+  const share = Math.round(255 * alpha)
+    .toString(16)
+    .padStart(2, "0");
   return color.startsWith("#") ? `${color}${share}` : color;
 }

@@ -25,11 +25,22 @@ export const SCALES = {
 export function paint(scale, value, most) {
   if (value === null || value === undefined) return { class: "tone unknown" };
   const at = SCALES[scale].of(value, most);
-  return { class: `tone ${at < 0 ? "low" : "high"}`, style: { "--strength": Math.abs(at).toFixed(3) } };
+  return {
+    class: `tone ${at < 0 ? "low" : "high"}`,
+    style: { "--strength": Math.abs(at).toFixed(3) },
+  };
 }
 
 /** Return [[position in [0, 1], text], ...] for the legend. */
 export function legendTicks(scale, most) {
-  if (scale === "logprob") return SCALES.logprob.ticks.map((value) => [1 + value / 4, value ? `${signed(value, 0)}${value === -4 ? " and less" : ""}` : "0"]);
-  return [[0, signed(-most)], [0.5, "0"], [1, signed(most)]];
+  if (scale === "logprob")
+    return SCALES.logprob.ticks.map((value) => [
+      1 + value / 4,
+      value ? `${signed(value, 0)}${value === -4 ? " and less" : ""}` : "0",
+    ]);
+  return [
+    [0, signed(-most)],
+    [0.5, "0"],
+    [1, signed(most)],
+  ];
 }

@@ -14,10 +14,11 @@ export function metricsOf(evaluations, benchmark) {
   return names.sort((a, b) => (b === "accuracy") - (a === "accuracy"));
 }
 
-/** Return { x: steps, y, low, high } of one metric of one benchmark by step. */
+/** Return { x: steps, y, low, high } of one metric of one benchmark by step, without what a
+ * rollback has given up. */
 export function points(evaluations, benchmark, metric) {
   const rows = evaluations
-    .filter((one) => one.benchmark === benchmark && one.metrics[metric])
+    .filter((one) => one.benchmark === benchmark && one.metrics[metric] && !one.abandoned)
     .sort((a, b) => a.step - b.step);
   const of = (part) => rows.map((one) => one.metrics[metric][part]);
   return { x: rows.map((one) => one.step), y: of("value"), low: of("low"), high: of("high") };

@@ -27,12 +27,17 @@ function parse(block) {
     if (field === "event") event = value;
     if (field === "data") data.push(value);
   }
-  return data.length ? { event, data: data.join("\n") } : { event: event === "message" ? "comment" : event, data: "" };
+  return data.length
+    ? { event, data: data.join("\n") }
+    : { event: event === "message" ? "comment" : event, data: "" };
 }
 
 function within(seconds, promise) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`nothing came for ${seconds} s`)), 1000 * seconds);
+    const timer = setTimeout(
+      () => reject(new Error(`nothing came for ${seconds} s`)),
+      1000 * seconds,
+    );
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }

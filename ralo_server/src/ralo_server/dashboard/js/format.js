@@ -21,7 +21,9 @@ export function ticks(values) {
   const known = values.filter(isNumber);
   const most = Math.max(...known.map(Math.abs));
   if (!known.length || most >= 1e5 || most < 1e-3) return values.map(number);
-  const digits = [0, 1, 2, 3, 4, 5, 6].find((places) => known.every((value) => isRound(value * 10 ** places)));
+  const digits = [0, 1, 2, 3, 4, 5, 6].find((places) =>
+    known.every((value) => isRound(value * 10 ** places)),
+  );
   return values.map((value) => (most >= 1000 ? count(value) : value.toFixed(digits ?? 6)));
 }
 
@@ -50,7 +52,9 @@ export function duration(seconds) {
 /** Seconds on an axis: 0:30, 12:00, 1:05:00. */
 export function clockDuration(seconds) {
   const whole = Math.round(Math.abs(seconds));
-  const parts = [Math.floor((whole % 3600) / 60), whole % 60].map((part) => String(part).padStart(2, "0"));
+  const parts = [Math.floor((whole % 3600) / 60), whole % 60].map((part) =>
+    String(part).padStart(2, "0"),
+  );
   const hours = Math.floor(whole / 3600);
   return hours ? [hours, ...parts].join(":") : parts.join(":").replace(/^0(?=\d)/, "");
 }
@@ -77,7 +81,9 @@ export function moment(seconds) {
 export function signed(value, digits = 2) {
   if (!isNumber(value)) return UNKNOWN;
   const text = Math.abs(value).toFixed(digits);
-  return (value < 0 && Number(text) !== 0 ? "−" : value > 0 && Number(text) !== 0 ? "+" : "") + text;
+  return (
+    (value < 0 && Number(text) !== 0 ? "−" : value > 0 && Number(text) !== 0 ? "+" : "") + text
+  );
 }
 
 /** "3 leaves", "1 leaf". */

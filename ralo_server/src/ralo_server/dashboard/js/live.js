@@ -78,7 +78,8 @@ export class Live extends EventTarget {
     try {
       return await open("events", {}, { signal });
     } catch (error) {
-      if (!(error instanceof LoginNeeded) && !signal.aborted) this.#hear("stats", await get("stats", {}, { signal }));
+      if (!(error instanceof LoginNeeded) && !signal.aborted)
+        this.#hear("stats", await get("stats", {}, { signal }));
       throw error;
     }
   }

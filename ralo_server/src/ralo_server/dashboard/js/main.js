@@ -32,13 +32,18 @@ function show() {
   if (loggingIn) return;
   close();
   const { path, query } = route();
-  const key = path[0] in VIEWS ? path[0] : "learning";
+  const key = shownView();
   const { title, view } = VIEWS[key];
   shell.markView(key);
   nameWindow(title);
   const root = h("div", { class: `view ${key}` });
   fill(main, root);
   close = view.mount(root, { live, path: path.slice(1), query }) ?? (() => {});
+}
+
+function shownView() {
+  const [first] = route().path;
+  return first in VIEWS ? first : "learning";
 }
 
 function nameWindow(title) {
@@ -58,6 +63,7 @@ function logIn(reason) {
   close();
   close = () => {};
   live.stop();
+  live.stats = null;
   setToken("");
   shell.showLogout(false);
   mountLogin(main, reason, begin);
@@ -67,8 +73,13 @@ onLoginNeeded(logIn);
 onRoute(show);
 shell.showViews(Object.fromEntries(Object.entries(VIEWS).map(([key, { title }]) => [key, title])));
 shell.startTools(() => logIn(""));
-live.addEventListener("stats", () => shell.showRun(live.stats));
-live.addEventListener("connection", () => shell.showConnection(live.connection, () => live.retryNow()));
+live.addEventListener("stats", () => {
+  shell.showRun(live.stats);
+  nameWindow(VIEWS[shownView()].title);
+});
+live.addEventListener("connection", () =>
+  shell.showConnection(live.connection, () => live.retryNow()),
+);
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();

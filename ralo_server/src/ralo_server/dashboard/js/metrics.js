@@ -10,7 +10,13 @@ export const share = (value) => percent(value, Math.abs(value) < 0.1 ? 1 : 0);
 /** What is always there, in this order. `names` may end in "/*": all parts of a metric. */
 export const CHARTS = [
   { key: "reward", title: "Reward", unit: "mean over rollouts", names: ["reward"] },
-  { key: "accuracy", title: "Accuracy", unit: "share correct, 95 % band", evaluations: true, format: share },
+  {
+    key: "accuracy",
+    title: "Accuracy",
+    unit: "share correct, 95 % band",
+    evaluations: true,
+    format: share,
+  },
   { key: "length", title: "Response length", unit: "tokens", names: ["response_tokens"] },
   { key: "entropy", title: "Entropy", unit: "nats per token", names: ["entropy"] },
   {
@@ -28,8 +34,18 @@ export const CHARTS = [
     format: share,
     why: "This run's loss neither clips nor masks.",
   },
-  { key: "staleness", title: "Staleness", unit: "versions", names: ["staleness", "gradient_staleness"] },
-  { key: "throughput", title: "Throughput", unit: "tokens per second", rates: ["decoded_tokens", "tokens"] },
+  {
+    key: "staleness",
+    title: "Staleness",
+    unit: "versions",
+    names: ["staleness", "gradient_staleness"],
+  },
+  {
+    key: "throughput",
+    title: "Throughput",
+    unit: "tokens per second",
+    rates: ["decoded_tokens", "tokens"],
+  },
   { key: "grad_norm", title: "Gradient norm", unit: "before clipping", names: ["grad_norm"] },
 ];
 
@@ -57,7 +73,13 @@ export function label(name) {
 /** Return the chart of one metric that the user has picked. */
 export function pickedChart(name) {
   const seconds = /(^|[_/])seconds$/.test(name);
-  return { key: `picked ${name}`, title: name, unit: seconds ? "seconds" : "", names: [name], picked: true };
+  return {
+    key: `picked ${name}`,
+    title: name,
+    unit: seconds ? "seconds" : "",
+    names: [name],
+    picked: true,
+  };
 }
 
 /** Return those of `names` that `available` has, with "/*" spelt out. */
@@ -73,9 +95,19 @@ export const COMPARED = [
   { key: "reward", title: "Reward", unit: "mean over rollouts", names: ["reward"] },
   { key: "length", title: "Response length", unit: "tokens", names: ["response_tokens"] },
   { key: "entropy", title: "Entropy", unit: "nats per token", names: ["entropy"] },
-  { key: "kl", title: "KL divergence", unit: "sampler to trainer, nats per token", names: ["mismatch_kl"] },
+  {
+    key: "kl",
+    title: "KL divergence",
+    unit: "sampler to trainer, nats per token",
+    names: ["mismatch_kl"],
+  },
   { key: "staleness", title: "Staleness", unit: "versions", names: ["staleness"] },
-  { key: "throughput", title: "Throughput", unit: "decoded tokens per second", rates: ["decoded_tokens"] },
+  {
+    key: "throughput",
+    title: "Throughput",
+    unit: "decoded tokens per second",
+    rates: ["decoded_tokens"],
+  },
 ];
 
 /** The two x-axes. */
@@ -83,4 +115,3 @@ export const AXES = {
   step: { label: "step", format: count, tick: count },
   time: { label: "time", format: duration, tick: clockDuration },
 };
-

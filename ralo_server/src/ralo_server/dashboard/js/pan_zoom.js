@@ -8,25 +8,40 @@ const MOST = 12;
 export function panZoom(svg, camera) {
   const state = { x: 0, y: 0, k: 1 };
   const pointers = new Map();
-  const apply = () => camera.setAttribute("transform", `translate(${state.x} ${state.y}) scale(${state.k})`);
+  const apply = () =>
+    camera.setAttribute("transform", `translate(${state.x} ${state.y}) scale(${state.k})`);
   const zoomAt = (factor, at) => {
     const k = Math.min(MOST, Math.max(LEAST, state.k * factor));
     const change = k / state.k;
-    Object.assign(state, { x: at.x - (at.x - state.x) * change, y: at.y - (at.y - state.y) * change, k });
+    Object.assign(state, {
+      x: at.x - (at.x - state.x) * change,
+      y: at.y - (at.y - state.y) * change,
+      k,
+    });
     apply();
   };
   const pan = (dx, dy) => {
     Object.assign(state, { x: state.x + dx, y: state.y + dy });
     apply();
   };
-  svg.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && !event.metaKey) return;
-    event.preventDefault();
-    zoomAt(Math.exp(-event.deltaY / 300), pointIn(svg, event));
-  }, { passive: false });
-  svg.addEventListener("pointerdown", (event) => pointers.set(event.pointerId, pointIn(svg, event)));
-  svg.addEventListener("pointermove", (event) => pointers.has(event.pointerId) && move(svg, event, pointers, pan, zoomAt));
-  for (const end of ["pointerup", "pointercancel", "pointerleave"]) svg.addEventListener(end, (event) => pointers.delete(event.pointerId));
+  svg.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey && !event.metaKey) return;
+      event.preventDefault();
+      zoomAt(Math.exp(-event.deltaY / 300), pointIn(svg, event));
+    },
+    { passive: false },
+  );
+  svg.addEventListener("pointerdown", (event) =>
+    pointers.set(event.pointerId, pointIn(svg, event)),
+  );
+  svg.addEventListener(
+    "pointermove",
+    (event) => pointers.has(event.pointerId) && move(svg, event, pointers, pan, zoomAt),
+  );
+  for (const end of ["pointerup", "pointercancel", "pointerleave"])
+    svg.addEventListener(end, (event) => pointers.delete(event.pointerId));
   return {
     zoom: (factor) => zoomAt(factor, middle(svg)),
     reset: () => {
@@ -43,7 +58,10 @@ function move(svg, event, pointers, pan, zoomAt) {
   if (pointers.size === 1) return pan(now.x - before.x, now.y - before.y);
   const [other] = [...pointers].filter(([id]) => id !== event.pointerId).map(([, point]) => point);
   const far = (a, b) => Math.hypot(a.x - b.x, a.y - b.y) || 1;
-  return zoomAt(far(now, other) / far(before, other), { x: (now.x + other.x) / 2, y: (now.y + other.y) / 2 });
+  return zoomAt(far(now, other) / far(before, other), {
+    x: (now.x + other.x) / 2,
+    y: (now.y + other.y) / 2,
+  });
 }
 
 function pointIn(svg, event) {

@@ -12,6 +12,7 @@ export class Series {
   columns = {};
   #names = [];
   #added = 0;
+  #last = 0;
 
   /** Return the series of an answer of `/series` or `/runs/series`. */
   static of({ steps, series }) {
@@ -23,15 +24,20 @@ export class Series {
     const answer = await get("series", { names: names.join(","), points: POINTS });
     this.#names = names;
     this.#added = 0;
+    this.#last = answer.last_step;
     this.steps = answer.steps;
     this.columns = answer.series;
   }
 
-  /** Append a step as the stream tells it; return whether the history should be loaded again. */
+  /** Append a step as the stream tells it; return whether the history should be loaded again:
+   * some steps before it are not known, or there have become many. */
   add({ step, metrics }) {
-    if (step <= (this.steps.at(-1) ?? 0)) return false;
+    if (step <= this.#last) return false;
+    if (step > this.#last + 1) return true;
+    this.#last = step;
     this.steps.push(step);
-    for (const name of this.#names) column(this.columns, name, this.steps.length - 1).push(metrics[name] ?? null);
+    for (const name of this.#names)
+      column(this.columns, name, this.steps.length - 1).push(metrics[name] ?? null);
     this.#added += 1;
     return this.#added > MOST_NEW;
   }

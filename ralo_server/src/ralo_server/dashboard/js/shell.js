@@ -18,7 +18,9 @@ const CONNECTIONS = {
 
 /** Fill the list of views; `views` is { key: title }. */
 export function showViews(views) {
-  const links = Object.entries(views).map(([key, title]) => h("a", { href: link([key]), "data-view": key }, title));
+  const links = Object.entries(views).map(([key, title]) =>
+    h("a", { href: link([key]), "data-view": key }, title),
+  );
   byId("views").replaceChildren(...links);
 }
 
@@ -50,7 +52,10 @@ export function showConnection({ state, since, reason, retryAt }, onRetry) {
   if (state !== "away") return;
   const wait = Math.max(1, Math.round((retryAt - Date.now()) / 1000));
   const text = `No connection since ${moment(since / 1000)}: what you see is from then. ${reason} Next try in about ${wait} s.`;
-  banner.replaceChildren(h("span", {}, text), h("button", { type: "button", on: { click: onRetry } }, "Try now"));
+  banner.replaceChildren(
+    h("span", {}, text),
+    h("button", { type: "button", on: { click: onRetry } }, "Try now"),
+  );
 }
 
 /** Make the buttons work that stand above every view. */

@@ -4,7 +4,13 @@ import { empty, h } from "./dom.js";
 
 /** A column is { title, cell: row => text or node, number?: true, hint? }; the first cell of a row
  * is its header. `caption` is read by screen readers and, unless `quiet`, shown. */
-export function table({ caption, columns, rows, none = "Nothing here yet.", rowClass = () => null }) {
+export function table({
+  caption,
+  columns,
+  rows,
+  none = "Nothing here yet.",
+  rowClass = () => null,
+}) {
   if (!rows.length) return empty(none);
   const head = columns.map(({ title, hint, number }) =>
     h("th", { scope: "col", title: hint, class: number && "number" }, title),
@@ -17,7 +23,17 @@ export function table({ caption, columns, rows, none = "Nothing here yet.", rowC
       {},
       h("caption", { class: "unseen" }, caption),
       h("thead", {}, h("tr", {}, ...head)),
-      h("tbody", {}, ...rows.map((row) => h("tr", { class: rowClass(row) }, ...columns.map((column, index) => cell(column, row, index))))),
+      h(
+        "tbody",
+        {},
+        ...rows.map((row) =>
+          h(
+            "tr",
+            { class: rowClass(row) },
+            ...columns.map((column, index) => cell(column, row, index)),
+          ),
+        ),
+      ),
     ),
   );
 }
@@ -25,11 +41,19 @@ export function table({ caption, columns, rows, none = "Nothing here yet.", rowC
 /** Names and values under each other; pairs whose value is undefined are left out. */
 export function pairs(entries) {
   const known = entries.filter(([, value]) => value !== undefined);
-  return h("dl", { class: "pairs" }, ...known.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  return h(
+    "dl",
+    { class: "pairs" },
+    ...known.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
+  );
 }
 
 function cell({ cell: content, number }, row, index) {
   const tag = index ? "td" : "th";
   const value = content(row);
-  return h(tag, { class: number && "number", scope: index ? null : "row" }, value instanceof Node ? value : String(value));
+  return h(
+    tag,
+    { class: number && "number", scope: index ? null : "row" },
+    value instanceof Node ? value : String(value),
+  );
 }

@@ -9,10 +9,18 @@ const ROOT = -1;
 /** Return the root; `node.data` is { index, segment, leaves }, segment null for the prompt, and
  * `node.from`, `node.to` are tokens since the prompt, `node.row` its height in rows. */
 export function treeOf({ segments, leaves }) {
-  const rows = segments.map((segment, index) => ({ index, parent: segment.parent, segment, leaves: leavesAt(leaves, index) }));
+  const rows = segments.map((segment, index) => ({
+    index,
+    parent: segment.parent,
+    segment,
+    leaves: leavesAt(leaves, index),
+  }));
   const root = stratify()
     .id((row) => row.index)
-    .parentId((row) => (row.index === ROOT ? null : row.parent))([{ index: ROOT, segment: null, leaves: leavesAt(leaves, ROOT) }, ...rows]);
+    .parentId((row) => (row.index === ROOT ? null : row.parent))([
+    { index: ROOT, segment: null, leaves: leavesAt(leaves, ROOT) },
+    ...rows,
+  ]);
   return placed(root);
 }
 
@@ -24,7 +32,13 @@ export function pathTo(node) {
 /** Return the neighbour that an arrow key leads to, or null. Up and down stay at one depth where
  * they can. */
 export function neighbour(node, key) {
-  const level = () => node.ancestors().at(-1).descendants().filter((other) => other.depth === node.depth).sort((a, b) => a.row - b.row);
+  const level = () =>
+    node
+      .ancestors()
+      .at(-1)
+      .descendants()
+      .filter((other) => other.depth === node.depth)
+      .sort((a, b) => a.row - b.row);
   if (key === "ArrowLeft") return node.parent;
   if (key === "ArrowRight") return node.children?.[0] ?? null;
   if (key === "ArrowUp") return level()[level().indexOf(node) - 1] ?? null;
@@ -33,11 +47,15 @@ export function neighbour(node, key) {
 }
 
 function leavesAt(leaves, index) {
-  return leaves.map((leaf, number) => ({ ...leaf, number })).filter((leaf) => leaf.segment === index);
+  return leaves
+    .map((leaf, number) => ({ ...leaf, number }))
+    .filter((leaf) => leaf.segment === index);
 }
 
 function placed(root) {
-  cluster().nodeSize([1, 1]).separation(() => 1)(root);
+  cluster()
+    .nodeSize([1, 1])
+    .separation(() => 1)(root);
   const top = Math.min(...root.descendants().map((node) => node.x));
   root.each((node) => {
     node.row = node.x - top;

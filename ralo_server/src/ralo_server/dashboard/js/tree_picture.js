@@ -22,7 +22,10 @@ export function treePicture(root, { scale, most, room, onChoose }) {
   const nodes = root.descendants();
   const rows = Math.max(...nodes.map((node) => node.row)) + 1;
   const depth = root.height;
-  const unit = Math.max(2, (room - LEFT - LEAF - depth * GAP) / Math.max(1, ...nodes.map((node) => node.to)));
+  const unit = Math.max(
+    2,
+    (room - LEFT - LEAF - depth * GAP) / Math.max(1, ...nodes.map((node) => node.to)),
+  );
   const place = (node) => ({
     x: LEFT + node.from * unit + Math.max(0, node.depth - 1) * GAP,
     y: MARGIN + node.row * ROW,
@@ -31,18 +34,48 @@ export function treePicture(root, { scale, most, room, onChoose }) {
   const width = Math.max(...nodes.map((node) => place(node).x + place(node).width)) + LEAF;
   const height = rows * ROW + 2 * MARGIN - (ROW - BAR);
   const groups = new Map();
-  for (const node of nodes) groups.set(node, node.parent ? segment(node, place, { scale, most, onChoose }) : prompt(place(node)));
-  const links = nodes.filter((node) => node.depth > 1 || node.parent).map((node) => connection(node, place));
-  const camera = s("g", { class: "camera" }, s("g", { class: "links", "aria-hidden": "true" }, ...links), ...groups.values());
-  const element = s("svg", { class: "tree", role: "tree", "aria-label": "The rollout tree; arrow keys go along its branches", viewBox: `0 0 ${width} ${height}`, width, height }, camera);
+  for (const node of nodes)
+    groups.set(
+      node,
+      node.parent ? segment(node, place, { scale, most, onChoose }) : prompt(place(node)),
+    );
+  const links = nodes
+    .filter((node) => node.depth > 1 || node.parent)
+    .map((node) => connection(node, place));
+  const camera = s(
+    "g",
+    { class: "camera" },
+    s("g", { class: "links", "aria-hidden": "true" }, ...links),
+    ...groups.values(),
+  );
+  const element = s(
+    "svg",
+    {
+      class: "tree",
+      role: "tree",
+      "aria-label": "The rollout tree; arrow keys go along its branches",
+      viewBox: `0 0 ${width} ${height}`,
+      width,
+      height,
+    },
+    camera,
+  );
   return { element, camera, width, height, choose: (node) => markChosen(groups, node) };
 }
 
 /** Return what a segment is, in words, for its label and its hint. */
 export function inWords({ data: { index, segment, leaves }, depth }) {
-  const ends = leaves.map((leaf) => `leaf ${leaf.number + 1}: reward ${number(leaf.reward)}, ${leaf.finish_reason}`);
+  const ends = leaves.map(
+    (leaf) => `leaf ${leaf.number + 1}: reward ${number(leaf.reward)}, ${leaf.finish_reason}`,
+  );
   const advantage = segment.advantage === null ? [] : [`advantage ${signed(segment.advantage)}`];
-  return [`Segment ${index + 1} at depth ${depth}`, plural(segment.tokens, "token"), `log-prob ${signed(segment.logprob)}`, ...advantage, ...ends].join(", ");
+  return [
+    `Segment ${index + 1} at depth ${depth}`,
+    plural(segment.tokens, "token"),
+    `log-prob ${signed(segment.logprob)}`,
+    ...advantage,
+    ...ends,
+  ].join(", ");
 }
 
 function segment(node, place, { scale, most, onChoose }) {
@@ -50,9 +83,30 @@ function segment(node, place, { scale, most, onChoose }) {
   const { segment: data } = node.data;
   const tone = paint(scale, data[scale], most);
   const bar = s("rect", { x, y, width, height: BAR, rx: 3, class: tone.class, style: tone.style });
-  const hit = s("rect", { class: "hit", x: x - GAP / 2, y: y - (ROW - BAR) / 2, width: width + GAP, height: ROW });
-  const attributes = { class: "segment", role: "treeitem", tabindex: "-1", "aria-level": node.depth, "aria-selected": "false", "aria-label": inWords(node) };
-  const group = s("g", attributes, hit, bar, words(data.text, { x, y, width }), s("title", {}, inWords(node)), ...leafMarks(node, x + width, y));
+  const hit = s("rect", {
+    class: "hit",
+    x: x - GAP / 2,
+    y: y - (ROW - BAR) / 2,
+    width: width + GAP,
+    height: ROW,
+  });
+  const attributes = {
+    class: "segment",
+    role: "treeitem",
+    tabindex: "-1",
+    "aria-level": node.depth,
+    "aria-selected": "false",
+    "aria-label": inWords(node),
+  };
+  const group = s(
+    "g",
+    attributes,
+    hit,
+    bar,
+    words(data.text, { x, y, width }),
+    s("title", {}, inWords(node)),
+    ...leafMarks(node, x + width, y),
+  );
   group.addEventListener("click", () => onChoose(node));
   group.addEventListener("focus", () => onChoose(node));
   return group;
@@ -62,21 +116,40 @@ function segment(node, place, { scale, most, onChoose }) {
 function words(text, { x, y, width }) {
   if (width < READABLE) return null;
   const shown = text.slice(0, Math.ceil(width / 5)).replaceAll("\n", "↵");
-  return s("svg", { class: "words", x: x + 4, y, width: width - 6, height: BAR, "aria-hidden": "true" }, s("text", { x: 0, y: BAR / 2 }, shown));
+  return s(
+    "svg",
+    { class: "words", x: x + 4, y, width: width - 6, height: BAR, "aria-hidden": "true" },
+    s("text", { x: 0, y: BAR / 2 }, shown),
+  );
 }
 
 function leafMarks(node, x, y) {
   return node.data.leaves.slice(0, 1).flatMap((leaf) => {
     const more = node.data.leaves.length > 1 ? ` ×${node.data.leaves.length}` : "";
     const good = leaf.reward > 0;
-    const mark = s("circle", { class: `reward ${good ? "good" : "none"}`, cx: x + 12, cy: y + BAR / 2, r: 5 });
-    const text = s("text", { class: "leaf", x: x + 23, y: y + BAR / 2 }, s("tspan", { class: "value" }, number(leaf.reward)), s("tspan", { dx: 6 }, `${leaf.finish_reason}${more}`));
+    const mark = s("circle", {
+      class: `reward ${good ? "good" : "none"}`,
+      cx: x + 12,
+      cy: y + BAR / 2,
+      r: 5,
+    });
+    const text = s(
+      "text",
+      { class: "leaf", x: x + 23, y: y + BAR / 2 },
+      s("tspan", { class: "value" }, number(leaf.reward)),
+      s("tspan", { dx: 6 }, `${leaf.finish_reason}${more}`),
+    );
     return [mark, text];
   });
 }
 
 function prompt({ y }) {
-  return s("g", { class: "prompt" }, s("text", { x: LEFT - 16, y: y + BAR / 2, "text-anchor": "end" }, "prompt"), s("circle", { cx: LEFT - 9, cy: y + BAR / 2, r: 3 }));
+  return s(
+    "g",
+    { class: "prompt" },
+    s("text", { x: LEFT - 16, y: y + BAR / 2, "text-anchor": "end" }, "prompt"),
+    s("circle", { cx: LEFT - 9, cy: y + BAR / 2, r: 3 }),
+  );
 }
 
 function connection(node, place) {
@@ -102,5 +175,10 @@ function markChosen(groups, chosen) {
 /** Return the legend of the colours. */
 export function colorLegend(scale, ticks, explain) {
   const labels = ticks.map(([at, text]) => h("span", { style: { "--at": at } }, text));
-  return h("div", { class: `color-legend ${scale}`, title: explain }, h("i", { "aria-hidden": "true" }), h("div", {}, ...labels));
+  return h(
+    "div",
+    { class: `color-legend ${scale}`, title: explain },
+    h("i", { "aria-hidden": "true" }),
+    h("div", {}, ...labels),
+  );
 }

@@ -40,7 +40,12 @@ class Compare {
     this.list = h("div", {}, empty("Looking for runs …"));
     this.grid = h("div", { class: "charts" });
     this.picker = metricPicker((name) => this.#pick(name));
-    root.append(h("h1", { class: "unseen" }, "Compare"), section("Runs", "in the same directory", this.list), this.#tools(), this.grid);
+    root.append(
+      h("h1", { class: "unseen" }, "Compare"),
+      section("Runs", "in the same directory", this.list),
+      this.#tools(),
+      this.grid,
+    );
   }
 
   async begin() {
@@ -48,7 +53,10 @@ class Compare {
       this.#runs = (await get("runs")).runs;
       this.picker.offer((await get("series/names")).names);
     } catch (error) {
-      return fill(this.list, empty(error instanceof NotThere ? "This server does not list other runs." : error.message));
+      return fill(
+        this.list,
+        empty(error instanceof NotThere ? "This server does not list other runs." : error.message),
+      );
     }
     const first = [...this.#runs].sort((a, b) => b.current - a.current).slice(0, FIRST_CHOSEN);
     this.#chosen = first.map((run) => run.name);
@@ -62,7 +70,12 @@ class Compare {
   }
 
   #names() {
-    return ["elapsed_seconds", ...[...this.#charts.values()].flatMap(({ definition }) => definition.names ?? definition.rates)];
+    return [
+      "elapsed_seconds",
+      ...[...this.#charts.values()].flatMap(
+        ({ definition }) => definition.names ?? definition.rates,
+      ),
+    ];
   }
 
   async #load() {
@@ -72,7 +85,12 @@ class Compare {
 
   async #fetch(run) {
     try {
-      this.#series.set(run, Series.of(await get("runs/series", { run, names: this.#names().join(","), points: POINTS })));
+      this.#series.set(
+        run,
+        Series.of(
+          await get("runs/series", { run, names: this.#names().join(","), points: POINTS }),
+        ),
+      );
     } catch {
       this.#series.set(run, new Series()); // a run that cannot be read has no line; its state says so
     }
@@ -94,7 +112,10 @@ class Compare {
   #draw() {
     const why = this.#chosen.length ? "None of the chosen runs reports it." : "Choose runs above.";
     for (const { definition, chart } of this.#charts.values()) {
-      chart.show(this.#chosen.map((run) => this.#line(run, definition)), why);
+      chart.show(
+        this.#chosen.map((run) => this.#line(run, definition)),
+        why,
+      );
     }
   }
 
@@ -115,17 +136,32 @@ class Compare {
   }
 
   #tools() {
-    const axes = segmented("x-axis", [["step", "Steps"], ["time", "Time"]], axisChoice.get(), (axis) => {
-      axisChoice.set(axis);
-      this.#group.reset();
-      for (const { chart } of this.#charts.values()) chart.axis = AXES[axis];
-      this.#draw();
-    });
+    const axes = segmented(
+      "x-axis",
+      [
+        ["step", "Steps"],
+        ["time", "Time"],
+      ],
+      axisChoice.get(),
+      (axis) => {
+        axisChoice.set(axis);
+        this.#group.reset();
+        for (const { chart } of this.#charts.values()) chart.axis = AXES[axis];
+        this.#draw();
+      },
+    );
     const slider = smoothingSlider(smoothing.get(), (weight) => {
       smoothing.set(weight);
       this.#draw();
     });
-    return h("div", { class: "toolbar" }, axes, slider, this.picker.element, zoomReset(this.#group));
+    return h(
+      "div",
+      { class: "toolbar" },
+      axes,
+      slider,
+      this.picker.element,
+      zoomReset(this.#group),
+    );
   }
 
   #table() {
@@ -133,7 +169,14 @@ class Compare {
       const input = h("input", { type: "checkbox", "aria-label": `Show ${run.name}` });
       input.checked = this.#chosen.includes(run.name);
       input.addEventListener("change", () => this.#toggle(run.name, input.checked));
-      return h("label", { class: "choice" }, input, h("i", { class: "swatch", style: { "--color": `var(--${this.#colorOf(run.name)})` } }), run.name, run.current ? h("small", {}, " this run") : null);
+      return h(
+        "label",
+        { class: "choice" },
+        input,
+        h("i", { class: "swatch", style: { "--color": `var(--${this.#colorOf(run.name)})` } }),
+        run.name,
+        run.current ? h("small", {}, " this run") : null,
+      );
     };
     return table({
       caption: "Runs of this directory",
@@ -142,7 +185,10 @@ class Compare {
       columns: [
         { title: "Run", cell: box },
         { title: "Recipe", cell: (run) => run.recipe },
-        { title: "State", cell: (run) => h("span", { class: "pill", "data-state": run.state }, run.state) },
+        {
+          title: "State",
+          cell: (run) => h("span", { class: "pill", "data-state": run.state }, run.state),
+        },
         { title: "Step", number: true, cell: (run) => count(run.step) },
         { title: "Version", number: true, cell: (run) => count(run.version) },
         { title: "Reward", number: true, cell: (run) => number(run.reward) },

@@ -52,7 +52,10 @@ class Evaluations {
       this.#evaluations = (await get("eval/results")).evaluations;
       this.#draw();
     } catch (error) {
-      fill(this.list, empty(error instanceof NotThere ? "This server has no evaluations." : error.message));
+      fill(
+        this.list,
+        empty(error instanceof NotThere ? "This server has no evaluations." : error.message),
+      );
     }
   }
 
@@ -64,7 +67,13 @@ class Evaluations {
 
   #draw() {
     const names = benchmarks(this.#evaluations);
-    if (!names.length) return fill(this.list, empty("No evaluation has been reported yet. `evaluation.every_steps` says how often; `ralo eval` asks for one."));
+    if (!names.length)
+      return fill(
+        this.list,
+        empty(
+          "No evaluation has been reported yet. `evaluation.every_steps` says how often; `ralo eval` asks for one.",
+        ),
+      );
     return fill(this.list, ...names.map((name) => this.#benchmark(name)));
   }
 
@@ -74,13 +83,29 @@ class Evaluations {
     const [{ items, samples }] = rows;
     const note = `${count(items)} problems, ${samples === 1 ? "one answer" : `${samples} answers`} each`;
     const chart = this.#chart(name);
-    chart.show(metrics.map((metric, index) => ({ label: metric, color: color(index), ...points(this.#evaluations, name, metric) })));
-    return section(benchmarkTitle(name), note, h("div", { class: "benchmark" }, chart.element, resultTable(name, metrics, rows)));
+    chart.show(
+      metrics.map((metric, index) => ({
+        label: metric,
+        color: color(index),
+        ...points(this.#evaluations, name, metric),
+      })),
+    );
+    return section(
+      benchmarkTitle(name),
+      note,
+      h("div", { class: "benchmark" }, chart.element, resultTable(name, metrics, rows)),
+    );
   }
 
   #chart(name) {
     if (!this.#charts.has(name)) {
-      const options = { title: "Scores by step", unit: "with 95 % band", axis: AXES.step, format: share, group: this.#group };
+      const options = {
+        title: "Scores by step",
+        unit: "with 95 % band",
+        axis: AXES.step,
+        format: share,
+        group: this.#group,
+      };
       this.#charts.set(name, new Chart(options));
     }
     return this.#charts.get(name);
@@ -88,12 +113,29 @@ class Evaluations {
 }
 
 function resultTable(benchmark, metrics, rows) {
-  const numbers = metrics.map((metric) => ({ title: metric, number: true, hint: "95 % bootstrap interval over the problems", cell: (row) => interval(row.metrics[metric]) }));
+  const numbers = metrics.map((metric) => ({
+    title: metric,
+    number: true,
+    hint: "95 % bootstrap interval over the problems",
+    cell: (row) => interval(row.metrics[metric]),
+  }));
   return table({
     caption: `${benchmarkTitle(benchmark)} by version`,
     rows,
+    rowClass: (row) => (row.abandoned ? "gone" : null),
     columns: [
-      { title: "Version", cell: (row) => h("a", { href: link(["evaluations", benchmark, String(row.version)]), title: "What was asked and answered" }, `v${row.version}`) },
+      {
+        title: "Version",
+        cell: (row) =>
+          h(
+            "a",
+            {
+              href: link(["evaluations", benchmark, String(row.version)]),
+              title: "What was asked and answered",
+            },
+            `v${row.version}${row.abandoned ? " (rolled back)" : ""}`,
+          ),
+      },
       { title: "Step", number: true, cell: (row) => count(row.step) },
       ...numbers,
       { title: "Took", number: true, cell: (row) => duration(row.seconds) },
@@ -105,5 +147,11 @@ function resultTable(benchmark, metrics, rows) {
 
 function interval(estimate) {
   if (!estimate) return "–";
-  return h("span", {}, h("b", {}, percent(estimate.value)), " ", h("small", {}, `${(100 * estimate.low).toFixed(1)} – ${(100 * estimate.high).toFixed(1)}`));
+  return h(
+    "span",
+    {},
+    h("b", {}, percent(estimate.value)),
+    " ",
+    h("small", {}, `${(100 * estimate.low).toFixed(1)} – ${(100 * estimate.high).toFixed(1)}`),
+  );
 }

@@ -33,6 +33,8 @@ class Learning {
   #available = [];
   #endings = [];
   #timer = null;
+  #loading = false;
+  #wanted = false;
 
   constructor(root, live) {
     this.live = live;
@@ -48,6 +50,18 @@ class Learning {
 
   /** Fetch the names and the history, and draw. */
   async begin() {
+    this.#wanted = true;
+    if (this.#loading) return;
+    this.#loading = true;
+    while (this.#wanted) {
+      this.#wanted = false;
+      await this.#load();
+    }
+    this.#loading = false;
+    this.#draw();
+  }
+
+  async #load() {
     try {
       this.#available = (await get("series/names")).names;
       this.picker.offer(this.#available);
@@ -55,7 +69,6 @@ class Learning {
     } catch (error) {
       this.failure = error.message;
     }
-    this.#draw();
   }
 
   close() {
@@ -70,23 +83,44 @@ class Learning {
   }
 
   #tools() {
-    const axes = segmented("x-axis", [["step", "Steps"], ["time", "Time"]], axisChoice.get(), (axis) => {
-      axisChoice.set(axis);
-      this.#group.reset();
-      for (const { chart } of this.#charts.values()) chart.axis = AXES[axis];
-      this.#draw();
-    });
+    const axes = segmented(
+      "x-axis",
+      [
+        ["step", "Steps"],
+        ["time", "Time"],
+      ],
+      axisChoice.get(),
+      (axis) => {
+        axisChoice.set(axis);
+        this.#group.reset();
+        for (const { chart } of this.#charts.values()) chart.axis = AXES[axis];
+        this.#draw();
+      },
+    );
     const slider = smoothingSlider(smoothing.get(), (weight) => {
       smoothing.set(weight);
       this.#later();
     });
     const hint = h("span", { class: "hint" }, "Drag in a chart to zoom, double-click for all.");
-    return h("div", { class: "toolbar" }, axes, slider, this.picker.element, zoomReset(this.#group), hint);
+    return h(
+      "div",
+      { class: "toolbar" },
+      axes,
+      slider,
+      this.picker.element,
+      zoomReset(this.#group),
+      hint,
+    );
   }
 
   #add(definition) {
     const tools = definition.picked ? [this.#removeButton(definition)] : [];
-    const chart = new Chart({ ...definition, axis: AXES[axisChoice.get()], group: this.#group, tools });
+    const chart = new Chart({
+      ...definition,
+      axis: AXES[axisChoice.get()],
+      group: this.#group,
+      tools,
+    });
     this.#charts.set(definition.key, { definition, chart });
     this.grid.append(chart.element);
   }
@@ -98,7 +132,17 @@ class Learning {
       this.#charts.get(key).chart.element.remove();
       this.#charts.delete(key);
     };
-    return h("button", { type: "button", class: "icon", "aria-label": `Remove ${title}`, title: "Remove", on: { click: remove } }, "×");
+    return h(
+      "button",
+      {
+        type: "button",
+        class: "icon",
+        "aria-label": `Remove ${title}`,
+        title: "Remove",
+        on: { click: remove },
+      },
+      "×",
+    );
   }
 
   #pick(name) {
@@ -109,7 +153,9 @@ class Learning {
   }
 
   #names() {
-    const wanted = [...this.#charts.values()].flatMap(({ definition }) => definition.names ?? definition.rates ?? []);
+    const wanted = [...this.#charts.values()].flatMap(
+      ({ definition }) => definition.names ?? definition.rates ?? [],
+    );
     return [...new Set(["elapsed_seconds", "reward", ...present(wanted, this.#available)])];
   }
 
@@ -136,7 +182,11 @@ class Learning {
   #linesOf(definition, evaluations) {
     const byTime = axisChoice.get() === "time";
     if (definition.evaluations) return evaluationLines(evaluations, byTime ? this.#series : null);
-    return metricLines(definition, this.#series, { byTime, weight: smoothing.get(), available: this.#available });
+    return metricLines(definition, this.#series, {
+      byTime,
+      weight: smoothing.get(),
+      available: this.#available,
+    });
   }
 
   #why({ evaluations, why }) {

@@ -7,7 +7,14 @@ import { setToken } from "../session.js";
 
 /** Show the form in `root`; `reason` is what the server said of the last token. */
 export function mountLogin(root, reason, onDone) {
-  const field = h("input", { type: "password", name: "token", required: true, autocomplete: "current-password", id: "token", "aria-describedby": "token-hint" });
+  const field = h("input", {
+    type: "password",
+    name: "token",
+    required: true,
+    autocomplete: "current-password",
+    id: "token",
+    "aria-describedby": "token-hint",
+  });
   const message = h("p", { class: "problem", role: "alert" }, reason);
   const button = h("button", { type: "submit", class: "primary" }, "Log in");
   const form = h(
@@ -18,7 +25,11 @@ export function mountLogin(root, reason, onDone) {
     field,
     button,
     message,
-    h("p", { class: "hint", id: "token-hint" }, "It was printed at the start and is in tokens.json of the run directory. It is kept until this tab is closed."),
+    h(
+      "p",
+      { class: "hint", id: "token-hint" },
+      "It was printed at the start and is in tokens.json of the run directory. It is kept until this tab is closed.",
+    ),
   );
   form.addEventListener("submit", async (event) => {
     event.preventDefault();

@@ -13,17 +13,56 @@ export function stations(stats) {
   return h(
     "ol",
     { class: "stations", "aria-label": "Queues, in the order of the loop" },
-    station("Problems", [["issued", problems.issued], ["leased to samplers", problems.leased], ["waiting", problems.waiting], ["failed", problems.failed]]),
-    station("Trees", [["queued", trees.queued], ["leased to trainers", trees.leased], ["trained", trees.trained], ["skipped", trees.skipped], ["failed", trees.failed]], full),
-    station("Batches", [["leased to trainers", batches.leased], ["trees each", stats.batch_trees], ["without signal", batches.empty]]),
-    station("Gradients", [["arriving", gradients.receiving], ["pending", gradients.pending], ["for a step", stats.gradients_per_step], ["applied", gradients.applied]]),
-    station("Versions", [["newest", stats.version], ["steps", stats.step]], shards(stats.evaluation)),
+    station("Problems", [
+      ["issued", problems.issued],
+      ["leased to samplers", problems.leased],
+      ["waiting", problems.waiting],
+      ["failed", problems.failed],
+    ]),
+    station(
+      "Trees",
+      [
+        ["queued", trees.queued],
+        ["leased to trainers", trees.leased],
+        ["trained", trees.trained],
+        ["skipped", trees.skipped],
+        ["failed", trees.failed],
+      ],
+      full,
+    ),
+    station("Batches", [
+      ["leased to trainers", batches.leased],
+      ["trees each", stats.batch_trees],
+      ["without signal", batches.empty],
+    ]),
+    station("Gradients", [
+      ["arriving", gradients.receiving],
+      ["pending", gradients.pending],
+      ["for a step", stats.gradients_per_step],
+      ["applied", gradients.applied],
+    ]),
+    station(
+      "Versions",
+      [
+        ["newest", stats.version],
+        ["steps", stats.step],
+      ],
+      shards(stats.evaluation),
+    ),
   );
 }
 
 /** Return the gradients by state, with the reasons of refusals. */
 export function gradientTable({ gradients }) {
-  const states = ["receiving", "pending", "applied", "left_out", "abandoned", "discarded", "refused"];
+  const states = [
+    "receiving",
+    "pending",
+    "applied",
+    "left_out",
+    "abandoned",
+    "discarded",
+    "refused",
+  ];
   const known = Object.entries(gradients.refused_by_reason ?? {}).filter(([, number]) => number);
   const reasons = known.map(([reason, number]) => [`refused: ${reason.replace("_", " ")}`, number]);
   const rows = [...states.map((state) => [state.replace("_", " "), gradients[state]]), ...reasons];
@@ -34,12 +73,15 @@ export function gradientTable({ gradients }) {
       { title: "Gradients", number: true, cell: ([, number]) => count(number) },
     ],
     rows,
-    rowClass: ([state, number]) => (state.startsWith("refused") && number ? "bad" : number ? null : "zero"),
+    rowClass: ([state, number]) =>
+      state.startsWith("refused") && number ? "bad" : number ? null : "zero",
   });
 }
 
 function station(title, entries, extra = null) {
-  const shown = entries.filter(([name, value]) => value || !["failed", "skipped", "without signal"].includes(name));
+  const shown = entries.filter(
+    ([name, value]) => value || !["failed", "skipped", "without signal"].includes(name),
+  );
   const list = shown.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, count(value))]);
   return h("li", {}, h("h3", {}, title), h("dl", {}, ...list), extra);
 }
@@ -47,5 +89,9 @@ function station(title, entries, extra = null) {
 function shards(evaluation) {
   if (!evaluation) return null;
   const { waiting, leased, reported } = evaluation;
-  return h("p", { class: "hint" }, `Evaluation shards: ${waiting} waiting, ${leased} leased, ${reported} reported`);
+  return h(
+    "p",
+    { class: "hint" },
+    `Evaluation shards: ${waiting} waiting, ${leased} leased, ${reported} reported`,
+  );
 }

@@ -22,14 +22,28 @@ const formChoice = kept("treeForm", "tree");
 /** Draw `rollout` into `root`. */
 export function showRollout(root, rollout) {
   const view = new Explorer(rollout);
-  fill(root, heading(rollout), problem(rollout), h("div", { class: "explorer" }, view.element, view.panel));
+  fill(
+    root,
+    heading(rollout),
+    problem(rollout),
+    h("div", { class: "explorer" }, view.element, view.panel),
+  );
   view.draw();
   return view;
 }
 
 function heading({ number: own, version, step }) {
-  const facts = [`sampled with version ${version}`, step === null ? "not trained on yet" : `trained on in step ${step}`];
-  return h("header", { class: "crumbs" }, h("a", { href: link(["rollouts"]) }, "← All rollouts"), h("h1", {}, `Rollout ${own}`), h("span", { class: "unit" }, facts.join(", ")));
+  const facts = [
+    `sampled with version ${version}`,
+    step === null ? "not trained on yet" : `trained on in step ${step}`,
+  ];
+  return h(
+    "header",
+    { class: "crumbs" },
+    h("a", { href: link(["rollouts"]) }, "← All rollouts"),
+    h("h1", {}, `Rollout ${own}`),
+    h("span", { class: "unit" }, facts.join(", ")),
+  );
 }
 
 function problem({ problem: { id, prompt, answer }, leaves }) {
@@ -38,7 +52,10 @@ function problem({ problem: { id, prompt, answer }, leaves }) {
     ["Problem", h("a", { href: link(["rollouts"], { problem: id }) }, id)],
     ["Prompt", h("span", { class: "text" }, prompt)],
     ["Answer", answer ? h("span", { class: "text" }, answer) : undefined],
-    ["Leaves", `${plural(leaves.length, "leaf", "leaves")}, ${solved} with a reward above 0; mean reward ${number(mean(leaves.map((leaf) => leaf.reward)))}`],
+    [
+      "Leaves",
+      `${plural(leaves.length, "leaf", "leaves")}, ${solved} with a reward above 0; mean reward ${number(mean(leaves.map((leaf) => leaf.reward)))}`,
+    ],
   ]);
 }
 
@@ -48,16 +65,41 @@ class Explorer {
   constructor(rollout) {
     this.rollout = rollout;
     this.root = treeOf(rollout);
-    this.chosen = this.root.children?.[0] ?? null;
-    this.panel = h("section", { class: "segment-panel", "aria-live": "polite", "aria-label": "The chosen segment" });
+    this.chosen = bestLeaf(this.root);
+    this.panel = h("section", {
+      class: "segment-panel",
+      "aria-live": "polite",
+      "aria-label": "The chosen segment",
+    });
     this.canvas = h("div", { class: "tree-canvas" });
     this.legend = h("div");
-    this.zoomButtons = [["+", 1.4, "Enlarge"], ["−", 1 / 1.4, "Reduce"], ["⤾", 0, "Show all"]].map(([text, factor, name]) =>
-      h("button", { type: "button", class: "icon", "aria-label": name, title: name, on: { click: () => (factor ? this.camera.zoom(factor) : this.camera.reset()) } }, text),
+    this.zoomButtons = [
+      ["+", 1.4, "Enlarge"],
+      ["−", 1 / 1.4, "Reduce"],
+      ["⤾", 0, "Show all"],
+    ].map(([text, factor, name]) =>
+      h(
+        "button",
+        {
+          type: "button",
+          class: "icon",
+          "aria-label": name,
+          title: name,
+          on: { click: () => (factor ? this.camera.zoom(factor) : this.camera.reset()) },
+        },
+        text,
+      ),
     );
-    this.element = h("section", { class: "tree-frame", "aria-label": "Tree" }, this.#tools(), this.canvas);
+    this.element = h(
+      "section",
+      { class: "tree-frame", "aria-label": "Tree" },
+      this.#tools(),
+      this.canvas,
+    );
     this.canvas.addEventListener("keydown", (event) => this.#walk(event));
-    this.observer = new ResizeObserver(() => this.#width !== this.canvas.clientWidth && this.draw());
+    this.observer = new ResizeObserver(
+      () => this.#width !== this.canvas.clientWidth && this.draw(),
+    );
     this.observer.observe(this.canvas);
   }
 
@@ -68,8 +110,16 @@ class Explorer {
   draw() {
     this.#width = this.canvas.clientWidth;
     const scale = this.#scale();
-    const most = Math.max(...this.rollout.segments.map((segment) => Math.abs(segment.advantage ?? 0)), 1e-9);
-    const options = { scale, most, room: Math.max(this.#width, NARROWEST), onChoose: (node) => this.#choose(node) };
+    const most = Math.max(
+      ...this.rollout.segments.map((segment) => Math.abs(segment.advantage ?? 0)),
+      1e-9,
+    );
+    const options = {
+      scale,
+      most,
+      room: Math.max(this.#width, NARROWEST),
+      onChoose: (node) => this.#choose(node),
+    };
     fill(this.legend, colorLegend(scale, legendTicks(scale, most), SCALES[scale].explain));
     const picture = formChoice.get() === "tree";
     for (const button of this.zoomButtons) button.hidden = !picture;
@@ -100,7 +150,10 @@ class Explorer {
     fill(this.panel, ...segmentPanel(node, this.rollout));
     if (this.picture) return this.picture.choose(node);
     for (const button of this.canvas.querySelectorAll("[data-segment]")) {
-      button.setAttribute("aria-pressed", String(Number(button.dataset.segment) === node.data.index));
+      button.setAttribute(
+        "aria-pressed",
+        String(Number(button.dataset.segment) === node.data.index),
+      );
     }
     return null;
   }
@@ -118,10 +171,40 @@ class Explorer {
       choice.set(value);
       this.draw();
     };
-    const scales = segmented("Colour by", [["advantage", "Advantage"], ["logprob", "Log-prob"]], this.#scale(), redraw(scaleChoice));
-    const forms = segmented("Show as", [["tree", "Tree"], ["list", "List"]], formChoice.get(), redraw(formChoice));
-    return h("div", { class: "toolbar" }, forms, scales, this.legend, h("span", { class: "zoom" }, ...this.zoomButtons));
+    const scales = segmented(
+      "Colour by",
+      [
+        ["advantage", "Advantage"],
+        ["logprob", "Log-prob"],
+      ],
+      this.#scale(),
+      redraw(scaleChoice),
+    );
+    const forms = segmented(
+      "Show as",
+      [
+        ["tree", "Tree"],
+        ["list", "List"],
+      ],
+      formChoice.get(),
+      redraw(formChoice),
+    );
+    return h(
+      "div",
+      { class: "toolbar" },
+      forms,
+      scales,
+      this.legend,
+      h("span", { class: "zoom" }, ...this.zoomButtons),
+    );
   }
+}
+
+/** Return the segment where the best leaf ends: what is read first is a whole answer. */
+function bestLeaf(root) {
+  const reward = (node) => Math.max(...node.data.leaves.map((leaf) => leaf.reward));
+  const ends = root.descendants().filter((node) => node.parent && node.data.leaves.length);
+  return ends.sort((a, b) => reward(b) - reward(a) || a.row - b.row)[0] ?? null;
 }
 
 function mean(values) {

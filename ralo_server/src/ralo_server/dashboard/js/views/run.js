@@ -10,23 +10,48 @@ export function mount(root) {
   fill(root, h("h1", { class: "unseen" }, "Run"), empty("Fetching the config …"));
   get("run/config").then(
     (document) => fill(root, h("h1", { class: "unseen" }, "Run"), ...parts(document)),
-    (error) => fill(root, empty(error instanceof NotThere ? "This server does not show its config." : error.message)),
+    (error) =>
+      fill(
+        root,
+        empty(error instanceof NotThere ? "This server does not show its config." : error.message),
+      ),
   );
 }
 
 function parts({ run, recipe, config, sources, plugins }) {
   const rows = settings(config, sources);
   const body = h("div");
-  const show = (text, onlySet) => fill(body, settingTable(rows.filter((row) => fits(row, text, onlySet))));
+  const show = (text, onlySet) =>
+    fill(body, settingTable(rows.filter((row) => fits(row, text, onlySet))));
   show("", false);
   return [
-    h("div", { class: "halves" }, section("Run", "", pairs([["Name", run], ["Recipe", recipe || "none"], ["Settings", `${rows.length}, of which ${rows.filter((row) => !isDefault(row)).length} are not defaults`]])), section("Plugins", "what workers need to have installed", pluginTable(plugins))),
+    h(
+      "div",
+      { class: "halves" },
+      section(
+        "Run",
+        "",
+        pairs([
+          ["Name", run],
+          ["Recipe", recipe || "none"],
+          [
+            "Settings",
+            `${rows.length}, of which ${rows.filter((row) => !isDefault(row)).length} are not defaults`,
+          ],
+        ]),
+      ),
+      section("Plugins", "what workers need to have installed", pluginTable(plugins)),
+    ),
     section("Settings", "", body, filter(show)),
   ];
 }
 
 function filter(show) {
-  const text = h("input", { type: "search", placeholder: "Find a setting", "aria-label": "Find a setting" });
+  const text = h("input", {
+    type: "search",
+    placeholder: "Find a setting",
+    "aria-label": "Find a setting",
+  });
   const only = h("input", { type: "checkbox" });
   const change = () => show(text.value.trim().toLowerCase(), only.checked);
   text.addEventListener("input", change);
@@ -38,8 +63,11 @@ function filter(show) {
 function settings(config, sources, prefix = "") {
   return Object.entries(config).flatMap(([name, value]) => {
     const path = prefix + name;
-    const isTable = value && typeof value === "object" && !Array.isArray(value) && Object.keys(value).length;
-    return isTable ? settings(value, sources, `${path}.`) : [{ path, value, source: sources[path] ?? "default" }];
+    const isTable =
+      value && typeof value === "object" && !Array.isArray(value) && Object.keys(value).length;
+    return isTable
+      ? settings(value, sources, `${path}.`)
+      : [{ path, value, source: sources[path] ?? "default" }];
   });
 }
 
@@ -75,5 +103,8 @@ function isDefault({ source }) {
 }
 
 function fits(row, text, onlySet) {
-  return (!onlySet || !isDefault(row)) && `${row.path} ${JSON.stringify(row.value)} ${row.source}`.toLowerCase().includes(text);
+  return (
+    (!onlySet || !isDefault(row)) &&
+    `${row.path} ${JSON.stringify(row.value)} ${row.source}`.toLowerCase().includes(text)
+  );
 }

@@ -16,7 +16,13 @@ export class StepTiming {
   #names = ["step_seconds"];
 
   constructor() {
-    this.chart = new Chart({ title: "Optimizer step", unit: "seconds", axis: AXES.step, format: duration, group: new ChartGroup() });
+    this.chart = new Chart({
+      title: "Optimizer step",
+      unit: "seconds",
+      axis: AXES.step,
+      format: duration,
+      group: new ChartGroup(),
+    });
   }
 
   async load() {
@@ -44,7 +50,13 @@ export class StepTiming {
     const seconds = this.#series.get("step_seconds").slice(from + 1);
     const between = (last(elapsed) ?? 0) - (elapsed[0] ?? 0);
     if (!between) return null;
-    return Math.min(1, seconds.reduce((sum, one, index) => sum + one * (steps[from + 1 + index] - steps[from + index]), 0) / between);
+    return Math.min(
+      1,
+      seconds.reduce(
+        (sum, one, index) => sum + one * (steps[from + 1 + index] - steps[from + index]),
+        0,
+      ) / between,
+    );
   }
 
   #draw() {
@@ -58,12 +70,22 @@ function stacked(names, series) {
   return names.map((name, index) => {
     const raw = series.get(name);
     const high = raw.map((value, at) => low[at] + (value ?? 0));
-    const line = { label: partName(name), color: color(index), x: series.steps, y: high, low, high, raw };
+    const line = {
+      label: partName(name),
+      color: color(index),
+      x: series.steps,
+      y: high,
+      low,
+      high,
+      raw,
+    };
     low = high;
     return line;
   });
 }
 
 function partName(name) {
-  return name === "step_seconds" ? "whole step" : name.slice("step/".length, -"_seconds".length).replaceAll("_", " ");
+  return name === "step_seconds"
+    ? "whole step"
+    : name.slice("step/".length, -"_seconds".length).replaceAll("_", " ");
 }

@@ -13,13 +13,24 @@ const COMPUTE_MILLISECONDS = 5000;
 
 /** Draw the view into `root` and keep it up to date; return what ends that. */
 export function mount(root, { live }) {
-  const parts = Object.fromEntries(["queues", "time", "phases", "gradients", "workers", "compute"].map((name) => [name, h("div", {}, empty("Waiting for the server …"))]));
+  const parts = Object.fromEntries(
+    ["queues", "time", "phases", "gradients", "workers", "compute"].map((name) => [
+      name,
+      h("div", {}, empty("Waiting for the server …")),
+    ]),
+  );
   const timing = new StepTiming();
   const compute = section("Compute by role", "device-seconds since the start", parts.compute);
   root.append(
     h("h1", { class: "unseen" }, "System"),
     section("Queues", "from problems to versions", parts.queues),
-    h("div", { class: "columns" }, section("Where the time goes", "", parts.time), section("Trainers' phases", "seconds of all trainers; phases overlap", parts.phases), section("Gradients", "by state, since the start", parts.gradients)),
+    h(
+      "div",
+      { class: "columns" },
+      section("Where the time goes", "", parts.time),
+      section("Trainers' phases", "seconds of all trainers; phases overlap", parts.phases),
+      section("Gradients", "by state, since the start", parts.gradients),
+    ),
     section("Workers", "", parts.workers),
     h("div", { class: "charts wide" }, timing.chart.element),
     compute,

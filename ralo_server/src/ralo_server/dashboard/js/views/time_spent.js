@@ -8,8 +8,14 @@ import { table } from "../table.js";
 
 /** Return the sentence and the bars; `learnerShare` as in bottleneck.js. */
 export function timeSpent(stats, learnerShare) {
-  const rows = busyShares(stats, learnerShare).map(({ name, share, note }) => [h("dt", { title: note }, name), h("dd", {}, meter(share), h("small", {}, note))]);
-  return [h("p", { class: "verdict" }, bottleneck(stats, learnerShare)), h("dl", { class: "bars" }, ...rows.flat())];
+  const rows = busyShares(stats, learnerShare).map(({ name, share, note }) => [
+    h("dt", { title: note }, name),
+    h("dd", {}, meter(share), h("small", {}, note)),
+  ]);
+  return [
+    h("p", { class: "verdict" }, bottleneck(stats, learnerShare)),
+    h("dl", { class: "bars" }, ...rows.flat()),
+  ];
 }
 
 /** Return the seconds of the phases of all trainers. */
@@ -19,7 +25,14 @@ export function trainerPhases(stats) {
   const most = phases[0][1];
   const rows = phases.flatMap(([name, seconds]) => [
     h("dt", {}, name),
-    h("dd", {}, meter(most ? seconds / most : 0, { text: duration(seconds), color: name === "waiting" ? "muted" : "c3" })),
+    h(
+      "dd",
+      {},
+      meter(most ? seconds / most : 0, {
+        text: duration(seconds),
+        color: name === "waiting" ? "muted" : "c3",
+      }),
+    ),
   ]);
   return h("dl", { class: "bars" }, ...rows);
 }
@@ -33,10 +46,24 @@ export function computeTable({ roles, total }) {
       { title: "Role", cell: ([role]) => role },
       { title: "Workers", number: true, cell: ([, one]) => number(one.workers) },
       { title: "Devices", number: true, cell: ([, one]) => number(one.devices) },
-      { title: "Working", hint: "device-seconds", number: true, cell: ([, one]) => duration(one.working_seconds) },
-      { title: "Waiting", hint: "device-seconds", number: true, cell: ([, one]) => duration(one.waiting_seconds) },
+      {
+        title: "Working",
+        hint: "device-seconds",
+        number: true,
+        cell: ([, one]) => duration(one.working_seconds),
+      },
+      {
+        title: "Waiting",
+        hint: "device-seconds",
+        number: true,
+        cell: ([, one]) => duration(one.waiting_seconds),
+      },
       { title: "Tokens", number: true, cell: ([, one]) => number(one.tokens) },
-      { title: "Tokens per working s", number: true, cell: ([, one]) => number(one.working_seconds ? one.tokens / one.working_seconds : null) },
+      {
+        title: "Tokens per working s",
+        number: true,
+        cell: ([, one]) => number(one.working_seconds ? one.tokens / one.working_seconds : null),
+      },
       { title: "Working share", cell: ([, one]) => meter(share(one)) },
     ],
     rows,

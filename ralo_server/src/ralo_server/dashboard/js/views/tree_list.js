@@ -6,7 +6,11 @@ import { number, signed } from "../format.js";
 
 /** Return the nested list of the segments under `root`. */
 export function treeList(root, { scale, most, onChoose }) {
-  return h("ol", { class: "tree-list", "aria-label": "The rollout tree as a list" }, ...items(root, { scale, most, onChoose }));
+  return h(
+    "ol",
+    { class: "tree-list", "aria-label": "The rollout tree as a list" },
+    ...items(root, { scale, most, onChoose }),
+  );
 }
 
 function items(node, options) {
@@ -22,7 +26,13 @@ function item(node, options) {
     { type: "button", "data-segment": index, on: { click: () => options.onChoose(node) } },
     h("span", { class: `chip ${tone.class}`, style: tone.style }, signed(value)),
     h("q", {}, segment.text),
-    ...leaves.map((leaf) => h("span", { class: `end ${leaf.reward > 0 ? "good" : "none"}` }, `${number(leaf.reward)} ${leaf.finish_reason}`)),
+    ...leaves.map((leaf) =>
+      h(
+        "span",
+        { class: `end ${leaf.reward > 0 ? "good" : "none"}` },
+        `${number(leaf.reward)} ${leaf.finish_reason}`,
+      ),
+    ),
   );
   const below = items(node, options);
   return h("li", {}, button, below.length ? h("ol", {}, ...below) : null);

@@ -8,5 +8,9 @@ export function phasesCell({ phases = {} }) {
   const sorted = Object.entries(phases).sort(([, a], [, b]) => b - a);
   if (!sorted.length) return UNKNOWN;
   const say = ([name, seconds]) => `${name} ${duration(seconds)}`;
-  return h("span", { class: "phases", title: sorted.map(say).join("\n") }, sorted.slice(0, 3).map(say).join(", "));
+  return h(
+    "span",
+    { class: "phases", title: sorted.map(say).join("\n") },
+    sorted.slice(0, 3).map(say).join(", "),
+  );
 }

@@ -12,7 +12,9 @@ export function workerTable(stats) {
   return table({
     caption: "Workers",
     columns: columns(stats.version),
-    rows: [...stats.workers].sort((a, b) => a.role.localeCompare(b.role) || a.id.localeCompare(b.id)),
+    rows: [...stats.workers].sort(
+      (a, b) => a.role.localeCompare(b.role) || a.id.localeCompare(b.id),
+    ),
     rowClass: (worker) => (worker.alive ? null : "gone"),
     none: "No worker has registered yet: start `ralo sample` and `ralo train`.",
   });
@@ -20,18 +22,68 @@ export function workerTable(stats) {
 
 function columns(newest) {
   return [
-    { title: "Worker", cell: (worker) => worker.id },
+    {
+      title: "Worker",
+      cell: (worker) =>
+        h("span", { title: `host ${worker.host}, process ${worker.pid}` }, worker.id),
+    },
     { title: "Role", cell: (worker) => worker.role },
-    { title: "State", cell: (worker) => h("span", { class: "pill", "data-state": worker.state }, worker.state) },
-    { title: "Seen", hint: "time since its last heartbeat", number: true, cell: (worker) => `${duration(worker.seen_seconds_ago)} ago` },
-    { title: "Version", hint: "of its weights", number: true, cell: (worker) => version(worker.version, newest) },
-    { title: "Tokens", hint: "decoded or trained since the start", number: true, cell: (worker) => count(worker.tokens) },
-    { title: "Tokens/s", hint: "a sampler's of the last 10 s, a trainer's while it works", number: true, cell: (worker) => number(rate(worker)) },
-    { title: "Working", hint: "share of its time; the rest is waiting", cell: (worker) => meter(workingShare([worker])) },
-    { title: "Engine", hint: "places taken, last 10 s", cell: (worker) => meter(worker.engine?.utilisation, { color: "c2" }) },
-    { title: "Requests", hint: "running and waiting just now", number: true, cell: (worker) => requests(worker.engine) },
-    { title: "Fetched", hint: "weights over the network", number: true, cell: (worker) => bytes(worker.weights?.bytes) },
-    { title: "Paused", hint: "stood still to take new weights", number: true, cell: (worker) => duration(worker.weights?.pause_seconds) },
+    {
+      title: "State",
+      cell: (worker) => h("span", { class: "pill", "data-state": worker.state }, worker.state),
+    },
+    {
+      title: "Seen",
+      hint: "time since its last heartbeat",
+      number: true,
+      cell: (worker) => `${duration(worker.seen_seconds_ago)} ago`,
+    },
+    {
+      title: "Version",
+      hint: "of its weights",
+      number: true,
+      cell: (worker) => version(worker.version, newest),
+    },
+    {
+      title: "Tokens",
+      hint: "decoded or trained since the start",
+      number: true,
+      cell: (worker) => count(worker.tokens),
+    },
+    {
+      title: "Tokens/s",
+      hint: "a sampler's of the last 10 s, a trainer's while it works",
+      number: true,
+      cell: (worker) => number(rate(worker)),
+    },
+    {
+      title: "Working",
+      hint: "share of its time; the rest is waiting",
+      cell: (worker) => meter(workingShare([worker])),
+    },
+    {
+      title: "Engine",
+      hint: "places taken, last 10 s",
+      cell: (worker) => meter(worker.engine?.utilisation, { color: "c2" }),
+    },
+    {
+      title: "Requests",
+      hint: "running and waiting just now",
+      number: true,
+      cell: (worker) => requests(worker.engine),
+    },
+    {
+      title: "Fetched",
+      hint: "weights over the network",
+      number: true,
+      cell: (worker) => bytes(worker.weights?.bytes),
+    },
+    {
+      title: "Paused",
+      hint: "stood still to take new weights",
+      number: true,
+      cell: (worker) => duration(worker.weights?.pause_seconds),
+    },
     { title: "Phases", hint: "seconds, they may overlap", cell: phasesCell },
   ];
 }
