@@ -1,7 +1,7 @@
 """The box, number or letter that a text ends in."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ralo_core.final_answer import (
@@ -31,6 +31,8 @@ def boxed_by_scanning(text):
     return None
 
 
+@example(["\\boxed{", "a", "\\boxed{", "}", "}"])
+@example(["\\boxed{", "}", "\\boxed{", "a", "{", "}"])
 @given(st.lists(st.sampled_from(["\\boxed{", "{", "}", "\\{", "\\}", "a", "\\frac", "\\\\"])))
 def test_the_last_box_is_that_of_a_plain_scan(parts):
     text = "".join(parts)
@@ -106,7 +108,6 @@ def test_a_letter_is_chosen(text):
         "Answer: A, B",
         "Answer: B-trees",
         "Answer: A's",
-        "Answer: E",
         r"\boxed{42}",
         r"\boxed{A man}",
         "option B",
@@ -116,6 +117,13 @@ def test_a_letter_is_chosen(text):
 )
 def test_no_letter_is_chosen(text):
     assert final_letter(text, "ABCD") is None
+    assert text == "I" or final_letter(text) is None
+
+
+@pytest.mark.parametrize("text", [r"\boxed{E}", "Answer: E", "(E)", "E"])
+def test_only_letters_that_there_are_can_be_chosen(text):
+    assert final_letter(text, "ABCD") is None
+    assert final_letter(text, "ABCDE") == "E"
 
 
 def test_the_pronoun_can_be_a_choice():
@@ -149,7 +157,8 @@ def test_a_text_that_is_a_letter(text, letter):
         ("boxed", "it is 025", "25"),
         ("boxed", "none", ""),
         ("number", "1+1=2\n#### 1,018", "1018"),
-        ("number", "#### 18 dollars", "18"),
+        ("number", "#### 18 dollars\nThat was problem 7.", "18"),
+        ("number", "7 ####", ""),
         ("number", r"18 dollars, \boxed{18\text{ dollars}}, in 2024", "18"),
         ("number", "none", ""),
         ("choice", "Answer: C", "C"),

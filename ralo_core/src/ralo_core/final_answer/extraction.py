@@ -12,7 +12,8 @@ from ralo_core.final_answer.number import last_number, plain_number
 
 EXTRACTIONS = ("boxed", "number", "choice", "whole")
 """``boxed``: the last box, without one the last number; ``number``: the last number, in the last
-box or behind the last ``####`` where there is one; ``choice``: a letter; ``whole``: all."""
+box or in the line behind the last ``####`` where there is one; ``choice``: a letter; ``whole``:
+all."""
 
 _SPACES = re.compile(r"\s+")
 _AROUND = " \t\n\"'`*$"
@@ -27,8 +28,9 @@ def extract(how: str, text: str, letters: str = LETTERS) -> str:
         return text.strip()
     boxed = last_boxed(text)
     if how == "number":
-        _, _, tail = text.rpartition("####")
-        return last_number(tail if boxed is None else boxed) or ""
+        _, mark, tail = text.rpartition("####")
+        line = tail.strip().partition("\n")[0] if mark else text
+        return last_number(line if boxed is None else boxed) or ""
     if boxed is None:
         return last_number(text) or ""
     content = _SPACES.sub(" ", boxed.replace("$", "")).strip()

@@ -32,8 +32,6 @@ def estimate_means(scores: npt.NDArray[np.float64], seed: int) -> list[Estimate]
     of the bootstrap (Efron 1979) over the columns."""
     means = scores.mean(axis=1)
     low, high = np.percentile(_resampled_means(scores, seed), _LEVELS, axis=1)
-    # Rounding may put the mean of equal scores a last place outside of its interval.
-    low, high = np.minimum(low, means), np.maximum(high, means)
     rows = zip(means.tolist(), low.tolist(), high.tolist(), strict=True)
     return [Estimate(value=mean, low=left, high=right) for mean, left, right in rows]
 
