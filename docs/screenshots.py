@@ -47,9 +47,12 @@ TREEPO = (
     *("--set", "evaluators.arithmetic.temperature=1.0"),
     *("--set", "evaluators.arithmetic.metrics=['mean@k', 'pass@k', 'maj@k']"),
 )
-MILLISECONDS = 3000
-"""For the first events, and the fit of the scaling law."""
-COLOURS = 128
+MILLISECONDS = 2500
+"""For the first events."""
+ALL_THERE = """() => [...document.querySelectorAll('.empty')].every(
+    (words) => !words.textContent.endsWith('…'))"""
+"""Nothing is being waited for, such as the fit of the scaling law."""
+COLOURS = 256
 
 
 @click.command()
@@ -68,14 +71,14 @@ def main(runs: Path | None, views: tuple[str, ...]) -> None:
 
 def take_pictures(url: str, views: Sequence[str]) -> None:
     """Write the pictures of `views` of the run at `url`."""
-    places = the_most_telling(url)
     with chromium() as browser:
         for view, size, theme in itertools.product(views, SIZES, THEMES):
             picture = IMAGES / f"{view}-{size}-{theme}.png"
-            address = f"{url}/{VIEWS[view].format(**places)}"
+            address = f"{url}/{VIEWS[view].format(**the_most_telling(url))}"
             with open_page(browser, address, size, theme) as page:
                 page.wait_for_selector("main section, main figure, main details")
                 page.wait_for_timeout(MILLISECONDS)
+                page.wait_for_function(ALL_THERE)
                 page.screenshot(path=picture)
                 assert not page.faults, page.faults
             reduce_colours(picture)
@@ -116,7 +119,7 @@ def wait_for_steps(url: str, steps: int) -> None:
 
 
 def the_most_telling(url: str) -> dict[str, int]:
-    """Return a kept tree whose rewards are mixed and trained on, and an evaluated version."""
+    """Return a tree that was just trained on, its rewards mixed, and an evaluated version."""
     rollouts = get(f"{url}/rollouts?limit=500")["rollouts"]
     trained = [one for one in rollouts if one["state"] == "trained"] or rollouts
     rollout = min(trained[:100], key=lambda one: abs(one["reward"] - 0.5))

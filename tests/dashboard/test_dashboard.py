@@ -372,7 +372,8 @@ def test_what_is_known_stays_while_the_server_is_away(still, browser):
         banner = page.get_by_role("alert")
         banner.get_by_text("No connection since").wait_for()
         assert tile(page, "Step").inner_text() == step
-        still.serve()
         page.get_by_role("button", name="Try now").click()
-        banner.wait_for(state="hidden")
+        banner.get_by_text("No connection since").wait_for()
+        still.serve()
+        banner.wait_for(state="hidden", timeout=60_000)
         assert page.locator("#connection").inner_text() == "live"

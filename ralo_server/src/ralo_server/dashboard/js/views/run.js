@@ -85,6 +85,8 @@ function settingTable(rows) {
   });
 }
 
+const SUMMARY = { title: "What it is", cell: (plugin) => plugin.summary ?? "" };
+
 function pluginTable(plugins) {
   return table({
     caption: "Plugins",
@@ -93,7 +95,7 @@ function pluginTable(plugins) {
     columns: [
       { title: "Plugin", cell: (plugin) => plugin.name },
       { title: "Version", cell: (plugin) => plugin.version },
-      { title: "What it is", cell: (plugin) => plugin.summary ?? "" },
+      ...(plugins.some((plugin) => plugin.summary) ? [SUMMARY] : []),
     ],
   });
 }

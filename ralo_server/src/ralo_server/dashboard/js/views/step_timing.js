@@ -85,7 +85,7 @@ function stacked(names, series) {
 }
 
 function partName(name) {
-  return name === "step_seconds"
-    ? "whole step"
-    : name.slice("step/".length, -"_seconds".length).replaceAll("_", " ");
+  if (name === "step_seconds") return "whole step";
+  const part = name.slice("step/".length, -"_seconds".length);
+  return part === "step" ? "optimizer" : part.replaceAll("_", " ");
 }

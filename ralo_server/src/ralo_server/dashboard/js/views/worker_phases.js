@@ -1,4 +1,4 @@
-/* The phases of one worker in a cell: its three longest, the rest on demand. */
+/* The phases of one worker in a cell: its two longest, the rest on demand. */
 
 import { h } from "../dom.js";
 import { UNKNOWN, duration } from "../format.js";
@@ -11,6 +11,6 @@ export function phasesCell({ phases = {} }) {
   return h(
     "span",
     { class: "phases", title: sorted.map(say).join("\n") },
-    sorted.slice(0, 3).map(say).join(", "),
+    sorted.slice(0, 2).map(say).join(", "),
   );
 }
