@@ -242,11 +242,15 @@ def test_a_benchmark_that_is_dropped_gives_up_what_is_open_of_it(quiz):
         ("evaluators.jsonl.judge=nonesuch", "evaluators.jsonl: its judge: no reward is called"),
         ("evaluators.jsonl.metrics=['no_module_of_mine:f']", "no_module_of_mine"),
         ("evaluators.jsonl.metrics=['pass@3']", "pass@3 needs 3 samples"),
+        (
+            ["evaluators.jsonl.judge=math", "reward.pipeline=['math']", "reward.math.correct=0.5"],
+            "from 1 on, and reward.math.correct is 0.5: leave that at 1",
+        ),
     ],
 )
 def test_a_benchmark_that_cannot_work_is_refused_before_the_run_begins(quiz, setting, fault):
     with pytest.raises(Exception, match=fault) as refused:
-        quiz(setting, learn=False)
+        quiz(*([setting] if isinstance(setting, str) else setting), learn=False)
     assert isinstance(refused.value, ConfigError) or "no_module_of_mine" in str(refused.value)
 
 

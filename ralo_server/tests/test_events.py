@@ -206,3 +206,14 @@ def test_silence_is_broken_so_that_the_connection_stays(quick, monkeypatch):
     with closing(feed.listen(None)) as stream:
         next(stream)
         assert next(stream).startswith(b":")
+
+
+def test_a_step_that_comes_while_one_catches_up_is_told_once(quick):
+    feed = Feed(quick.state, quick.steps, lambda: True)
+    with closing(feed.listen(0)) as stream:
+        assert b'"step":0,' in next(stream)
+        quick.step = 1
+        wait_for(lambda: feed._latest.last_step == 1)  # it is among the news now
+        assert b"event: step\nid: 1\n" in next(stream)
+        quick.over = True
+        assert b"event: step" not in b"".join(stream)

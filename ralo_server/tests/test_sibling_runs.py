@@ -8,8 +8,8 @@ import sqlite3
 import pytest
 
 from ralo_server.runlock import lock
+from ralo_server.secrets_removed import REMOVED, without_secrets
 from ralo_server.store import Store
-from ralo_server.web.secrets_removed import REMOVED, without_secrets
 
 
 def with_steps(directory, *rewards):

@@ -43,8 +43,13 @@ def shown(*arguments):
     return json.loads(ralo("show", *arguments, "--json"))
 
 
-def test_steps_are_shown_with_the_chosen_metrics(web):
-    root = web.directory.root
+def test_steps_results_and_rollouts_are_shown(web):
+    show_steps(web.directory.root)
+    show_results(web)
+    show_rollouts(web)
+
+
+def show_steps(root):
     rows = shown("steps", root)
     assert [row["step"] for row in rows] == [1, 2]
     assert len(rows[0]) > 20, "as JSON all metrics, unless some are chosen"
@@ -57,14 +62,14 @@ def test_steps_are_shown_with_the_chosen_metrics(web):
     assert "no step has a metric 'x'" in ralo("show", "steps", root, "--metric", "x", code=1)
 
 
-def test_results_are_shown_with_their_intervals(web):
+def show_results(web):
     (result,) = shown("evals", "--server", web.url)
     assert (result["benchmark"], result["version"]) == ("held_out", 0)
     assert shown("evals", "--server", web.url, "--step", 1) == []
     assert "50.0%" in ralo("show", "evals", web.directory.root, "--benchmark", "held_out")
 
 
-def test_rollouts_are_listed_and_drawn(web):
+def show_rollouts(web):
     root = web.directory.root
     rows = shown("rollouts", root)
     assert [row["state"] for row in rows][0] == "queued"
@@ -129,5 +134,5 @@ def test_top_draws_waits_for_a_server_that_is_away_and_ends_by_ctrl_c(web):
         os.close(terminal.master)
 
 
-def test_top_says_that_it_needs_a_terminal(web):
-    assert "ralo status prints once" in ralo("top", web.directory.root, code=1)
+def test_top_says_that_it_needs_a_terminal(tmp_path):
+    assert "ralo status prints once" in ralo("top", tmp_path, code=1)

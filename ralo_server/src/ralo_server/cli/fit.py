@@ -17,7 +17,7 @@ from ralo_core.errors import RaloError
 from ralo_server.rundir import RunDirectory
 from ralo_server.scaling.fit import Fit
 from ralo_server.scaling.fit import fit as fitted
-from ralo_server.scaling.points import ACCURACY, HELD_OUT, measured, points
+from ralo_server.store.curves import ACCURACY, HELD_OUT, measured, points
 from ralo_server.store.database import Database
 
 Points = Sequence[tuple[float, float]]

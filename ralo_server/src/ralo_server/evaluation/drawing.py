@@ -70,6 +70,12 @@ def _faults(config: Config, plan: Plan, items: Sequence[Problem] | None) -> list
         config.registry.find("reward", plan.judge)
     except UnknownComponentError as error:
         faults.append(f"its judge: {error}")
+    correct = (config.data["reward"].get(plan.judge) or {}).get("correct", 1.0)
+    if correct < 1.0:
+        faults.append(
+            f"its judge calls an answer correct from 1 on, and reward.{plan.judge}.correct is "
+            f"{correct}: leave that at 1 and set reward.weights.{plan.judge} = {correct}"
+        )
     try:
         load_scores(plan.settings.metrics, plan.settings.samples)
     except ValueError as error:

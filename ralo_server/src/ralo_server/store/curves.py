@@ -4,7 +4,8 @@ The compute of a version is what training had cost when it came to be (`ralo_ser
 that of version 0 is 0. Versions that a rollback left behind, and the copy that it made, are not
 part of the curve: what they cost is.
 
-Neighbours: the one place of `scaling` that knows tables and the shape of a result.
+Neighbours: `ralo_server.scaling` fits them; this is the one place that knows the tables and the
+shape of a result for it.
 """
 
 import json
