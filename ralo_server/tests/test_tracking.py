@@ -238,7 +238,9 @@ directory = RunDirectory(Path(sys.argv[1]))
 config, _ = directory.load_config(("trackers",))
 tracking = Tracking(Store(directory, config), BuildContext(role="learner", run_dir=directory.root))
 tracking.tell()
+end = time.monotonic() + 120
 while any(delivery._given < 3 for delivery in tracking.deliveries):
+    assert time.monotonic() < end, "a tracker does not take what it is given"
     time.sleep(0.01)
 print("told", flush=True)
 sys.stdin.read()

@@ -6,6 +6,7 @@ step it belongs to.
 """
 
 import contextlib
+import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,6 +70,9 @@ class WandbTracker:
     def _opened(self) -> Any:
         import wandb  # seconds of imports, and only where it is used
 
+        # A process of wandb's that somebody else started outlives a killed learner, and refuses
+        # its successor the run, which it takes to be open.
+        os.environ.pop(wandb.env.SERVICE, None)
         run = wandb.init(
             id=_stable_id(self._folder / _ID_FILE),
             resume="allow",
