@@ -145,7 +145,8 @@ def test_trackers_get_every_metric_once_at_the_step_of_the_version(quiz, random_
     take_steps(run, random_gradient, 1)
     answer_all(run)
     for _ in range(2):
-        run.the_learner._tell_trackers()
+        run.the_learner.trackers.tell()
+    assert run.the_learner.trackers.close()
     lines = (run.directory.root / "metrics.jsonl").read_text().splitlines()
     told = [row for row in map(json.loads, lines) if "eval/jsonl/pass@2" in row]
     assert [(row["step"], row["version"]) for row in told] == [(0, 0), (1, 1)]
@@ -257,9 +258,9 @@ def test_a_benchmark_that_cannot_work_is_refused_before_the_run_begins(quiz, set
 def test_a_metric_of_ones_own_that_fails_costs_neither_the_others_nor_the_answers(
     quiz, tmp_path, monkeypatch
 ):
-    (tmp_path / "own_metric.py").write_text("def half(item):\n    return 1 / 0\n")
+    (tmp_path / "failing_metric.py").write_text("def half(item):\n    return 1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
-    run = quiz("evaluators.jsonl.metrics=['own_metric:half', 'accuracy']")
+    run = quiz("evaluators.jsonl.metrics=['failing_metric:half', 'accuracy']")
     answer_all(run)
     (result,) = run.results()
     assert list(result["metrics"]) == ["accuracy"]

@@ -42,8 +42,9 @@ def put(database, version, compute, report):
 
 def store_result(connection, version, report):
     connection.execute(
-        "INSERT INTO evaluations (id, version, state, report) VALUES (?, ?, 'reported', ?)",
-        (f"e{version}", version, json.dumps(report)),
+        """INSERT INTO evaluations (id, version, benchmark, state, report, plan)
+           VALUES (?, ?, ?, 'reported', ?, '{}')""",
+        (f"e{version}", version, report["benchmark"], json.dumps(report)),
     )
 
 
@@ -66,7 +67,7 @@ def ralo_fit(run, *arguments):
 def test_points_are_compute_and_value_of_the_versions_that_count(run):
     database = run.store.database
     put(database, 25, None, result(25, 0.9))
-    put(database, 26, 1000.0, {"version": 26, "accuracy": 0.4})
+    put(database, 26, 1000.0, result(26, 0.4))
     put(database, 27, 1100.0, result(27, 0.1))
     put(database, 28, 1200.0, result(28, 0.4))
     put(database, 29, 1300.0, result(29, 0.5))
@@ -77,7 +78,7 @@ def test_points_are_compute_and_value_of_the_versions_that_count(run):
     found = points(database, "held_out", "accuracy")
     assert found[0] == (0.0, 0.2)
     assert [compute for compute, _ in found[1:25]] == pytest.approx(list(COMPUTE))
-    assert found[25:] == [(1000.0, 0.4), (1300.0, 0.5)], "also results of the old shape"
+    assert found[25:] == [(1000.0, 0.4), (1300.0, 0.5)]
     assert points(database, "held_out", "pass@8")[0] == (0.0, 0.5)
     assert points(database, "aime24", "accuracy") == []
     assert measured(database) == [("held_out", "accuracy"), ("held_out", "pass@8")]

@@ -46,7 +46,5 @@ def measured(database: Database) -> Sequence[tuple[str, str]]:
 
 def _values(report: Mapping[str, Any]) -> dict[tuple[str, str], float]:
     """Return the values of a result by benchmark and metric."""
-    if "metrics" not in report:
-        return {(HELD_OUT, ACCURACY): report["accuracy"]}
     name = report["benchmark"]
     return {(name, metric): each["value"] for metric, each in report["metrics"].items()}
