@@ -72,7 +72,7 @@ class WandbTracker:
 
         # A process of wandb's that somebody else started outlives a killed learner, and refuses
         # its successor the run, which it takes to be open.
-        os.environ.pop(wandb.env.SERVICE, None)
+        os.environ.pop("WANDB_SERVICE", None)
         run = wandb.init(
             id=_stable_id(self._folder / _ID_FILE),
             resume="allow",

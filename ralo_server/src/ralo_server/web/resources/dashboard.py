@@ -10,7 +10,6 @@ _PAGE = "index.html"
 _POLICY = "; ".join(
     (
         "default-src 'self'",
-        "style-src 'self' 'unsafe-inline'",  # charts set the sizes of what they draw
         "img-src 'self' data:",
         "object-src 'none'",
         "base-uri 'none'",
