@@ -1,6 +1,36 @@
 /* The controls over a set of charts: x-axis, smoothing, zoom, and the picker of further metrics. */
 
 import { h } from "../dom.js";
+import { kept } from "../kept.js";
+import { AXES } from "../metrics.js";
+
+/** What the charts of all views are drawn over, "step" or "time", and how smooth their lines are. */
+export const axisChoice = kept("axis", "step");
+export const smoothing = kept("smoothing", 0.6);
+
+/** Return the toolbar over `charts` (key -> { chart }) of `group`, with `more` at its end; `draw`
+ * draws them anew, `smoothen` after the weight has changed. */
+export function chartToolbar({ charts, group, picker, draw, smoothen = draw, more = [] }) {
+  const axes = segmented(
+    "x-axis",
+    [
+      ["step", "Steps"],
+      ["time", "Time"],
+    ],
+    axisChoice.get(),
+    (axis) => {
+      axisChoice.set(axis);
+      group.reset();
+      for (const { chart } of charts.values()) chart.axis = AXES[axis];
+      draw();
+    },
+  );
+  const slider = smoothingSlider(smoothing.get(), (weight) => {
+    smoothing.set(weight);
+    smoothen();
+  });
+  return h("div", { class: "toolbar" }, axes, slider, picker.element, zoomReset(group), ...more);
+}
 
 /** Return a pair of buttons of which one is pressed; `choices` is [[value, text], ...]. */
 export function segmented(name, choices, chosen, onChoose) {
@@ -25,7 +55,7 @@ export function segmented(name, choices, chosen, onChoose) {
 }
 
 /** Return a slider of the smoothing weight, 0 to 0.99. */
-export function smoothingSlider(weight, onChange) {
+function smoothingSlider(weight, onChange) {
   const output = h("output", {}, weight.toFixed(2));
   const slider = h("input", {
     type: "range",
@@ -49,7 +79,7 @@ export function smoothingSlider(weight, onChange) {
 }
 
 /** Return the button that ends the zoom of `group`, seen only while there is one. */
-export function zoomReset(group) {
+function zoomReset(group) {
   const button = h(
     "button",
     { type: "button", class: "quiet", hidden: true, on: { click: () => group.reset() } },

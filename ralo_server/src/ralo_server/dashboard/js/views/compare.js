@@ -12,14 +12,12 @@ import { AXES, COMPARED, pickedChart } from "../metrics.js";
 import { Series } from "../series.js";
 import { smooth } from "../smoothing.js";
 import { table } from "../table.js";
-import { metricPicker, segmented, smoothingSlider, zoomReset } from "./chart_tools.js";
+import { axisChoice, chartToolbar, metricPicker, smoothing } from "./chart_tools.js";
 import { section } from "./section.js";
 
 const POINTS = 400;
 const FIRST_CHOSEN = 4;
 
-const smoothing = kept("smoothing", 0.6);
-const axisChoice = kept("axis", "step");
 const picked = kept("compared", []);
 
 /** Draw the view into `root`; return what ends it. */
@@ -136,32 +134,12 @@ class Compare {
   }
 
   #tools() {
-    const axes = segmented(
-      "x-axis",
-      [
-        ["step", "Steps"],
-        ["time", "Time"],
-      ],
-      axisChoice.get(),
-      (axis) => {
-        axisChoice.set(axis);
-        this.#group.reset();
-        for (const { chart } of this.#charts.values()) chart.axis = AXES[axis];
-        this.#draw();
-      },
-    );
-    const slider = smoothingSlider(smoothing.get(), (weight) => {
-      smoothing.set(weight);
-      this.#draw();
+    return chartToolbar({
+      charts: this.#charts,
+      group: this.#group,
+      picker: this.picker,
+      draw: () => this.#draw(),
     });
-    return h(
-      "div",
-      { class: "toolbar" },
-      axes,
-      slider,
-      this.picker.element,
-      zoomReset(this.#group),
-    );
   }
 
   #table() {

@@ -10,13 +10,11 @@ import { kept } from "../kept.js";
 import { evaluationLines, metricLines } from "../lines.js";
 import { AXES, CHARTS, pickedChart, present } from "../metrics.js";
 import { Series } from "../series.js";
-import { metricPicker, segmented, smoothingSlider, zoomReset } from "./chart_tools.js";
+import { axisChoice, chartToolbar, metricPicker, smoothing } from "./chart_tools.js";
 import { showTiles } from "./tiles.js";
 
 const REDRAW_MILLISECONDS = 250;
 
-const axisChoice = kept("axis", "step");
-const smoothing = kept("smoothing", 0.6);
 const picked = kept("picked", []);
 
 /** Draw the view into `root` and keep it up to date; return what ends that. */
@@ -83,34 +81,15 @@ class Learning {
   }
 
   #tools() {
-    const axes = segmented(
-      "x-axis",
-      [
-        ["step", "Steps"],
-        ["time", "Time"],
-      ],
-      axisChoice.get(),
-      (axis) => {
-        axisChoice.set(axis);
-        this.#group.reset();
-        for (const { chart } of this.#charts.values()) chart.axis = AXES[axis];
-        this.#draw();
-      },
-    );
-    const slider = smoothingSlider(smoothing.get(), (weight) => {
-      smoothing.set(weight);
-      this.#later();
-    });
     const hint = h("span", { class: "hint" }, "Drag in a chart to zoom, double-click for all.");
-    return h(
-      "div",
-      { class: "toolbar" },
-      axes,
-      slider,
-      this.picker.element,
-      zoomReset(this.#group),
-      hint,
-    );
+    return chartToolbar({
+      charts: this.#charts,
+      group: this.#group,
+      picker: this.picker,
+      draw: () => this.#draw(),
+      smoothen: () => this.#later(),
+      more: [hint],
+    });
   }
 
   #add(definition) {
