@@ -68,7 +68,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Print the benchmarks' ratios; positional arguments choose among them."""
-    install(session, "trl", "matplotlib")
+    install(session, "trl", "matplotlib", "playwright")
     for script in session.posargs or benchmarks("*.py", without="vllm_*.py"):
         session.run("python", script)
 

@@ -22,6 +22,7 @@ import numpy as np
 import requests
 from contestants.long_run import LongRun
 from contestants.open_dashboards import NAMES, look_on
+from contestants.page_load import page_loads
 from contestants.simulated_workers import WARM_UP_SECONDS
 from control_requests import NO_CONTROL, crowd
 
@@ -130,6 +131,20 @@ def report_requests(run: LongRun, when: str) -> None:
         print(f"{name:>26} {p50 * 1000:8.1f} {p99 * 1000:8.1f} {size:8} {p50 / bare:13.1f}")
 
 
+def report_pages(run: LongRun) -> None:
+    """Print how long a browser takes to draw each view, and the ratio to one ``/health``."""
+    begun = time.perf_counter()
+    requests.get(f"{run.url}/health", timeout=30)
+    bare, loads = time.perf_counter() - begun, page_loads(run.url)
+    if loads is None:
+        print("no page was loaded: that needs a Chromium and pip install playwright")
+        return
+    print(f"\n{'drawn in a browser':>26} {'median ms':>10} {'most ms':>8} {'x /health':>10}")
+    for view, seconds in loads.items():
+        middle = float(np.median(seconds))
+        print(f"{view:>26} {middle * 1000:10.0f} {max(seconds) * 1000:8.0f} {middle / bare:10.0f}")
+
+
 def main(steps: int = 10_000, workers: int = 64, seconds: int = 20) -> None:
     """Measure all of it and print it."""
     with tempfile.TemporaryDirectory(prefix="ralo-bench-") as root:
@@ -143,8 +158,10 @@ def main(steps: int = 10_000, workers: int = 64, seconds: int = 20) -> None:
             )
             print(f"first series of a web process: {cold_series(run) * 1000:.0f} ms")
             report_requests(run, "nobody else")
+            report_pages(run)
             results = {n: under_load(run, workers, seconds, n) for n in DASHBOARDS}
             report_requests(run, f"{workers} workers known")
+            report_pages(run)
         finally:
             run.stop()
     _, p99_without, cpu_without, _ = results[0]

@@ -77,7 +77,7 @@ class LongRun:
         """Commit a step that took some batches without a gradient."""
         self.store.steps.commit(
             Redo(step=step, terms=(), learning_rate=1e-6, clip=1.0), _version(step), (), (),
-            batches or [], (), _metrics(step), False,
+            batches or [], (), _metrics(step), (),
         )  # fmt: skip
 
     def start(self) -> None:
@@ -111,7 +111,7 @@ class LongRun:
         directory = self.store.versions.directory(number)
         directory.mkdir(parents=True)
         (directory / "manifest.json").write_text(json.dumps({"tensors": {}}))
-        self.store.steps.commit_first(_version(number), False)
+        self.store.steps.commit_first(_version(number), ())
 
     def _sample(self) -> list[str]:
         """Put trees into the store and close a batch of each 16; return the batches."""
