@@ -3,9 +3,9 @@ prompt, so every text in a result says which version wrote it."""
 
 import asyncio
 import json
-import os
 import signal
 import sqlite3
+import time
 
 import pytest
 from served_run import ServedRun
@@ -85,10 +85,10 @@ def test_a_sampler_killed_in_an_evaluation_costs_time_only_while_training_goes_o
             run.start("sample", "--server", run.url)
         run.start("train", "--server", run.url)
         shards = sqlite3.connect(f"file:{run.directory}/state.db?mode=ro", uri=True)
-        victim, held = run.wait_for(lambda: in_the_middle(shards))
-        name = next(n for n, p in run.processes.items() if victim.endswith(f"-{p.pid}"))
-        killed, before = run.processes.pop(name), run.stats()["step"]
-        os.kill(killed.pid, signal.SIGKILL)
+        victim, held = run.wait_for(lambda: stopped_in_the_middle(shards, run.processes))
+        before = run.stats()["step"]
+        killed = run.processes.pop(name_of(victim, run.processes))
+        killed.kill()
         killed.wait()
         run.wait_for(lambda: run.stats()["step"] >= before + 2)
         run.client.stop()
@@ -116,6 +116,25 @@ def test_a_sampler_killed_in_an_evaluation_costs_time_only_while_training_goes_o
     assert "does not fit the model's context" in long["reason"]
     assert (long["correct"], long["finish_reasons"]) == ([False], ["error"])
     assert {0, last} <= results_of(run.directory, "held_out").keys()
+
+
+def name_of(worker, processes):
+    return next(name for name, p in processes.items() if worker.endswith(f"-{p.pid}"))
+
+
+def stopped_in_the_middle(shards, processes):
+    """Return what `in_the_middle` does, of a sampler that is stopped and so does not end it."""
+    found = in_the_middle(shards)
+    if not found:
+        return None
+    process = processes[name_of(found[0], processes)]
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(0.5)  # what it has sent arrives
+    still = in_the_middle(shards)
+    if still and still[0] == found[0]:
+        return still
+    process.send_signal(signal.SIGCONT)
+    return None
 
 
 def in_the_middle(shards):

@@ -263,6 +263,8 @@ def snapshot_without_holes(run):
 
 
 def close_database(run):
+    # A thread of the learner's may have a connection still: then closing this one moves nothing.
+    run.store.database._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
     run.store.database._connection().close()
 
 
