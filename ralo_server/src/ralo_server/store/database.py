@@ -17,6 +17,9 @@ _CHECKPOINT_WRITES = 4096
 """After so many writes of a process the log, some 200 MB then, is written back into the file. The
 writer that begins the log anew waits for the disk: under a busy one that must be rare."""
 
+DAMAGED = (sqlite3.DatabaseError, ValueError)
+"""What reading a damaged state.db raises: it is no SQLite, has other tables, or no JSON in them."""
+
 
 class Database:
     """state.db at `path`; created or brought up to date when it is opened.

@@ -3,13 +3,12 @@
 Neighbours: ``ralo runs`` lists many runs with it. It asks only for what every schema has.
 """
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import attrs
 
-from ralo_server.store.database import Database
+from ralo_server.store.database import DAMAGED, Database
 from ralo_server.store.facts import get_fact
 from ralo_server.store.run_state import RUNNING
 
@@ -37,7 +36,7 @@ def overview(path: Path) -> Overview:
     try:
         with closing(Database(path, read_only=True)) as database:
             return _read(database)
-    except (sqlite3.DatabaseError, ValueError):  # no SQLite, other tables, or no JSON in them
+    except DAMAGED:
         return Overview(
             name="", recipe="", state=UNREADABLE, step=0, version=-1, reward=None, accuracy=None
         )

@@ -1,10 +1,9 @@
 """The runs in the same directory, to be compared with this one."""
 
-import sqlite3
-
 import attrs
 import falcon
 
+from ralo_server.store.database import DAMAGED
 from ralo_server.web.json_answers import send_json
 from ralo_server.web.series_json import series_json, series_query
 from ralo_server.web.services import Services
@@ -37,7 +36,7 @@ class RunSeries:
             )
         try:
             document = series_json(history, query)
-        except (sqlite3.DatabaseError, ValueError) as error:
+        except DAMAGED as error:
             raise falcon.HTTPNotFound(
                 title="run unreadable", description=f"state.db of {name!r}: {error}"
             ) from error
