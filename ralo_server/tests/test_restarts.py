@@ -27,6 +27,7 @@ def test_learners_that_live_for_few_steps_make_the_weights_of_one_adamw(
     optimizer = torch.optim.AdamW(parameters.values(), lr=0.01, weight_decay=0.1)
     for step in range(STEPS):
         if step % life == 0:
+            learner.checkpoints._thread.shutdown()  # a process that ended has no threads
             learner = run.learner()
         run.fill(1)
         gradient = random_gradient(step)
