@@ -17,8 +17,8 @@ from ralo_core.errors import RaloError
 from ralo_server.rundir import RunDirectory
 from ralo_server.scaling.fit import Fit
 from ralo_server.scaling.fit import fit as fitted
-from ralo_server.store.curves import ACCURACY, HELD_OUT, measured, points
 from ralo_server.store.database import Database
+from ralo_server.store.law_points import ACCURACY, HELD_OUT, measured, points
 
 Points = Sequence[tuple[float, float]]
 

@@ -1,7 +1,7 @@
 """``ralo plot``: metrics of runs as a picture.
 
-Neighbours: `ralo_server.curves` reads the ``metrics.jsonl`` of run directories; matplotlib draws.
-A running orchestrator is not needed.
+Neighbours: `ralo_server.metrics_file` reads what the jsonl tracker wrote; matplotlib draws. No
+orchestrator is needed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,16 @@ from typing import Any
 import click
 
 from ralo_core.errors import RaloError
-from ralo_server.curves import MINUTES, STEP, Curve, Row, check_known, curve, read_metrics, smooth
+from ralo_server.metrics_file import (
+    MINUTES,
+    STEP,
+    Curve,
+    Row,
+    check_known,
+    curve,
+    read_metrics,
+    smooth,
+)
 
 _REWARD, _ACCURACY = "reward", "eval/held_out/accuracy"
 _X_LABELS = {MINUTES: "minutes of training", STEP: "optimizer step"}
