@@ -67,6 +67,13 @@ class Server:
         learner._open()
         return learner
 
+    def take_steps(self, learner, gradients, count):
+        """Take steps 1 to `count` of a run with a tree and a gradient in each."""
+        for step in range(1, count + 1):
+            self.fill(1)
+            self.send_gradient(self.batch().id, gradients(step), f"g{step}")
+            learner._step(learner._due("running"))
+
     def lease(self, count=1, worker="w1"):
         answer = self.http.simulate_get(
             "/problem/get", params={"count": count}, headers={"X-Ralo-Worker": worker}

@@ -6,20 +6,18 @@ Neighbours: `test_store_machine` chooses the calls, `store_model` says what must
 
 import numpy as np
 import pytest
-from mortal_store import MortalStore
-from store_model import BENCHMARKS, COMMITTED, Model, Thing
+from evaluation_calls import EvaluationCalls
+from store_model import COMMITTED, LEASE_SECONDS, Model, Thing
 
 from ralo_core import PROMPT, TreeBuilder, wire
-from ralo_core.data import GradientUpload, ItemAnswers, WeightVersion
-from ralo_server.store.evaluations import NotToBeHadError
+from ralo_core.data import GradientUpload, WeightVersion
 from ralo_server.store.facts import total
 from ralo_server.store.leases import NotTheOwner
 from ralo_server.store.redo import Redo
-from ralo_server.store.shards import Conclusion
 from ralo_server.store.uploads import Limits
 from ralo_server.store.versions import Origin
 
-PROBLEMS, CAPACITY, BATCH, STEP_GRADIENTS, LEASE_SECONDS = 12, 6, 2, 2, 10.0
+PROBLEMS, CAPACITY, BATCH, STEP_GRADIENTS = 12, 6, 2, 2
 LIMITS = Limits(receiving=2, pending=3)
 TOKENS, LEAVES = 4, 2
 KEEP_LAST, KEEP_AT_MOST = 2, 3
@@ -33,7 +31,7 @@ def redo(step, applied):
     return Redo(step=step, terms=terms, learning_rate=0.01, clip=1.0)
 
 
-class CheckedStore(MortalStore):
+class CheckedStore(EvaluationCalls):
     """The run in `folder` and its model."""
 
     def __init__(self, folder, config):
@@ -287,69 +285,6 @@ class CheckedStore(MortalStore):
         for blob in (*discarded.gradients, *discarded.trees):
             blob.unlink()
 
-    def claim_evaluation(self, worker, key, version=None):
-        model = self.model
-        alive, job = self.survives(lambda: self.store.shards.claim(worker, key, version))
-        if not alive:
-            return None
-        again = model.granted(model.evaluations, worker, key)
-        waiting = [e for e in model.evaluations if e.state == "waiting"]
-        waiting = [e for e in waiting if version in (None, number(e))]
-        expected = (again or sorted(waiting, key=number) or [None])[0]
-        assert (job and job.id) == (expected and expected.id)
-        if not again and job:
-            expected.grant(job.lease_id, worker, model.now + LEASE_SECONDS, key)
-        return expected
-
-    def report_evaluation(self, shard, late):
-        model, (version, benchmark) = self.model, of(shard)
-        lease = "another" if late or shard.lease is None else shard.lease
-        answer = ItemAnswers(texts=("",), correct=(True,), tokens=(1,), finish_reasons=("eos",))
-        alive, answered = self.survives(
-            lambda: self.store.shards.report(shard.id, lease, [answer], self.conclude)
-        )
-        if not alive:
-            return
-        outcome, result = answered
-        there = shard in model.evaluations  # a rollback may have given it up
-        holds = there and shard.state == "leased" and lease == shard.lease
-        reported = there and shard.state == "reported"
-        assert outcome == ("duplicate" if reported else "stored" if holds else "lost")
-        if holds:
-            shard.state = "reported"
-            model.count("evaluation_shards_reported", 1)
-        shards = model.shards(version, benchmark)
-        last = holds and all(other.state == "reported" for other in shards)
-        assert result == ({"answers": len(shards), "version": version} if last else None)
-        if last:
-            model.asked[version, benchmark] = "reported"
-
-    @staticmethod
-    def conclude(answered):
-        result = {"answers": len(answered.answers), "version": answered.version}
-        return Conclusion(result=result, keep=lambda: None)
-
-    def request_evaluation(self, benchmarks, version):
-        model = self.model
-        number = model.version if version is None else version
-        action = lambda: self.store.evaluations.request(benchmarks, version)  # noqa: E731
-        if number in model.pruned or not set(benchmarks) <= BENCHMARKS.keys():
-            with pytest.raises(NotToBeHadError):
-                self.survives(action)
-            return
-        alive, asked = self.survives(action)
-        if alive:
-            model.schedule(number, benchmarks)
-            assert asked == [
-                {"version": number, "benchmark": name, "state": model.asked[number, name]}
-                for name in dict.fromkeys(benchmarks)
-            ]
-
-    def prune(self, keep_last):
-        alive, gone = self.survives(lambda: self.store.versions.prune(keep_last))
-        if alive:
-            assert set(gone) == self.model.prune(keep_last)
-
     def stop(self):
         if self.survives(self.store.run.request_stop)[0]:
             self.model.stop_requested = True
@@ -420,16 +355,6 @@ def held(name, state, owner, expires, extra):
 
 _ANSWERS = """SELECT e.version, e.benchmark, e.report, COUNT(*), COUNT(s.answers)
     FROM evaluations e JOIN evaluation_shards s ON s.evaluation = e.id GROUP BY e.id"""
-
-
-def of(shard):
-    """Return version and benchmark of a shard."""
-    _, version, rest = shard.id.split("-", 2)
-    return int(version), rest.rpartition("-")[0]
-
-
-def number(shard):
-    return of(shard)[0]
 
 
 def version(number):

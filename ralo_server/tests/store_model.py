@@ -11,6 +11,8 @@ from ralo_server.store.leases import MAX_ATTEMPTS
 BENCHMARKS = {"held_out": 2, "quiz": 1}
 """How many shards each has."""
 
+LEASE_SECONDS = 10.0
+
 COMMITTED = ("pending", "applied", "left_out")
 
 

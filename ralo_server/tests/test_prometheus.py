@@ -28,10 +28,7 @@ def stepped(server, random_gradient):
     """A run at step 2 with a tree in the queue, a batch under lease, one worker and a result."""
     run = server("trainer.batch_trees=1", "evaluation.problems=2", "evaluation.every_steps=1")
     learner = run.learner()
-    for step in (1, 2):
-        run.fill(1)
-        run.send_gradient(run.batch().id, random_gradient(step), f"g{step}")
-        learner._step(learner._due("running"))
+    run.take_steps(learner, random_gradient, 2)
     run.fill(2)
     run.batch()
     run.lease(3)

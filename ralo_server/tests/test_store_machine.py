@@ -21,8 +21,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from store_calls import BATCH, CAPACITY, KEEP, LEASE_SECONDS, PROBLEMS, CheckedStore
-from store_model import BENCHMARKS
+from store_calls import BATCH, CAPACITY, KEEP, PROBLEMS, CheckedStore
+from store_model import BENCHMARKS, LEASE_SECONDS
 
 from ralo_core import BenchmarkSettings, Problem
 from ralo_core.config import resolve, set_layer

@@ -21,10 +21,7 @@ def web(server, random_gradient):
     """The web process of a run with two steps, a result, and a tree in the queue."""
     run = server("trainer.batch_trees=1", "evaluation.problems=2", "evaluation.every_steps=1")
     learner = run.learner()
-    for step in (1, 2):
-        run.fill(1)
-        run.send_gradient(run.batch().id, random_gradient(step), f"g{step}")
-        learner._step(learner._due("running"))
+    run.take_steps(learner, random_gradient, 2)
     run.fill(1)
     run.report(run.claim(), [True, False])
     learner._close()
