@@ -7,6 +7,6 @@ makes a namespace package of the folder `ralo_server/` unless that name is alrea
 import contextlib
 import importlib
 
-for package in ("ralo_core", "ralo_server", "ralo_worker"):
+for package in ("ralo", "ralo_core", "ralo_server", "ralo_worker"):
     with contextlib.suppress(ModuleNotFoundError):  # a session may install only some of them
         importlib.import_module(package)

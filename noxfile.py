@@ -12,6 +12,8 @@ DISTRIBUTIONS = (
     "ralo_core",
     "ralo_server",
     "ralo_worker",
+    "ralo",
+    "plugins/ralo_tasks",
     "plugins/ralo_treepo",
     "plugins/ralo_grpo",
 )

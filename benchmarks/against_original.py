@@ -28,7 +28,7 @@ from contestants.measuring import run_contestant, shapes_of, write_random
 
 from ralo_core import BuildContext
 from ralo_core.builtin.codecs import Bfloat16Codec
-from ralo_server.gradient_file import GradientFile, slices
+from ralo_server.gradients.file import GradientFile, slices
 
 STEPS, FRESH = 5, 2
 EVERY, CYCLES = 8, 4

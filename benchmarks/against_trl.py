@@ -19,7 +19,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ralo_core import BuildContext
-from ralo_core.builtin.arithmetic import ArithmeticProvider, ArithmeticSettings, verify
+from ralo_tasks.arithmetic import ArithmeticProvider, ArithmeticSettings, verify
 
 PROBLEMS, GROUP, MAX_TOKENS, HELD_OUT = 32, 8, 32, 200
 SNAPSHOTS = 6

@@ -33,7 +33,7 @@ from safetensors.numpy import save_file
 
 from ralo_core.client import Client
 from ralo_core.data import GradientUpload
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 from ralo_server.store.uploads import Limits
 

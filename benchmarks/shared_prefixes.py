@@ -17,12 +17,12 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from ralo_core import PROMPT, BuildContext, RolloutTree, TreeBuilder
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
-from ralo_worker.trainer.gradient import Gradient, batch_gradient
-from ralo_worker.trainer.micro_batches import micro_batches
-from ralo_worker.trainer.model import pair_cost
-from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.policy import Policy
-from ralo_worker.trainer.rows import make_rows
+from ralo_worker.trainer.compute.gradient import Gradient, batch_gradient
+from ralo_worker.trainer.compute.model import pair_cost
+from ralo_worker.trainer.compute.policy import Policy
+from ralo_worker.trainer.layout.micro_batches import micro_batches
+from ralo_worker.trainer.layout.packs import make_packs
+from ralo_worker.trainer.layout.rows import make_rows
 
 PROMPT_TOKENS, TREES, MICROBATCH_TOKENS = 24, 8, 16384
 SHAPES = [(8, 4, 8), (16, 4, 16), (16, 7, 32), (16, 14, 16), (1, 1, 64)]

@@ -21,7 +21,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from ralo_core import PROMPT, TreeBuilder
 from ralo_core.client import Client
-from ralo_worker.model.tokenizer import make_tokenizer
+from ralo_tasks.tiny_model.tokenizer import make_tokenizer
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from served_run import ServedRun  # what the tests start real processes with

@@ -25,12 +25,12 @@ from ralo_core import PROMPT, RolloutTree, TreeBuilder
 from ralo_core.config import TrainerSettings, resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_worker.trainer.group import Group, open_group
-from ralo_worker.trainer.objective import open_objective
-from ralo_worker.trainer.pace import CommonPace, Pace
-from ralo_worker.trainer.policy import Policy
-from ralo_worker.trainer.sharding import shard
-from ralo_worker.trainer.together import Together
+from ralo_worker.trainer.compute.objective import open_objective
+from ralo_worker.trainer.compute.policy import Policy
+from ralo_worker.trainer.parallel.data_parallel import Together
+from ralo_worker.trainer.parallel.group import Group, open_group
+from ralo_worker.trainer.parallel.sharding import shard
+from ralo_worker.trainer.parallel.stop_check import CommonPace, Pace
 
 COUNTS, REPEATS, TREES = (1, 2, 4), 3, 24
 WORDS = 4096

@@ -12,8 +12,8 @@ from contestants.tree_sampling import main
 
 from ralo_core import BuildContext
 from ralo_core.protocols import InferenceEngine
-from ralo_worker.engines.settings import TransformersSettings
-from ralo_worker.engines.transformers import TransformersEngine
+from ralo_worker.engines.transformers.engine import TransformersEngine
+from ralo_worker.engines.transformers.settings import TransformersSettings
 
 
 def engine_of(directory: Path) -> InferenceEngine:

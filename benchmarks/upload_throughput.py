@@ -39,14 +39,14 @@ from safetensors.numpy import save_file
 from ralo_core import PROMPT, TreeBuilder, WeightVersion, wire
 from ralo_core.client import Client
 from ralo_core.config import resolve, set_layer
-from ralo_core.digests import digest_of
+from ralo_core.files.digests import digest_of
+from ralo_core.files.whole import write_blob
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_server.blobs import write_blob
 from ralo_server.cli.serve import listen
-from ralo_server.gradient_checks import PARAMETERS, inspect
+from ralo_server.gradients.checks import PARAMETERS, inspect
 from ralo_server.preparation import prepare
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 
 MIB = 1 << 20

@@ -13,8 +13,8 @@ from contestants.tree_sampling import main
 
 from ralo_core import BuildContext
 from ralo_core.protocols import InferenceEngine
-from ralo_worker.engines.vllm import open_engine
-from ralo_worker.engines.vllm_settings import VllmSettings
+from ralo_worker.engines.vllm.opening import open_engine
+from ralo_worker.engines.vllm.settings import VllmSettings
 
 KV_BYTES = 2**30
 

@@ -29,8 +29,8 @@ from ralo_core.builtin.codecs import to_bfloat16
 from ralo_core.data import DeltaLink
 from ralo_core.deltas import BlockCodec, DeltaFile
 from ralo_core.deltas.ulps import steps_between
-from ralo_server.learner.publishing import Publisher
-from ralo_server.version_files import read_manifest
+from ralo_server.learner.publish.publisher import Publisher
+from ralo_server.models.version_files import read_manifest
 from ralo_worker.weights.deltas import Plan, apply
 
 RATES = (1e-6, 1e-5)

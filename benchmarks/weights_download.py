@@ -33,8 +33,8 @@ from pathlib import Path
 import attrs
 from contestants.served_version import ServedVersion
 
+from ralo.launch.relay import Relay
 from ralo_core.client import Client
-from ralo_core.launch.relay import Relay
 from ralo_worker.weights.parts import PartFetcher
 from ralo_worker.weights.sources import Sources
 

@@ -42,10 +42,10 @@ STEPS = 60
 """Of TreePO, before it is looked at."""
 TREEPO = (
     *("--plugin", "treepo", "--set", "evaluation.every_steps=5"),
-    *("--set", "evaluators.pipeline=['arithmetic']"),
-    *("--set", "evaluators.arithmetic.limit=64", "--set", "evaluators.arithmetic.samples=4"),
-    *("--set", "evaluators.arithmetic.temperature=1.0"),
-    *("--set", "evaluators.arithmetic.metrics=['mean@k', 'pass@k', 'maj@k']"),
+    *("--set", "benchmarks.pipeline=['arithmetic']"),
+    *("--set", "benchmarks.arithmetic.limit=64", "--set", "benchmarks.arithmetic.samples=4"),
+    *("--set", "benchmarks.arithmetic.temperature=1.0"),
+    *("--set", "benchmarks.arithmetic.metrics=['mean@k', 'pass@k', 'maj@k']"),
 )
 MILLISECONDS = 2500
 """For the first events."""

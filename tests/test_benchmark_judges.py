@@ -39,7 +39,7 @@ def test_references_of_published_sets_are_correct_answers(judges, name):
     path = DATA / f"{FILES[name]}.jsonl"
     if not path.exists():
         pytest.skip(f"the problem sets are not at {DATA}")
-    benchmark = build("evaluator", name, path=str(path), limit=30)
+    benchmark = build("benchmark", name, path=str(path), limit=30)
     items = benchmark.items()
     for item, other in zip(items, items[1:] + items[:1], strict=True):
         right = rf"I get \boxed{{{item.answer}}}."
@@ -60,14 +60,14 @@ def test_the_choices_of_gpqa_are_judged_by_their_letters(judges, tmp_path):
         '{"Question": "?", "Correct Answer": "x", "Incorrect Answer 1": "a", '
         '"Incorrect Answer 2": "b", "Incorrect Answer 3": "c"}\n' * 12
     )
-    benchmark = build("evaluator", "gpqa", path=str(path))
+    benchmark = build("benchmark", "gpqa", path=str(path))
     for item in benchmark.items():
         found = verdicts(judges[benchmark.judge], item, *(f"Answer: {x}" for x in "ABCDE"), "A man")
         assert found == [float(letter == item.answer) for letter in "ABCDE"] + [0]
 
 
 def test_sums_are_judged_as_in_training(judges):
-    benchmark = build("evaluator", "arithmetic", count=5)
+    benchmark = build("benchmark", "arithmetic", count=5)
     for item in benchmark.items():
         text = f"1+2=3;#{item.answer}"
         assert verdicts(judges[benchmark.judge], item, text, "#1", item.answer) == [1, 0, 0]
@@ -89,6 +89,6 @@ def test_a_set_of_the_users_own_is_judged_as_it_says(
 ):
     path = tmp_path / "rows.jsonl"
     path.write_text(f'{{"prompt": "?", "answer": "{reference}"}}\n')
-    benchmark = build("evaluator", "jsonl", path=str(path), judge=judge, extract=extract)
+    benchmark = build("benchmark", "jsonl", path=str(path), judge=judge, extract=extract)
     (item,) = benchmark.items()
     assert verdicts(judges[benchmark.judge], item, right, wrong) == [1, 0]

@@ -23,18 +23,18 @@ SETTINGS = {
         {"width": 5, "depth": 9, "segment_tokens": 2, "fallback": "restart"},
         {"width": 9, "depth": 4, "segment_tokens": 3, "branch": 3, "split": "entropy"},
     ],
-    ("aggregation_policy", "staleness_mean"): [{}, {"power": 0.5, "max_staleness": 1}],
-    ("aggregation_policy", "trimmed_mean"): [{}, {"trim": 0.0}, {"trim": 0.5}],
-    ("optimizer_policy", "adamw"): [
+    ("aggregator", "staleness_mean"): [{}, {"power": 0.5, "max_staleness": 1}],
+    ("aggregator", "trimmed_mean"): [{}, {"trim": 0.0}, {"trim": 0.5}],
+    ("optimizer", "adamw"): [
         {},
         {"schedule": "cosine", "warmup_steps": 5, "total_steps": 99, "weight_decay": 0.1},
         {"ess_scaling": "sqrt"},
     ],
-    ("optimizer_policy", "sgd"): [{}, {"momentum": 0.9, "nesterov": True, "max_grad_norm": 0.0}],
-    ("optimizer_policy", "lion"): [{}, {"ess_scaling": "linear"}],
+    ("optimizer", "sgd"): [{}, {"momentum": 0.9, "nesterov": True, "max_grad_norm": 0.0}],
+    ("optimizer", "lion"): [{}, {"ess_scaling": "linear"}],
     ("correction", "staleness"): [{}, {"most": 2, "power": 0.5}],
     ("correction", "m2po"): [{}, {"tau": 10.0}],
-    ("evaluator", "arithmetic"): [{}, {"limit": 5, "seed": 1}, {"digits_max": 3, "terms_min": 2}],
+    ("benchmark", "arithmetic"): [{}, {"limit": 5, "seed": 1}, {"digits_max": 3, "terms_min": 2}],
     ("loss", "dppo"): [{}, {"tau": 0.0}],
     ("tracker", "wandb"): [{"mode": "offline", "tags": ["a", "b"], "group": "g"}],
     ("loss", "clip"): [
@@ -46,7 +46,7 @@ SETTINGS = {
 }
 NEED_MORE = {
     ("problem_provider", "jsonl"), ("problem_provider", "huggingface"), ("reward", "function"),
-    *(("evaluator", name) for name in REGISTRY.entries("evaluator") if name != "arithmetic"),
+    *(("benchmark", name) for name in REGISTRY.entries("benchmark") if name != "arithmetic"),
     *(("inference_engine", name) for name in ("fake", "transformers", "vllm")),
 }  # fmt: skip
 CASES = [
@@ -82,17 +82,17 @@ RECORD = {
 
 
 @pytest.mark.parametrize("options", [{}, {"limit": 3, "seed": 2}])
-@pytest.mark.parametrize("name", [name for kind, name in sorted(NEED_MORE) if kind == "evaluator"])
+@pytest.mark.parametrize("name", [name for kind, name in sorted(NEED_MORE) if kind == "benchmark"])
 def test_benchmarks_of_data_sets(name, options, tmp_path):
     path = tmp_path / "data.jsonl"
     path.write_text(f"{json.dumps(RECORD)}\n" * 9)
-    check_component("evaluator", name, {"path": str(path), **options}, registry=REGISTRY)
+    check_component("benchmark", name, {"path": str(path), **options}, registry=REGISTRY)
 
 
 @pytest.mark.parametrize("name", ["fake", "transformers"])
 def test_an_inference_engine(name, tmp_path):
     """The `vllm` engine goes through the same in ralo_worker/tests/on_vllm."""
-    from ralo_worker.model.tiny import make_tiny_model
+    from ralo_tasks.tiny_model.model import make_tiny_model
 
     make_tiny_model(tmp_path / "model", seed=0, warmup_steps=0)
     make_tiny_model(tmp_path / "other", seed=1, warmup_steps=0)

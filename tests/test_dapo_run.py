@@ -3,7 +3,7 @@
 import pytest
 from served_run import ServedRun
 
-from ralo_worker.model.tiny import make_tiny_model
+from ralo_tasks.tiny_model.model import make_tiny_model
 
 BATCH, STEPS = 4, 3
 SETTINGS = (

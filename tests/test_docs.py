@@ -89,9 +89,9 @@ def test_the_tables_of_benchmarks_say_what_is_registered():
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     rows = {name.strip("`"): rest[2:5] for name, *rest in cells}
     registry = Registry(PluginHost().load())
-    assert set(rows) == set(registry.entries("evaluator"))
+    assert set(rows) == set(registry.entries("benchmark"))
     for name, (samples, drawn, metrics) in rows.items():
-        default = registry.settings_class("evaluator", name)()
+        default = registry.settings_class("benchmark", name)()
         temperature, top_p = map(float, drawn.split(", "))
         assert (default.samples, default.temperature) == (int(samples), temperature), name
         assert (default.top_p, default.metrics) == (top_p, metrics.split(", ")), name
@@ -101,7 +101,7 @@ def test_the_configuration_of_benchmarks_is_valid_and_its_function_is_a_metric()
     text = (DOCS / "evaluation.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```toml\n(.*?)^```", text, flags=re.M | re.S)
     config = resolve([Layer("docs", tomllib.loads(block))], Registry(PluginHost().load()))
-    assert config.data["evaluators"]["jsonl"]["metrics"][-1] == "my_metrics:brevity"
+    assert config.data["benchmarks"]["jsonl"]["metrics"][-1] == "my_metrics:brevity"
     (code,) = python_blocks(text)
     item = types.SimpleNamespace(texts=("abc", "a"))
     assert module_of(code).brevity(item) == pytest.approx(1 / 3)

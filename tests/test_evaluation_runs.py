@@ -42,9 +42,9 @@ def settings(model, tmp_path, monkeypatch):
         f"run.model={model}", "engine.use=fake", "server.port=0", "sampler.threads=1",
         "trainer.threads=1", "trainer.batch_trees=4", "learner.keep_last_versions=99",
         "reward.pipeline=['function']", "reward.function.path=own:score",
-        "evaluators.pipeline=['jsonl']", "evaluators.jsonl.path=quiz.jsonl",
-        "evaluators.jsonl.judge=function", "evaluators.jsonl.shard_items=1",
-        f"evaluators.jsonl.max_tokens={MOST}",
+        "benchmarks.pipeline=['jsonl']", "benchmarks.jsonl.path=quiz.jsonl",
+        "benchmarks.jsonl.judge=function", "benchmarks.jsonl.shard_items=1",
+        f"benchmarks.jsonl.max_tokens={MOST}",
     )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def test_a_sampler_killed_in_an_evaluation_costs_time_only_while_training_goes_o
     settings, tmp_path
 ):
     run = ServedRun(
-        tmp_path, *settings, "server.lease_seconds=4", "evaluators.jsonl.every_steps=4",
+        tmp_path, *settings, "server.lease_seconds=4", "benchmarks.jsonl.every_steps=4",
         "evaluation.problems=4",
     )  # fmt: skip
     try:
@@ -163,8 +163,8 @@ def test_a_model_is_evaluated_without_training_and_a_run_on_demand(settings, mod
     assert [row["texts"][0] for row in rows] == texts_of(
         tmp_path / "alone" / "weights" / "v000000", rows
     )
-    run = ServedRun(tmp_path, *settings, "evaluators.pipeline=['arithmetic']",
-                    "evaluators.arithmetic.limit=5", "evaluation.problems=0")  # fmt: skip
+    run = ServedRun(tmp_path, *settings, "benchmarks.pipeline=['arithmetic']",
+                    "benchmarks.arithmetic.limit=5", "evaluation.problems=0")  # fmt: skip
     try:
         run.start("sample", "--server", run.url)
         for _ in range(2):

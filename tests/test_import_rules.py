@@ -14,10 +14,11 @@ CORE = {
 }  # fmt: skip
 TEST_KIT = {"hypothesis", "pytest", "torch"}
 LAUNCHERS = {"submitit"}
-"""Imported on use; an extra of ralo-core."""
+"""Imported on use; an extra of ralo."""
 PLUGIN = {"attrs", "numpy", "ralo_core", "torch"}
+OPERATOR = CORE | {"ralo", "matplotlib"}
+TASKS = PLUGIN | {"click", "datasets", "math_verify", "ralo_tasks", "tokenizers", "transformers"}
 SERVER = CORE | {
-    "datasets",
     "falcon",
     "fsspec",
     "gunicorn",
@@ -30,7 +31,6 @@ SERVER = CORE | {
     "wandb",
 }
 WORKER = CORE | {
-    "math_verify",
     "peft",
     "ralo_worker",
     "tokenizers",
@@ -57,6 +57,8 @@ def imported_modules(path: Path) -> set[str]:
         ("ralo_core/src", CORE),
         ("ralo_server/src", SERVER),
         ("ralo_worker/src", WORKER),
+        ("ralo/src", OPERATOR),
+        ("plugins/ralo_tasks/src", TASKS),
         ("plugins/ralo_treepo/src", PLUGIN | {"ralo_treepo"}),
         ("plugins/ralo_grpo/src", PLUGIN | {"ralo_grpo"}),
     ],
@@ -76,6 +78,8 @@ def test_a_distribution_imports_only_what_its_rule_allows(folder, allowed):
         ("ralo_core.cli.main,ralo_core.client,ralo_core.wire", "torch,falcon,vllm,transformers"),
         ("ralo_server.web.app,ralo_server.plugin", "torch,vllm,transformers,datasets,fsspec,scipy"),
         ("ralo_worker.plugin", "torch,vllm,transformers"),
+        ("ralo.plugin", "torch,falcon,vllm,transformers"),
+        ("ralo_tasks", "torch,vllm,transformers,datasets,math_verify"),
         ("ralo_treepo", "torch,vllm,transformers"),
         ("ralo_grpo", "torch,vllm,transformers"),
     ],

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_training_run import ralo
 
+from ralo.launch.toml_text import to_toml
+from ralo.launch.yaml_text import to_yaml
 from ralo_core.access import ROLES, read_tokens
 from ralo_core.config import resolve, set_layer
 from ralo_core.config.layers import Layer
-from ralo_core.launch.toml_text import to_toml
-from ralo_core.launch.yaml_text import to_yaml
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 

@@ -10,7 +10,7 @@ import time
 import pytest
 from test_training_run import SETTINGS, command, model, own_reward, ralo, steps_of
 
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store.database import Database
 
 __all__ = ["model", "own_reward"]  # fixtures
@@ -39,7 +39,7 @@ def children_of(pid):
 def launcher_of(run_dir):
     """Return the pid of the process that ``ralo launch local`` has left behind."""
     found = subprocess.run(
-        ["pgrep", "-f", f"ralo_core.launch.local {run_dir}$"], capture_output=True, text=True
+        ["pgrep", "-f", f"ralo.launch.local {run_dir}$"], capture_output=True, text=True
     ).stdout.split()
     return int(found[0]) if found else 0
 

@@ -17,9 +17,9 @@ import pytest
 from served_run import ServedRun
 from test_training_run import SETTINGS, command, model, own_reward, ralo
 
+from ralo.launch.job import Job, first_host, place
+from ralo.launch.plan import HEAD, HOST, JOB, NODE, PORT, Process
 from ralo_core.errors import RaloError
-from ralo_core.launch.job import Job, first_host, place
-from ralo_core.launch.plan import HEAD, HOST, JOB, NODE, PORT, Process
 
 __all__ = ["model", "own_reward"]  # fixtures
 
@@ -96,7 +96,7 @@ def test_without_submitit_the_pip_command_is_named(tmp_path):
     arguments = ["launch", "slurm", "--plugin", "grpo", "--run-dir", str(tmp_path), "--dry-run"]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "pip install 'ralo-core[slurm]'" in done.stderr
+    assert "pip install 'ralo[slurm]'" in done.stderr
 
 
 @pytest.mark.parametrize(

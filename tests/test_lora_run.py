@@ -16,8 +16,8 @@ from served_run import ServedRun
 from transformers import AutoModelForCausalLM
 
 from ralo_core import BuildContext, GenerationRequest
-from ralo_worker.engines.settings import TransformersSettings
-from ralo_worker.engines.transformers import TransformersEngine
+from ralo_worker.engines.transformers.engine import TransformersEngine
+from ralo_worker.engines.transformers.settings import TransformersSettings
 
 STEPS, RANK = 20, 4
 SETTINGS = (

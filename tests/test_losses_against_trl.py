@@ -12,8 +12,8 @@ from ralo_grpo.cispo import CispoLoss, CispoSettings
 from ralo_grpo.gspo import GspoLoss, GspoSettings
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
-from ralo_worker.trainer.regularisation import Regulariser
-from ralo_worker.trainer.token_means import TokenMeans
+from ralo_worker.trainer.compute.regularisation import Regulariser
+from ralo_worker.trainer.compute.token_means import TokenMeans
 
 trl = pytest.importorskip("trl.trainer.grpo_trainer", reason="TRL is not installed")
 CONTEXT = BuildContext(role="trainer")

@@ -17,10 +17,10 @@ from ralo_core.config import resolve, set_layer
 from ralo_core.errors import RaloError
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_server.learner.store_uploads import StoreUploads
-from ralo_server.object_store import ObjectStore
+from ralo_server.learner.publish.object_store_uploads import StoreUploads
+from ralo_server.models.object_store import ObjectStore
 from ralo_server.preparation import prepare
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 from ralo_worker.weights.parts import PartFetcher
 from ralo_worker.weights.sources import Sources

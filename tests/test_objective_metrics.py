@@ -14,13 +14,13 @@ from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_core.structuring import structure
 from ralo_core.testing import random_tree
-from ralo_worker.model.tiny import make_tiny_model
-from ralo_worker.trainer.gradient import batch_gradient
-from ralo_worker.trainer.micro_batches import micro_batches
-from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.policy import Policy
-from ralo_worker.trainer.regularisation import Regulariser
-from ralo_worker.trainer.rows import make_rows
+from ralo_tasks.tiny_model.model import make_tiny_model
+from ralo_worker.trainer.compute.gradient import batch_gradient
+from ralo_worker.trainer.compute.policy import Policy
+from ralo_worker.trainer.compute.regularisation import Regulariser
+from ralo_worker.trainer.layout.micro_batches import micro_batches
+from ralo_worker.trainer.layout.packs import make_packs
+from ralo_worker.trainer.layout.rows import make_rows
 
 torch.set_num_threads(1)
 

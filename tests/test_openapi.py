@@ -23,12 +23,12 @@ from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.learner.loop import Learner
 from ralo_server.preparation import prepare
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store.facts import put_fact
 from ralo_server.web.access import ANYBODY
 from ralo_server.web.app import make_app, routes
+from ralo_server.web.live.waiting import Waiting
 from ralo_server.web.services import Services
-from ralo_server.web.waiting import Waiting
 
 SPEC = yaml.safe_load(
     (Path(__file__).parent.parent / "docs" / "openapi.yaml").read_text(encoding="utf-8")
@@ -159,7 +159,7 @@ def test_answers_match_their_schemas(services):
     call("POST", "/worker/heartbeat", 422, json={"worker_id": "w"})
     spent = {"session": "s", "worker_id": "w", "age_seconds": 3.0, "devices": 2, "roles": {
         role: {"working_seconds": 1.0, "waiting_seconds": 0.5, "tokens": 7}
-        for role in ("sampler", "evaluator")}}  # fmt: skip
+        for role in ("sampler", "benchmark")}}  # fmt: skip
     body = {"$ref": "#/components/schemas/ComputeReport", "components": SPEC["components"]}
     jsonschema.validate(spent, body)
     call("POST", "/compute/report", json=spent)

@@ -11,10 +11,10 @@ from ralo_core.config import resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.learner.loop import Learner
+from ralo_server.models.version_files import damage
 from ralo_server.preparation import prepare
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
-from ralo_server.version_files import damage
 
 
 @pytest.fixture(params=[True, False], ids=["tied", "untied"])

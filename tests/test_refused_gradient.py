@@ -18,7 +18,7 @@ from ralo_core.registry import Registry
 from ralo_server.cli.serve import listen
 from ralo_server.learner.loop import Learner
 from ralo_server.preparation import prepare
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 from ralo_worker.membership import join
 from ralo_worker.trainer.runtime import SECTIONS, Trainer

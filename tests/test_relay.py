@@ -17,18 +17,18 @@ from slow_link import SlowLink
 from torch import ones
 from web_process import WebProcess, wait_for
 
+from ralo.launch.relay import Relay
 from ralo_core.access import SAMPLER, VIEWER
 from ralo_core.cli.main import main
 from ralo_core.client import Client
 from ralo_core.config import resolve, set_layer
 from ralo_core.errors import RaloError
-from ralo_core.launch.relay import Relay
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.preparation import prepare
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
+from ralo_server.rundir.tokens import make_tokens
 from ralo_server.store import Store
-from ralo_server.tokens import make_tokens
 from ralo_worker.cli.sample import sample
 from ralo_worker.cli.train import train
 from ralo_worker.membership import join

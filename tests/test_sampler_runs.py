@@ -6,7 +6,7 @@ import torch
 from served_run import InThread, ServedRun
 
 from ralo_core.client import Client
-from ralo_worker.model.tiny import make_tiny_model
+from ralo_tasks.tiny_model.model import make_tiny_model
 
 torch.set_num_threads(1)
 

@@ -19,11 +19,11 @@ from ralo_core.config.layers import Layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_core.testing import FakeEngine
-from ralo_server.learner.tree_diagnostics import tree_diagnostics
+from ralo_server.learner.step.tree_diagnostics import tree_diagnostics
 from ralo_server.store.tree_facts import tree_facts
+from ralo_tasks.tiny_model.model import make_tiny_model
 from ralo_treepo.sampler import TreeSampler
 from ralo_treepo.settings import TreeSamplerSettings
-from ralo_worker.model.tiny import make_tiny_model
 from ralo_worker.sampler.runtime import build_rollouts
 
 torch.set_num_threads(1)

@@ -21,7 +21,7 @@ from ralo_server.cli.serve import listen
 from ralo_server.learner.loop import Learner
 from ralo_server.preparation import prepare
 from ralo_server.rollback import roll_back
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 from ralo_worker.weights.cache import WeightsCache
 

@@ -20,14 +20,14 @@ from measuring import Stopwatch, io_counters, sampled_memory
 
 from ralo_core import BuildContext
 from ralo_core.builtin.codecs import Bfloat16Codec, Float32Codec
-from ralo_server.learner.aggregate import Aggregate
-from ralo_server.learner.master import Master
-from ralo_server.learner.optimizer_folders import OptimizerFolders
-from ralo_server.learner.publishing import Publisher
-from ralo_server.learner.step_files import StepFiles
-from ralo_server.policies.adamw import AdamW
-from ralo_server.policies.aggregation import TokenMean
-from ralo_server.policies.settings import AdamWSettings
+from ralo_server.aggregators.means import TokenMean
+from ralo_server.learner.publish.publisher import Publisher
+from ralo_server.learner.state.folders import OptimizerFolders
+from ralo_server.learner.state.master_state import Master
+from ralo_server.learner.step.aggregate import Aggregate
+from ralo_server.learner.step.step_files import StepFiles
+from ralo_server.optimizers.adamw import AdamW
+from ralo_server.optimizers.settings import AdamWSettings
 
 
 class Run:

@@ -26,7 +26,7 @@ from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.cli.serve import listen
 from ralo_server.preparation import make_provider, prepare
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 from ralo_server.store.problems import ProblemSource
 from ralo_server.store.redo import Redo

@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 import torch
 
-from ralo_server.learner.tensor_file import NewTensorFile, Spec
+from ralo_server.learner.publish.tensor_file import NewTensorFile, Spec
 
 _MATRIX = (4096, 4096)
 _PAUSE_SECONDS = 0.005

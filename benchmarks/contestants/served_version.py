@@ -17,13 +17,13 @@ from safetensors.numpy import save_file
 from ralo_core.client import Client
 from ralo_core.config import resolve, set_layer
 from ralo_core.data import WeightFile, WeightVersion
+from ralo_core.files.whole import sha256_of
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_core.structuring import unstructure
-from ralo_server.blobs import sha256_of
 from ralo_server.cli.serve import listen
 from ralo_server.preparation import prepare
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 
 _BLOCK = 16 << 20

@@ -26,9 +26,9 @@ from ralo_core import PROMPT, RolloutTree, TreeBuilder
 from ralo_core.config import Config, TrainerSettings, resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_worker.trainer.gradient import Gradient
-from ralo_worker.trainer.objective import open_objective
-from ralo_worker.trainer.policy import Policy
+from ralo_worker.trainer.compute.gradient import Gradient
+from ralo_worker.trainer.compute.objective import open_objective
+from ralo_worker.trainer.compute.policy import Policy
 
 WORDS, PROMPT_TOKENS, RESPONSES = 76_800, 256, (16, 3_840)
 SHAPE = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8,

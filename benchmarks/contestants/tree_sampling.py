@@ -29,13 +29,13 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from ralo_core import BuildContext, EngineStats, Problem, RolloutTree, SamplingContext
-from ralo_core.builtin.arithmetic import ArithmeticProvider, ArithmeticSettings
 from ralo_core.config import PromptSettings
 from ralo_core.protocols import InferenceEngine
 from ralo_grpo.sampler import GroupSampler, GroupSamplerSettings
+from ralo_tasks.arithmetic import ArithmeticProvider, ArithmeticSettings
+from ralo_tasks.tiny_model.model import make_tiny_model
 from ralo_treepo.sampler import TreeSampler
 from ralo_treepo.settings import TreeSamplerSettings
-from ralo_worker.model.tiny import make_tiny_model
 from ralo_worker.prompting import Prompting, load_tokenizer
 
 WIDTH, ROUNDS = 16, 5

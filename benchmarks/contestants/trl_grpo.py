@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from ralo_core import BuildContext
-from ralo_core.builtin.arithmetic import ArithmeticProvider, ArithmeticSettings, verify
+from ralo_tasks.arithmetic import ArithmeticProvider, ArithmeticSettings, verify
 
 PROBLEMS, GROUP, MAX_TOKENS = 32, 8, 32
 

@@ -22,9 +22,9 @@ from ralo_core.cli.options import gather
 from ralo_core.config import Config
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_server.learner.tree_diagnostics import tree_diagnostics
+from ralo_server.learner.step.tree_diagnostics import tree_diagnostics
 from ralo_server.store.tree_facts import tree_facts
-from ralo_worker.model.tiny import make_tiny_model
+from ralo_tasks.tiny_model.model import make_tiny_model
 
 PROBLEMS = 96
 LINE = "branch=1"

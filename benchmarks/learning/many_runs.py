@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
-from ralo_worker.model.tiny import make_tiny_model
+from ralo_tasks.tiny_model.model import make_tiny_model
 
 Case = Mapping[str, Any]
 

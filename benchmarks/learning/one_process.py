@@ -27,14 +27,14 @@ from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.store.benchmarks import Plan
 from ralo_worker.sampler.answering import answers
-from ralo_worker.sampler.judging import judged
-from ralo_worker.sampler.rollouts import Rollouts
+from ralo_worker.sampler.grading import judged
+from ralo_worker.sampler.rollout_pipeline import Rollouts
 from ralo_worker.sampler.runtime import build_rollouts
-from ralo_worker.trainer.gradient import Gradient
-from ralo_worker.trainer.model import open_model
-from ralo_worker.trainer.objective import open_objective
-from ralo_worker.trainer.policy import Policy
-from ralo_worker.trainer.together import Together
+from ralo_worker.trainer.compute.gradient import Gradient
+from ralo_worker.trainer.compute.model import open_model
+from ralo_worker.trainer.compute.objective import open_objective
+from ralo_worker.trainer.compute.policy import Policy
+from ralo_worker.trainer.parallel.data_parallel import Together
 
 
 @attrs.frozen(kw_only=True)

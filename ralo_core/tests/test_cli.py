@@ -26,10 +26,10 @@ def test_an_unknown_command_names_the_nearest():
 
 
 def test_plugins_lists_distribution_components_and_options():
-    result = ralo("plugins", "core")
-    assert "ralo-core" in result.output
+    result = ralo("plugins", "tasks")
+    assert "ralo-tasks" in result.output
     assert "arithmetic" in result.output
-    data = json.loads(ralo("plugins", "core", "--json").output)
+    data = json.loads(ralo("plugins", "tasks", "--json").output)
     components = {(item["kind"], item["name"]): item for item in data[0]["components"]}
     assert components["problem_provider", "jsonl"]["options"]
 
@@ -61,7 +61,7 @@ def test_a_requirement_that_is_not_installed_is_refused_with_the_pip_command():
 
 
 def test_a_disabled_plugin_takes_its_components_along():
-    result = ralo("config", "check", "--set", 'plugins.disable=["core"]')
+    result = ralo("config", "check", "--set", 'plugins.disable=["tasks"]')
     assert result.exit_code == 1
     assert "'arithmetic'" in result.output
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ralo_core.digests import digest_of
+from ralo_core.files.digests import digest_of
 
 VECTORS = {
     0: "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262",

@@ -12,8 +12,8 @@ from ralo_core.config import BenchmarkSettings
 from ralo_core.testing import (
     check_advantage_estimator,
     check_aggregation_policy,
+    check_benchmark,
     check_correction,
-    check_evaluator,
     check_gradient_codec,
     check_optimizer_policy,
     check_problem_provider,
@@ -112,6 +112,9 @@ class Asking:
         found = {"no text": None, "other text": f"{self.asked}"}
         return found.get(self.fault, text[:1])
 
+    def reference(self, problem):
+        return None if self.fault == "no reference" else problem.answer
+
 
 @pytest.mark.parametrize(
     ("fault", "message"),
@@ -120,6 +123,7 @@ class Asking:
         ("no judge", "the name of a reward component"),
         ("no name", "the name of a reward component, got 'the judge'"),
         ("no item", "at least one item"),
+        ("no reference", r"reference\(\) must return text"),
         ("no prompt", "item 'p0' asks nothing"),
         ("same id", "ids of items must be unique"),
         ("other items", "the same every time"),
@@ -130,9 +134,9 @@ class Asking:
 )
 def test_a_benchmark_that_breaks_a_promise(fault, message):
     options = {"limit": 1} if fault == "no limit" else {}
-    check_evaluator(Asking(**options))
+    check_benchmark(Asking(**options))
     with pytest.raises(AssertionError, match=message):
-        check_evaluator(Asking(fault, **options))
+        check_benchmark(Asking(fault, **options))
 
 
 class Estimating:

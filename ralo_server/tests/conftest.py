@@ -16,10 +16,10 @@ from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.learner.loop import Learner
 from ralo_server.preparation import prepare
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.web.app import make_app
+from ralo_server.web.live.waiting import Waiting
 from ralo_server.web.services import Services
-from ralo_server.web.waiting import Waiting
 
 SHAPES = {"a.weight": (3, 4), "b.bias": (5,)}
 

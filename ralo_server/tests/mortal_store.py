@@ -8,7 +8,7 @@ process does between a call's first look and its transaction can be set as `mean
 import contextlib
 
 from ralo_server.preparation import make_provider
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 from ralo_server.store.problems import ProblemSource
 

@@ -5,7 +5,7 @@ import pytest
 
 from ralo_core.access import ADMIN, ROLES, SAMPLER, TRAINER, VIEWER, read_tokens
 from ralo_core.config import ServerSettings
-from ralo_server.tokens import is_loopback, make_tokens, required
+from ralo_server.rundir.tokens import is_loopback, make_tokens, required
 from ralo_server.web.access import ANYBODY
 from ralo_server.web.app import make_app, routes
 

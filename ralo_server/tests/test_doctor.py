@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 from ralo_core import wire
 from ralo_core.cli.main import main
-from ralo_server.runlock import lock
+from ralo_server.rundir.lock import lock
+from ralo_server.rundir.tokens import make_tokens
 from ralo_server.store.mending import forget_version
 from ralo_server.store.schema import MIGRATIONS
-from ralo_server.tokens import make_tokens
 
 SETTINGS = ("trainer.batch_trees=2", "learner.keep_last_versions=9", "evaluation.problems=2",
             "server.queued_trees=16", "learner.checkpoint_every=2")  # fmt: skip

@@ -16,11 +16,11 @@ from ralo_server.preparation import prepare
 from ralo_server.rollback import roll_back
 from ralo_server.store.benchmarks import Plan
 
-QUIZ = ("evaluators.pipeline=['jsonl']", "evaluation.problems=0", "evaluators.jsonl.judge=exact",
-        "evaluators.jsonl.shard_items=2", "evaluators.jsonl.samples=2",
-        "evaluators.jsonl.temperature=0.7", "evaluators.jsonl.system=Be brief.",
-        "evaluators.jsonl.max_tokens=9", "evaluators.jsonl.top_k=5",
-        "evaluators.jsonl.metrics=['accuracy', 'pass@k']")  # fmt: skip
+QUIZ = ("benchmarks.pipeline=['jsonl']", "evaluation.problems=0", "benchmarks.jsonl.judge=exact",
+        "benchmarks.jsonl.shard_items=2", "benchmarks.jsonl.samples=2",
+        "benchmarks.jsonl.temperature=0.7", "benchmarks.jsonl.system=Be brief.",
+        "benchmarks.jsonl.max_tokens=9", "benchmarks.jsonl.top_k=5",
+        "benchmarks.jsonl.metrics=['accuracy', 'pass@k']")  # fmt: skip
 ITEMS = 5
 
 
@@ -31,7 +31,7 @@ def quiz(server, tmp_path):
     (tmp_path / "quiz.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def start(*settings, learn=True):
-        run = server(*QUIZ, f"evaluators.jsonl.path={tmp_path}/quiz.jsonl", *settings)
+        run = server(*QUIZ, f"benchmarks.jsonl.path={tmp_path}/quiz.jsonl", *settings)
         run.the_learner = run.learner() if learn else None
         return run
 
@@ -130,7 +130,7 @@ def test_a_death_before_the_commit_of_the_result_costs_nothing(quiz, monkeypatch
 
 def test_each_benchmark_is_asked_as_often_as_it_says(quiz, random_gradient):
     run = quiz("trainer.batch_trees=1", "evaluation.problems=2", "evaluation.every_steps=3",
-               "evaluators.jsonl.every_steps=2", "run.max_steps=5")  # fmt: skip
+               "benchmarks.jsonl.every_steps=2", "run.max_steps=5")  # fmt: skip
     take_steps(run, random_gradient, 5)
     assert run.store.run.advance() == "evaluating"
     run.evaluate()
@@ -141,7 +141,7 @@ def test_each_benchmark_is_asked_as_often_as_it_says(quiz, random_gradient):
 
 
 def test_trackers_get_every_metric_once_at_the_step_of_the_version(quiz, random_gradient):
-    run = quiz("trainer.batch_trees=1", "evaluators.jsonl.every_steps=1")
+    run = quiz("trainer.batch_trees=1", "benchmarks.jsonl.every_steps=1")
     take_steps(run, random_gradient, 1)
     answer_all(run)
     for _ in range(2):
@@ -156,7 +156,7 @@ def test_trackers_get_every_metric_once_at_the_step_of_the_version(quiz, random_
 
 
 def test_a_version_stays_until_the_last_shard_of_it_is_answered(quiz, random_gradient):
-    run = quiz("trainer.batch_trees=1", "evaluators.jsonl.every_steps=2",
+    run = quiz("trainer.batch_trees=1", "benchmarks.jsonl.every_steps=2",
                "learner.keep_last_versions=1", "learner.checkpoint_every=1")  # fmt: skip
     take_steps(run, random_gradient, 2)
     while (job := run.claim())["version"] != 2:
@@ -195,7 +195,7 @@ def test_asked_on_demand_twice_it_is_asked_once(quiz, random_gradient):
 
 
 def test_what_a_rollback_leaves_behind_is_not_evaluated_and_marked(quiz, random_gradient):
-    run = quiz("trainer.batch_trees=1", "evaluators.jsonl.every_steps=1",
+    run = quiz("trainer.batch_trees=1", "benchmarks.jsonl.every_steps=1",
                "learner.keep_last_versions=9")  # fmt: skip
     take_steps(run, random_gradient, 1)
     answer_all(run)
@@ -220,10 +220,10 @@ def test_a_resumed_run_keeps_its_items_and_may_have_other_benchmarks(quiz, tmp_p
         config = resolve(layers, Registry(PluginHost().load()))
         prepare(run.directory, config, "test")
 
-    resume("evaluators.jsonl.samples=4")
+    resume("benchmarks.jsonl.samples=4")
     assert run.store.benchmarks.items("jsonl") == before
     assert run.store.benchmarks.plans()["jsonl"].answering.samples == 4
-    resume("evaluators.pipeline=['arithmetic']", "evaluators.arithmetic.limit=3")
+    resume("benchmarks.pipeline=['arithmetic']", "benchmarks.arithmetic.limit=3")
     assert list(run.store.benchmarks.plans()) == ["arithmetic"]
     assert run.store.benchmarks.size("arithmetic") == 3
     judges = run.directory.settings()["plugins"]["sampler"]
@@ -240,11 +240,11 @@ def test_a_benchmark_that_is_dropped_gives_up_what_is_open_of_it(quiz):
 @pytest.mark.parametrize(
     ("setting", "fault"),
     [
-        ("evaluators.jsonl.judge=nonesuch", "evaluators.jsonl: its judge: no reward is called"),
-        ("evaluators.jsonl.metrics=['no_module_of_mine:f']", "no_module_of_mine"),
-        ("evaluators.jsonl.metrics=['pass@3']", "pass@3 needs 3 samples"),
+        ("benchmarks.jsonl.judge=nonesuch", "benchmarks.jsonl: its judge: no reward is called"),
+        ("benchmarks.jsonl.metrics=['no_module_of_mine:f']", "no_module_of_mine"),
+        ("benchmarks.jsonl.metrics=['pass@3']", "pass@3 needs 3 samples"),
         (
-            ["evaluators.jsonl.judge=math", "reward.pipeline=['math']", "reward.math.correct=0.5"],
+            ["benchmarks.jsonl.judge=math", "reward.pipeline=['math']", "reward.math.correct=0.5"],
             "from 1 on, and reward.math.correct is 0.5: leave that at 1",
         ),
     ],
@@ -260,14 +260,14 @@ def test_a_metric_of_ones_own_that_fails_costs_neither_the_others_nor_the_answer
 ):
     (tmp_path / "failing_metric.py").write_text("def half(item):\n    return 1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
-    run = quiz("evaluators.jsonl.metrics=['failing_metric:half', 'accuracy']")
+    run = quiz("benchmarks.jsonl.metrics=['failing_metric:half', 'accuracy']")
     answer_all(run)
     (result,) = run.results()
     assert list(result["metrics"]) == ["accuracy"]
 
 
 def test_samplers_must_have_the_plugin_of_a_judge_that_no_rollout_is_scored_by(quiz):
-    run = quiz("evaluators.jsonl.judge=math", learn=False)
+    run = quiz("benchmarks.jsonl.judge=math", learn=False)
     names = {plugin["name"] for plugin in run.http.simulate_get("/config").json["plugins"]}
     assert any("worker" in name for name in names)
     needed = {p["distribution"] for p in run.directory.settings()["plugins"]["sampler"]}

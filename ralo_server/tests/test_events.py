@@ -11,7 +11,7 @@ from web_process import WebProcess, wait_for
 
 from ralo_server.store import Store
 from ralo_server.store.facts import put_fact
-from ralo_server.web.feed import Feed
+from ralo_server.web.live.feed import Feed
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ class Run:
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr("ralo_server.web.feed._INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr("ralo_server.web.live.feed._INTERVAL_SECONDS", 0.05)
     return Run()
 
 
@@ -201,7 +201,7 @@ def test_where_the_store_fails_streams_end_and_the_next_one_works(quick, monkeyp
 
 
 def test_silence_is_broken_so_that_the_connection_stays(quick, monkeypatch):
-    monkeypatch.setattr("ralo_server.web.feed._SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr("ralo_server.web.live.feed._SILENCE_SECONDS", 0.2)
     feed = Feed(lambda: ({"step": 0, "evaluations": []}, False), quick.steps, lambda: True)
     with closing(feed.listen(None)) as stream:
         next(stream)

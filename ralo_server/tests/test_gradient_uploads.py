@@ -10,8 +10,8 @@ from upload_runs import another_batch, expire, files, states, stats
 
 from ralo_core import GradientUpload
 from ralo_core.structuring import structure
-from ralo_server.gradient_checks import MAX_CHUNKS, agreed_chunk_bytes
-from ralo_server.part_file import Occupied, PartFile
+from ralo_server.gradients.checks import MAX_CHUNKS, agreed_chunk_bytes
+from ralo_server.gradients.part_file import Occupied, PartFile
 from ralo_server.store import Store
 from ralo_server.store.schema import MIGRATIONS
 from ralo_server.store.uploads import Upload
@@ -128,7 +128,7 @@ def test_a_chunk_that_does_not_reach_the_disk_is_not_recorded(leased, monkeypatc
         raise OSError(errno.EIO, "the disk is broken")
 
     with monkeypatch.context() as broken_disk:
-        broken_disk.setattr("ralo_server.part_file.os.fdatasync", broken)
+        broken_disk.setattr("ralo_server.gradients.part_file.os.fdatasync", broken)
         assert run.send_chunk("u", 0, body).status_code == 500
     assert run.declare(batch.id, body, "u").json["missing"] == [0]
     assert run.send_chunk("u", 0, body).status_code == 200

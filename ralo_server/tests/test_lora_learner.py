@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from ralo_core.cli.main import main
 from ralo_core.config import LoraSettings
 from ralo_core.errors import ConfigError, RaloError
+from ralo_server.models.starting_adapter import chosen_layers
+from ralo_server.models.version_files import damage
 from ralo_server.rollback import roll_back
-from ralo_server.starting_adapter import chosen_layers
-from ralo_server.version_files import damage
 
 RANK, ALPHA = 3, 6.0
 LAYERS = {"model.layers.0.attn.q_proj": (8, 6), "model.layers.1.attn.q_proj": (8, 6),

@@ -11,14 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ralo_core.errors import RaloError
-from ralo_server.learner.master import Master
-from ralo_server.learner.state_files import open_model, open_state
-from ralo_server.learner.step_times import StepTimes
-from ralo_server.learner.tensor_file import NewTensorFile, layout_of, open_tensors
-from ralo_server.policies.adamw import AdamW
-from ralo_server.policies.lion import Lion
-from ralo_server.policies.settings import AdamWSettings, LionSettings, SgdSettings
-from ralo_server.policies.sgd import Sgd
+from ralo_server.learner.publish.tensor_file import NewTensorFile, layout_of, open_tensors
+from ralo_server.learner.state.master_state import Master
+from ralo_server.learner.state.state_files import open_model, open_state
+from ralo_server.learner.step.times import StepTimes
+from ralo_server.optimizers.adamw import AdamW
+from ralo_server.optimizers.lion import Lion
+from ralo_server.optimizers.settings import AdamWSettings, LionSettings, SgdSettings
+from ralo_server.optimizers.sgd import Sgd
 from ralo_server.store.redo import Redo
 
 torch.set_num_threads(1)
@@ -278,10 +278,10 @@ MEMORY = """
 import sys
 from pathlib import Path
 import torch
-from ralo_server.learner.master import Master
-from ralo_server.learner.step_times import StepTimes
-from ralo_server.policies.adamw import AdamW
-from ralo_server.policies.settings import AdamWSettings
+from ralo_server.learner.state.master_state import Master
+from ralo_server.learner.step.times import StepTimes
+from ralo_server.optimizers.adamw import AdamW
+from ralo_server.optimizers.settings import AdamWSettings
 from ralo_server.store.redo import Redo
 torch.set_num_threads(1)
 

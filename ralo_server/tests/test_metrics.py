@@ -12,7 +12,6 @@ from ralo_core import Problem, RaloError
 from ralo_core.config.benchmarks import BenchmarkSettings
 from ralo_core.config.metric_names import parse_metric
 from ralo_core.errors import ConfigError
-from ralo_core.final_answer import how_to_answer
 from ralo_core.structuring import structure
 from ralo_server.evaluation import ItemResult, estimates, load_scores
 from ralo_server.evaluation.bootstrap import RESAMPLES, estimate_means
@@ -27,6 +26,7 @@ def item(correct, predictions=None, answer="x", name="p"):
     predictions = tuple(predictions or ("x" if right else "" for right in correct))
     return ItemResult(
         problem=Problem(id=name, prompt="?", answer=answer),
+        reference=answer,
         predictions=predictions,
         correct=correct,
         texts=predictions,
@@ -91,9 +91,11 @@ def test_every_metric_by_hand():
     }
 
 
-def test_exact_match_writes_the_reference_as_it_does_the_answer():
-    problem = Problem(id="p", prompt="?", answer="025", metadata=how_to_answer("number"))
-    result = ItemResult(problem=problem, predictions=("25",), correct=(False,), texts=("25",))
+def test_exact_match_compares_with_the_reference_as_the_benchmark_writes_it():
+    problem = Problem(id="p", prompt="?", answer="025")
+    result = ItemResult(
+        problem=problem, reference="25", predictions=("25",), correct=(False,), texts=("25",)
+    )
     assert estimates(["exact_match"], [result], 0)["exact_match"].value == 1
 
 
@@ -172,22 +174,22 @@ def test_a_function_of_the_users_own_is_a_metric(tmp_path, monkeypatch):
     ],
 )
 def test_a_wrong_name_is_refused_when_the_config_is_read(name, complaint):
-    with pytest.raises(ConfigError, match=f"evaluators.x.metrics: .*{complaint}"):
-        structure({"metrics": ["accuracy", name]}, BenchmarkSettings, "evaluators.x")
+    with pytest.raises(ConfigError, match=f"benchmarks.x.metrics: .*{complaint}"):
+        structure({"metrics": ["accuracy", name]}, BenchmarkSettings, "benchmarks.x")
 
 
 def test_more_than_there_are_samples_is_refused_when_the_config_is_read():
-    with pytest.raises(ConfigError, match="evaluators.x: metrics: pass@8 needs 8 samples .* is 4"):
-        structure({**FOUR, "metrics": ["pass@8"]}, BenchmarkSettings, "evaluators.x")
-    with pytest.raises(ConfigError, match=r"evaluators.x.metrics: name at least one metric"):
-        structure({"metrics": []}, BenchmarkSettings, "evaluators.x")
+    with pytest.raises(ConfigError, match="benchmarks.x: metrics: pass@8 needs 8 samples .* is 4"):
+        structure({**FOUR, "metrics": ["pass@8"]}, BenchmarkSettings, "benchmarks.x")
+    with pytest.raises(ConfigError, match=r"benchmarks.x.metrics: name at least one metric"):
+        structure({"metrics": []}, BenchmarkSettings, "benchmarks.x")
     fine = structure({**FOUR, "metrics": ["pass@4", "maj@k"]}, BenchmarkSettings, "x")
     assert fine.metrics == ["pass@4", "maj@k"]
 
 
 def test_the_same_answer_several_times_is_refused_when_the_config_is_read():
     with pytest.raises(ConfigError, match="4 answers at temperature 0 would all be the same"):
-        structure({"samples": 4}, BenchmarkSettings, "evaluators.x")
+        structure({"samples": 4}, BenchmarkSettings, "benchmarks.x")
 
 
 def test_the_letter_k_stands_for_all_samples():

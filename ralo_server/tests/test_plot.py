@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ralo_core.errors import RaloError
 from ralo_server.cli.plot import plot
-from ralo_server.metrics_file import MINUTES, STEP, curve, read_metrics, smooth
+from ralo_server.rundir.metrics_file import MINUTES, STEP, curve, read_metrics, smooth
 
 ACCURACY = "eval/held_out/accuracy"
 

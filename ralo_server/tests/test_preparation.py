@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from ralo_core import RaloError
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 
 
 def test_a_start_that_cannot_work_leaves_nothing_that_a_later_one_would_take_up(

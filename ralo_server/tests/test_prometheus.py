@@ -8,7 +8,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 from web_process import WebProcess
 
-from ralo_server.tokens import make_tokens
+from ralo_server.rundir.tokens import make_tokens
 
 
 def samples(text):

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from ralo_core import PROMPT, TreeBuilder, wire
 from ralo_core.cli.main import main
 from ralo_core.errors import RaloError
-from ralo_server.gradient_checks import REASONS
+from ralo_server.gradients.checks import REASONS
 from ralo_server.rollback import roll_back
-from ralo_server.runlock import lock
+from ralo_server.rundir.lock import lock
 from ralo_server.store.versions import Origin, abandoned
 
 SETTINGS = ("trainer.batch_trees=1", "optimizer.adamw.lr=0.01", "learner.keep_last_versions=9",

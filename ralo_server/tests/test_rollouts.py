@@ -16,7 +16,7 @@ from ralo_core import PROMPT, TreeBuilder, wire
 from ralo_core.config import RolloutsSettings
 from ralo_server.rollback import roll_back
 from ralo_server.store.kept_rollouts import kept_rollouts, lasting_stride
-from ralo_server.web.token_texts import TokenTexts
+from ralo_server.web.responses.token_texts import TokenTexts
 
 ONE_TREE = "trainer.batch_trees=1"
 NASTY = "</script><!--\x00\ud800\u2028\udfff\U0001f600"
@@ -165,7 +165,7 @@ def test_an_estimator_that_needs_torch_leaves_no_advantages_and_its_reason(
 
     sys.modules.pop("colorsys", None)
     monkeypatch.setattr(type(run.services.config), "build", build)
-    monkeypatch.setattr("ralo_server.web.advantages._NOT_HERE", "colorsys")
+    monkeypatch.setattr("ralo_server.web.responses.advantages._NOT_HERE", "colorsys")
     with caplog.at_level(logging.WARNING):
         for number in (1, 2):
             shown = run.http.simulate_get(f"/rollouts/{number}").json
@@ -244,10 +244,10 @@ def test_the_texts_of_a_real_run_without_torch(server, byte_tokenizer):
     assert run.post_tree(wire.pack_tree(tree), tree.lease_id).status_code == 200
     code = (
         "import sys, json, pathlib, falcon.testing\n"
-        "from ralo_server.rundir import RunDirectory\n"
+        "from ralo_server.rundir.directory import RunDirectory\n"
         "from ralo_server.web.app import make_app\n"
         "from ralo_server.web.services import Services\n"
-        "from ralo_server.web.waiting import Waiting\n"
+        "from ralo_server.web.live.waiting import Waiting\n"
         f"d = RunDirectory(pathlib.Path({str(run.directory.root)!r}))\n"
         "c = falcon.testing.TestClient(make_app(Services(d, Waiting(places=1))))\n"
         "print(c.simulate_get('/rollouts/1').text)\n"

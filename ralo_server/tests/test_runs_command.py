@@ -5,8 +5,8 @@ import json
 from click.testing import CliRunner
 
 from ralo_core.cli.main import main
-from ralo_server.runlock import lock
-from ralo_server.stored_config import stored_config
+from ralo_server.rundir.lock import lock
+from ralo_server.rundir.stored_config import stored_config
 
 
 def ralo_runs(*arguments):

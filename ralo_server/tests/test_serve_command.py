@@ -16,8 +16,8 @@ from ralo_core import PROMPT, TreeBuilder
 from ralo_core.access import ADMIN, ROLES, SAMPLER, VIEWER, read_tokens
 from ralo_core.client import Backoff, Client
 from ralo_core.errors import RaloError, ServerError
-from ralo_server.rundir import RunDirectory
-from ralo_server.runlock import is_running
+from ralo_server.rundir.directory import RunDirectory
+from ralo_server.rundir.lock import is_running
 
 RALO = [sys.executable, "-m", "ralo_core.cli.main"]
 SMALL = ("trainer.batch_trees=2", "learner.dtype=float32", "evaluation.problems=2", "server.port=0")
@@ -215,7 +215,7 @@ def test_an_orchestrator_that_stays_until_the_end_goes_when_its_workers_have_lef
 
 
 def test_a_second_orchestrator_is_refused_while_a_child_of_the_first_lives(tmp_path, make_run):
-    from ralo_server.runlock import lock
+    from ralo_server.rundir.lock import lock
 
     directory = make_run()
     with lock(directory) as held:

@@ -7,8 +7,8 @@ import sqlite3
 
 import pytest
 
-from ralo_server.runlock import lock
-from ralo_server.secrets_removed import REMOVED, without_secrets
+from ralo_server.rundir.lock import lock
+from ralo_server.rundir.secrets_removed import REMOVED, without_secrets
 from ralo_server.store import Store
 
 

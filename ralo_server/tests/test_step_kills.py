@@ -17,9 +17,10 @@ import pytest
 import torch
 
 from ralo_core.plugins import PluginHost
-from ralo_server.learner import publishing, sliced_optimizer
 from ralo_server.learner.loop import Learner
-from ralo_server.rundir import RunDirectory
+from ralo_server.learner.publish import publisher as publishing
+from ralo_server.learner.state import sliced_optimizer
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 from ralo_server.store.steps import Steps
 from ralo_server.store.versions import Versions

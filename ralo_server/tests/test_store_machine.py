@@ -29,7 +29,7 @@ from ralo_core.config import resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.preparation import prepare
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store.benchmarks import Benchmarks, Plan
 from ralo_server.store.database import Database
 

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb_file import history, of_kind
 
 from ralo_core.errors import RaloError
-from ralo_server.secrets_removed import REMOVED, without_secrets
+from ralo_server.rundir.secrets_removed import REMOVED, without_secrets
 
 TRACKED = (
     "trainer.batch_trees=1", "evaluation.problems=2", "trackers.pipeline=['wandb', 'tensorboard']",

@@ -14,8 +14,8 @@ import pytest
 from test_step_kills import dies, learner_of
 from wandb_file import history
 
-from ralo_server.learner import delivery as module
-from ralo_server.learner.delivery import Delivery
+from ralo_server.learner.tracking import delivery as module
+from ralo_server.learner.tracking.delivery import Delivery
 from ralo_server.store.database import Database
 from ralo_server.store.records import Records
 from ralo_server.store.schema import MIGRATIONS
@@ -230,8 +230,8 @@ import sys
 import time
 from pathlib import Path
 from ralo_core.components import BuildContext
-from ralo_server.learner.tracking import Tracking
-from ralo_server.rundir import RunDirectory
+from ralo_server.learner.tracking.trackers import Tracking
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 
 directory = RunDirectory(Path(sys.argv[1]))

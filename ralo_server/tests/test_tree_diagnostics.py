@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ralo_core import PROMPT, TreeBuilder
-from ralo_server.learner.step_metrics import tree_metrics, tree_totals
-from ralo_server.learner.tree_diagnostics import DEEPEST, tree_diagnostics
+from ralo_server.learner.step.metrics import tree_metrics, tree_totals
+from ralo_server.learner.step.tree_diagnostics import DEEPEST, tree_diagnostics
 from ralo_server.store.tree_facts import tree_facts
 
 REASONS = ("boxed", "depth", "eos", "length")

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 from ralo_core.data import WeightDelta, WeightFile, WeightVersion
 from ralo_core.deltas import DeltaFile
-from ralo_server.delta_chains import chain_from
-from ralo_server.learner.publishing import Publisher
-from ralo_server.version_files import MANIFEST, damage, read_manifest
+from ralo_server.learner.publish.publisher import Publisher
+from ralo_server.models.delta_chains import chain_from
+from ralo_server.models.version_files import MANIFEST, damage, read_manifest
 
 SHAPES = {"a": (40, 50), "b": (3000,)}
 CONSTANTS = {"ids": torch.arange(5), "flags": torch.tensor([True, False])}

@@ -6,7 +6,7 @@ import time
 import falcon
 import pytest
 
-from ralo_server.web.waiting import Waiting
+from ralo_server.web.live.waiting import Waiting
 
 WAITERS = 10
 

@@ -83,10 +83,10 @@ def test_the_web_process_never_imports_torch(make_run):
     directory = make_run()
     code = (
         "import sys, pathlib\n"
-        "from ralo_server.rundir import RunDirectory\n"
+        "from ralo_server.rundir.directory import RunDirectory\n"
         "from ralo_server.web.app import make_app\n"
         "from ralo_server.web.services import Services\n"
-        "from ralo_server.web.waiting import Waiting\n"
+        "from ralo_server.web.live.waiting import Waiting\n"
         "import falcon.testing\n"
         f"d = RunDirectory(pathlib.Path({json.dumps(str(directory.root))}))\n"
         "c = falcon.testing.TestClient(make_app(Services(d, Waiting(places=1))))\n"

@@ -15,7 +15,7 @@ from out_of_memory_case import objective, trees
 from safetensors.torch import save_file
 
 from ralo_core import RaloError
-from ralo_worker.trainer.together import Together
+from ralo_worker.trainer.parallel.data_parallel import Together
 
 
 def allow(mib):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 
-from ralo_worker.trainer.group import Channel
+from ralo_worker.trainer.parallel.group import Channel
 
 
 @attrs.define

@@ -7,7 +7,7 @@ from ralo_core import PROMPT, TreeBuilder
 from ralo_core.config import resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_worker.trainer.objective import open_objective
+from ralo_worker.trainer.compute.objective import open_objective
 
 WORDS, STEM, OWN, LEAVES, GROUPS = 40_000, 48, 15, 8, 2
 """A token's logits are 160 kB, those of a batch 54 MB; an operation has two or three of them."""

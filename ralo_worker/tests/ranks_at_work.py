@@ -16,13 +16,13 @@ from small_models import random_tree, small_model
 from ralo_core.config import LocalStepsSettings, TrainerSettings, resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_worker.trainer.group import open_group
-from ralo_worker.trainer.local_steps import LocalSteps
-from ralo_worker.trainer.objective import open_objective
-from ralo_worker.trainer.pace import CommonPace, Pace
-from ralo_worker.trainer.policy import Policy
-from ralo_worker.trainer.sharding import shard
-from ralo_worker.trainer.together import Together
+from ralo_worker.trainer.compute.local_steps import LocalSteps
+from ralo_worker.trainer.compute.objective import open_objective
+from ralo_worker.trainer.compute.policy import Policy
+from ralo_worker.trainer.parallel.data_parallel import Together
+from ralo_worker.trainer.parallel.group import open_group
+from ralo_worker.trainer.parallel.sharding import shard
+from ralo_worker.trainer.parallel.stop_check import CommonPace, Pace
 
 
 def some_trees(leaves):

@@ -7,7 +7,7 @@ from collections import deque
 
 import attrs
 
-from ralo_worker.sampler.sizing import Load, Sizing
+from ralo_worker.sampler.concurrency import Load, Sizing
 
 
 @attrs.define(eq=False)

@@ -4,9 +4,9 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from ralo_core import PROMPT, TreeBuilder
-from ralo_worker.trainer.micro_batches import micro_batches
-from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.policy import Policy
+from ralo_worker.trainer.compute.policy import Policy
+from ralo_worker.trainer.layout.micro_batches import micro_batches
+from ralo_worker.trainer.layout.packs import make_packs
 
 
 def small_model(seed=0, **options):

@@ -7,9 +7,9 @@ import pytest
 
 from ralo_core.errors import RunOver
 from ralo_worker.membership import Activity
-from ralo_worker.trainer.batches_ahead import BatchesAhead
-from ralo_worker.trainer.phases import Phases
-from ralo_worker.trainer.weights_ahead import WeightsAhead
+from ralo_worker.trainer.exchange.batch_prefetch import BatchesAhead
+from ralo_worker.trainer.exchange.phases import Phases
+from ralo_worker.trainer.exchange.weight_prefetch import WeightsAhead
 
 
 class Orders:

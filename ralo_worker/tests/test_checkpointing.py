@@ -10,12 +10,12 @@ from ralo_core import BuildContext, RaloError
 from ralo_core.config import TrainerSettings
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
-from ralo_worker.trainer.checkpointing import recompute
-from ralo_worker.trainer.gradient import batch_gradient
-from ralo_worker.trainer.micro_batches import micro_batches
-from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.policy import Policy
-from ralo_worker.trainer.rows import make_rows
+from ralo_worker.trainer.compute.checkpointing import recompute
+from ralo_worker.trainer.compute.gradient import batch_gradient
+from ralo_worker.trainer.compute.policy import Policy
+from ralo_worker.trainer.layout.micro_batches import micro_batches
+from ralo_worker.trainer.layout.packs import make_packs
+from ralo_worker.trainer.layout.rows import make_rows
 
 torch.set_num_threads(1)
 LAYERS = 4

@@ -7,8 +7,8 @@ from counted_engine import CountedEngine
 
 from ralo_core import GenerationRequest
 from ralo_worker.membership import Activity, Timer, compute_facts
-from ralo_worker.sampler.lanes import Lanes
-from ralo_worker.trainer.phases import Phases
+from ralo_worker.sampler.engine_shares import Lanes
+from ralo_worker.trainer.exchange.phases import Phases
 
 
 def total(facts):
@@ -35,14 +35,14 @@ def test_evaluation_is_a_role_of_its_own():
     facts = compute_facts("sampler", activity, now=10.0)
     assert facts["roles"] == {
         "sampler": {"working_seconds": 4.0, "waiting_seconds": 3.0, "tokens": 7},
-        "evaluator": {"working_seconds": 3.0, "waiting_seconds": 0.0, "tokens": 9},
+        "benchmark": {"working_seconds": 3.0, "waiting_seconds": 0.0, "tokens": 9},
     }
     assert total(facts) == facts["age_seconds"]
 
 
 def test_work_under_way_counts_before_it_ends_and_once_after(monkeypatch):
     now = [50.0]
-    monkeypatch.setattr("ralo_worker.trainer.phases.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ralo_worker.trainer.exchange.phases.time.monotonic", lambda: now[0])
     activity = Activity(started=50.0)
     phases = Phases(activity)
 

@@ -14,7 +14,7 @@ from ralo_worker.losses.decoupled import DecoupledLoss
 from ralo_worker.losses.dppo import DppoLoss
 from ralo_worker.losses.policy_gradient import PolicyGradientLoss
 from ralo_worker.losses.settings import DecoupledSettings, DppoSettings
-from ralo_worker.trainer.off_policy import Distance
+from ralo_worker.trainer.compute.off_policy import Distance
 
 CONTEXT = BuildContext(role="trainer")
 LENGTHS, STALENESS = [4, 1, 3, 4], [0, 1, 3, 9]

@@ -10,12 +10,12 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from ralo_core import PROMPT, BuildContext, TreeBuilder
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
-from ralo_worker.trainer.forests import cost, join, make_forests
-from ralo_worker.trainer.gradient import batch_gradient
-from ralo_worker.trainer.micro_batches import cut, micro_batches
-from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.policy import Policy
-from ralo_worker.trainer.rows import make_rows
+from ralo_worker.trainer.compute.gradient import batch_gradient
+from ralo_worker.trainer.compute.policy import Policy
+from ralo_worker.trainer.layout.forests import cost, join, make_forests
+from ralo_worker.trainer.layout.micro_batches import cut, micro_batches
+from ralo_worker.trainer.layout.packs import make_packs
+from ralo_worker.trainer.layout.rows import make_rows
 
 torch.set_num_threads(1)
 

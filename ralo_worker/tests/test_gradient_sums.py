@@ -11,12 +11,12 @@ from small_models import random_tree, small_model
 from ralo_core import BuildContext
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
-from ralo_worker.trainer.gradient import accumulate, divided
-from ralo_worker.trainer.gradient_sums import GradientSums, OffloadedSums, gradient_sums
-from ralo_worker.trainer.micro_batches import micro_batches
-from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.policy import Policy
-from ralo_worker.trainer.rows import make_rows
+from ralo_worker.trainer.compute.gradient import accumulate, divided
+from ralo_worker.trainer.compute.gradient_sums import GradientSums, OffloadedSums, gradient_sums
+from ralo_worker.trainer.compute.policy import Policy
+from ralo_worker.trainer.layout.micro_batches import micro_batches
+from ralo_worker.trainer.layout.packs import make_packs
+from ralo_worker.trainer.layout.rows import make_rows
 
 torch.set_num_threads(1)
 LOSS = ClipLoss(ClipSettings(), BuildContext(role="trainer"))

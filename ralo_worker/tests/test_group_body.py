@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load
 
 from ralo_core.errors import ServerError
-from ralo_worker.trainer.group_body import GroupBody
+from ralo_worker.trainer.exchange.group_body import GroupBody
 
 DTYPES = (np.float32, np.int8, np.uint16)
 

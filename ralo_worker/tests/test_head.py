@@ -12,13 +12,13 @@ from ralo_core import BuildContext
 from ralo_core.config import RegularisationSettings, TrainerSettings
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
-from ralo_worker.trainer.gradient import batch_gradient
-from ralo_worker.trainer.head import own_head
-from ralo_worker.trainer.micro_batches import micro_batches
-from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.policy import Policy
-from ralo_worker.trainer.regularisation import Regulariser
-from ralo_worker.trainer.rows import make_rows
+from ralo_worker.trainer.compute.gradient import batch_gradient
+from ralo_worker.trainer.compute.head import own_head
+from ralo_worker.trainer.compute.policy import Policy
+from ralo_worker.trainer.compute.regularisation import Regulariser
+from ralo_worker.trainer.layout.micro_batches import micro_batches
+from ralo_worker.trainer.layout.packs import make_packs
+from ralo_worker.trainer.layout.rows import make_rows
 
 torch.set_num_threads(1)
 WORDS, WIDTH = 30_000, 32

@@ -11,11 +11,11 @@ from small_models import small_model
 from ralo_core.config import LocalStepsSettings, resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_worker.trainer.local_steps import LocalSteps
-from ralo_worker.trainer.objective import open_objective
-from ralo_worker.trainer.pace import Halted, Pace
-from ralo_worker.trainer.policy import Policy
-from ralo_worker.trainer.together import Together
+from ralo_worker.trainer.compute.local_steps import LocalSteps
+from ralo_worker.trainer.compute.objective import open_objective
+from ralo_worker.trainer.compute.policy import Policy
+from ralo_worker.trainer.parallel.data_parallel import Together
+from ralo_worker.trainer.parallel.stop_check import Halted, Pace
 
 torch.set_num_threads(1)
 

@@ -11,17 +11,17 @@ from small_models import one_batch, random_tree, small_model
 
 from ralo_core import BuildContext, GenerationRequest, RaloError
 from ralo_core.config import RegularisationSettings
-from ralo_worker.engines.settings import TransformersSettings
-from ralo_worker.engines.transformers import TransformersEngine
-from ralo_worker.engines.weights import load_weights
+from ralo_tasks.tiny_model.tokenizer import make_tokenizer
+from ralo_worker.engines.transformers.engine import TransformersEngine
+from ralo_worker.engines.transformers.settings import TransformersSettings
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
-from ralo_worker.model.tokenizer import make_tokenizer
-from ralo_worker.trainer.gradient import batch_gradient
-from ralo_worker.trainer.model import WithoutAdapter, open_model
-from ralo_worker.trainer.policy import Policy
-from ralo_worker.trainer.regularisation import Regulariser
-from ralo_worker.trainer.rows import make_rows
+from ralo_worker.trainer.compute.gradient import batch_gradient
+from ralo_worker.trainer.compute.model import WithoutAdapter, open_model
+from ralo_worker.trainer.compute.policy import Policy
+from ralo_worker.trainer.compute.regularisation import Regulariser
+from ralo_worker.trainer.layout.rows import make_rows
+from ralo_worker.weights.loading import load_weights
 
 torch.set_num_threads(1)
 

@@ -12,12 +12,12 @@ from ralo_core import BuildContext
 from ralo_core.config import resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_worker.trainer.gradient import batch_gradient
-from ralo_worker.trainer.gradient_sums import GradientSums
-from ralo_worker.trainer.objective import open_objective
-from ralo_worker.trainer.policy import Policy
-from ralo_worker.trainer.rows import make_rows
-from ralo_worker.trainer.together import Together
+from ralo_worker.trainer.compute.gradient import batch_gradient
+from ralo_worker.trainer.compute.gradient_sums import GradientSums
+from ralo_worker.trainer.compute.objective import open_objective
+from ralo_worker.trainer.compute.policy import Policy
+from ralo_worker.trainer.layout.rows import make_rows
+from ralo_worker.trainer.parallel.data_parallel import Together
 
 torch.set_num_threads(1)
 

@@ -8,12 +8,12 @@ from small_models import random_tree, small_model
 from ralo_core import BuildContext
 from ralo_core.config import TrainerSettings
 from ralo_worker.losses.policy_gradient import PolicyGradientLoss
-from ralo_worker.trainer.gradient import accumulate, batch_gradient
-from ralo_worker.trainer.gradient_sums import GradientSums
-from ralo_worker.trainer.micro_batches import micro_batches
-from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.policy import Policy
-from ralo_worker.trainer.rows import make_rows
+from ralo_worker.trainer.compute.gradient import accumulate, batch_gradient
+from ralo_worker.trainer.compute.gradient_sums import GradientSums
+from ralo_worker.trainer.compute.policy import Policy
+from ralo_worker.trainer.layout.micro_batches import micro_batches
+from ralo_worker.trainer.layout.packs import make_packs
+from ralo_worker.trainer.layout.rows import make_rows
 
 torch.set_num_threads(1)
 LOSS = PolicyGradientLoss(None, BuildContext(role="trainer"))

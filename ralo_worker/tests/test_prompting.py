@@ -6,7 +6,7 @@ import pytest
 
 from ralo_core import Problem, RaloError
 from ralo_core.config import PromptSettings
-from ralo_worker.model.tokenizer import make_tokenizer
+from ralo_tasks.tiny_model.tokenizer import make_tokenizer
 from ralo_worker.prompting import Prompting
 
 KOREAN = "세 자연수 $a, b, c$의 합이 {10}일 때, \\boxed{}에 답하시오. 🙂"

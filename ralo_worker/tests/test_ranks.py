@@ -10,7 +10,7 @@ import torch
 from ranks_at_work import some_trees, together
 from safetensors.torch import load_file
 
-from ralo_worker.trainer.group import Group
+from ralo_worker.trainer.parallel.group import Group
 
 torch.set_num_threads(1)
 

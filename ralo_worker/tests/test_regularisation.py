@@ -12,15 +12,15 @@ from ralo_core.config import RegularisationSettings
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.dppo import DppoLoss
 from ralo_worker.losses.settings import ClipSettings, DppoSettings
-from ralo_worker.trainer import head
-from ralo_worker.trainer.gradient import batch_gradient
-from ralo_worker.trainer.head import entropies
-from ralo_worker.trainer.micro_batches import micro_batches
-from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.policy import Policy
-from ralo_worker.trainer.regularisation import Regulariser
-from ralo_worker.trainer.rows import make_rows
-from ralo_worker.trainer.token_means import TokenMeans
+from ralo_worker.trainer.compute import head
+from ralo_worker.trainer.compute.gradient import batch_gradient
+from ralo_worker.trainer.compute.head import entropies
+from ralo_worker.trainer.compute.policy import Policy
+from ralo_worker.trainer.compute.regularisation import Regulariser
+from ralo_worker.trainer.compute.token_means import TokenMeans
+from ralo_worker.trainer.layout.micro_batches import micro_batches
+from ralo_worker.trainer.layout.packs import make_packs
+from ralo_worker.trainer.layout.rows import make_rows
 
 torch.set_num_threads(1)
 CONTEXT = BuildContext(role="trainer")

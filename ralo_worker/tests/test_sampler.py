@@ -14,19 +14,19 @@ from ralo_core.client import EvalJob, LeasedProblem
 from ralo_core.config import GenerationSettings, PromptSettings
 from ralo_core.data import Answering
 from ralo_core.errors import ServerError
-from ralo_worker.engines.settings import TransformersSettings
-from ralo_worker.engines.transformers import TransformersEngine
+from ralo_tasks.tiny_model.model import make_tiny_model
+from ralo_worker.engines.transformers.engine import TransformersEngine
+from ralo_worker.engines.transformers.settings import TransformersSettings
 from ralo_worker.membership import Activity
-from ralo_worker.model.tiny import make_tiny_model
 from ralo_worker.prompting import Prompting, load_tokenizer
 from ralo_worker.sampler.answering import answers
+from ralo_worker.sampler.concurrency import Sizing
+from ralo_worker.sampler.engine_shares import Lanes
 from ralo_worker.sampler.evaluations import Evaluations
-from ralo_worker.sampler.judging import judged
-from ralo_worker.sampler.lanes import Lanes
-from ralo_worker.sampler.rollouts import Rollouts
+from ralo_worker.sampler.grading import judged
+from ralo_worker.sampler.in_flight import Work
+from ralo_worker.sampler.rollout_pipeline import Rollouts
 from ralo_worker.sampler.runtime import Sampler
-from ralo_worker.sampler.sizing import Sizing
-from ralo_worker.sampler.work import Work
 
 torch.set_num_threads(1)
 

@@ -13,11 +13,11 @@ from ralo_core import BuildContext, LossBatch
 from ralo_worker.corrections.second_moment import M2po
 from ralo_worker.corrections.settings import M2poSettings
 from ralo_worker.losses.policy_gradient import PolicyGradientLoss
-from ralo_worker.trainer.gradient import batch_gradient
-from ralo_worker.trainer.micro_batches import micro_batches
-from ralo_worker.trainer.packs import make_packs
-from ralo_worker.trainer.rows import make_rows
-from ralo_worker.trainer.survey import show, surveyed
+from ralo_worker.trainer.compute.gradient import batch_gradient
+from ralo_worker.trainer.compute.survey import show, surveyed
+from ralo_worker.trainer.layout.micro_batches import micro_batches
+from ralo_worker.trainer.layout.packs import make_packs
+from ralo_worker.trainer.layout.rows import make_rows
 
 torch.set_num_threads(1)
 CONTEXT = BuildContext(role="trainer")

@@ -9,10 +9,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from ralo_core import BuildContext, GenerationRequest, RaloError
-from ralo_worker.engines import sampling
-from ralo_worker.engines.settings import TransformersSettings
-from ralo_worker.engines.transformers import TransformersEngine
-from ralo_worker.model.tokenizer import make_tokenizer
+from ralo_tasks.tiny_model.tokenizer import make_tokenizer
+from ralo_worker.engines.transformers import sampling
+from ralo_worker.engines.transformers.engine import TransformersEngine
+from ralo_worker.engines.transformers.settings import TransformersSettings
 
 torch.set_num_threads(1)
 

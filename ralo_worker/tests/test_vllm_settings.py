@@ -11,10 +11,10 @@ import pytest
 from ralo_core import BuildContext, RaloError
 from ralo_core.errors import ConfigError
 from ralo_core.structuring import structure
-from ralo_worker.engines.event_loop import EventLoopThread
-from ralo_worker.engines.vllm import open_engine
-from ralo_worker.engines.vllm_logprobs import sampled_logprobs, top_entropies
-from ralo_worker.engines.vllm_settings import VllmSettings
+from ralo_worker.engines.vllm.event_loop import EventLoopThread
+from ralo_worker.engines.vllm.logprobs import sampled_logprobs, top_entropies
+from ralo_worker.engines.vllm.opening import open_engine
+from ralo_worker.engines.vllm.settings import VllmSettings
 
 
 def test_without_vllm_the_error_says_what_to_install(monkeypatch):
@@ -55,7 +55,7 @@ def test_an_entropy_is_that_of_the_renormalised_alternatives():
 
 def test_vllm_finds_the_weight_transfer_engine_by_its_entry_point():
     (found,) = entry_points(group="vllm.general_plugins", name="ralo")
-    assert found.value == "ralo_worker.engines.vllm_plugin:register"
+    assert found.value == "ralo_worker.engines.vllm.plugin:register"
     assert callable(found.load())
 
 

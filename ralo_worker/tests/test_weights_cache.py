@@ -14,7 +14,7 @@ from part_server import PartServer
 from ralo_core import RaloError
 from ralo_worker.weights.cache import WeightsCache
 from ralo_worker.weights.local import LocalVersions
-from ralo_worker.weights.staged import Staged
+from ralo_worker.weights.local_version import Staged
 
 MODEL = os.urandom(300_000)
 

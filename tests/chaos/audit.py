@@ -8,7 +8,7 @@ import json
 from collections import Counter
 
 from ralo_server.doctor.examination import examine
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 
 
 def check_trees(ledger):

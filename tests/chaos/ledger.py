@@ -7,7 +7,7 @@ known by its id, so the two sides meet without trusting each other.
 import attrs
 
 from chaos.journal import read_all
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store.database import Database
 
 _APPLIED = """SELECT b.step, g.upload_id, g.weight FROM gradients g JOIN batches b

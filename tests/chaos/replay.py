@@ -16,7 +16,7 @@ from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.learner.loop import Learner
 from ralo_server.preparation import prepare
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 
 _WEIGHTS = "model.safetensors"

@@ -18,7 +18,7 @@ from ralo_core.access import SAMPLER, TRAINER, VIEWER, read_tokens
 from ralo_core.client import Client
 from ralo_core.client.address import FixedAddress
 from ralo_server.cli.serve import listen
-from ralo_worker.model.tiny import make_tiny_model
+from ralo_tasks.tiny_model.model import make_tiny_model
 
 MARKUP = '<img src=x onerror="window.hacked=1">'
 PROBLEMS, HELD_OUT = 40, 6
@@ -28,9 +28,9 @@ SETTINGS = (
     f"problems.jsonl.held_out_items={HELD_OUT}", "reward.pipeline=['function']",
     "reward.function.path=telling:odd", f"evaluation.problems={HELD_OUT}",
     "evaluation.every_steps=2", "sampling.treepo.segment_tokens=4",
-    "evaluators.pipeline=['arithmetic']", "evaluators.arithmetic.limit=8",
-    "evaluators.arithmetic.samples=2", "evaluators.arithmetic.temperature=1.0",
-    "evaluators.arithmetic.metrics=['mean@2', 'pass@k']", "evaluators.arithmetic.max_tokens=8",
+    "benchmarks.pipeline=['arithmetic']", "benchmarks.arithmetic.limit=8",
+    "benchmarks.arithmetic.samples=2", "benchmarks.arithmetic.temperature=1.0",
+    "benchmarks.arithmetic.metrics=['mean@2', 'pass@k']", "benchmarks.arithmetic.max_tokens=8",
 )  # fmt: skip
 """The model is untrained: its answers are right by chance, when their digits are odd in number."""
 

@@ -48,13 +48,13 @@ def ralo_register_corrections() -> Iterable[Component]:
 
 
 @hookspec
-def ralo_register_aggregation_policies() -> Iterable[Component]:
-    """Return components that build an `AggregationPolicy`; they run in the learner."""
+def ralo_register_aggregators() -> Iterable[Component]:
+    """Return components that build an `Aggregator`; they run in the learner."""
 
 
 @hookspec
-def ralo_register_optimizer_policies() -> Iterable[Component]:
-    """Return components that build an `OptimizerPolicy`; they run in the learner."""
+def ralo_register_optimizers() -> Iterable[Component]:
+    """Return components that build an `OptimizerFactory`; they run in the learner."""
 
 
 @hookspec
@@ -68,8 +68,8 @@ def ralo_register_gradient_codecs() -> Iterable[Component]:
 
 
 @hookspec
-def ralo_register_evaluators() -> Iterable[Component]:
-    """Return components that build an `Evaluator`; they run in the orchestrator."""
+def ralo_register_benchmarks() -> Iterable[Component]:
+    """Return components that build an `Benchmark`; they run in the orchestrator."""
 
 
 @hookspec

@@ -40,13 +40,11 @@ KINDS: dict[str, Kind] = {
         ),
         _kind("loss", "losses", "loss", protocols.Loss),
         _kind("correction", "corrections", "correction", protocols.Correction, many=True),
-        _kind(
-            "aggregation_policy", "aggregation_policies", "aggregation", protocols.AggregationPolicy
-        ),
-        _kind("optimizer_policy", "optimizer_policies", "optimizer", protocols.OptimizerPolicy),
+        _kind("aggregator", "aggregators", "aggregation", protocols.Aggregator),
+        _kind("optimizer", "optimizers", "optimizer", protocols.OptimizerFactory),
         _kind("inference_engine", "inference_engines", "engine", protocols.InferenceEngine),
         _kind("gradient_codec", "gradient_codecs", "codec", protocols.GradientCodec),
-        _kind("evaluator", "evaluators", "evaluators", protocols.Evaluator, many=True),
+        _kind("benchmark", "benchmarks", "benchmarks", protocols.Benchmark, many=True),
         _kind("tracker", "trackers", "trackers", protocols.Tracker, many=True),
         _kind("recipe", "recipes", None, None),
         _kind("command", "commands", None, None),

@@ -221,7 +221,7 @@ class SurveyingCorrection(Correction, Protocol):
 
 @attrs.frozen(kw_only=True)
 class GradientFacts:
-    """What an aggregation policy decides on: no tensors, only the declaration."""
+    """What an aggregator decides on: no tensors, only the declaration."""
 
     upload_id: str
     base_version: int
@@ -229,7 +229,7 @@ class GradientFacts:
 
 
 @runtime_checkable
-class AggregationPolicy(Protocol):
+class Aggregator(Protocol):
     """Says how the gradients of one step combine. Runs in the learner.
 
     `weigh` is asked once per step, `combine` once per slice of every parameter: never for more
@@ -253,7 +253,7 @@ class AggregationPolicy(Protocol):
 
 
 @runtime_checkable
-class OptimizerPolicy(Protocol):
+class OptimizerFactory(Protocol):
     """Makes the optimizer and steers it. Runs in the learner.
 
     The optimizer must be elementwise: what it does to a value may depend on that value, its
@@ -277,8 +277,8 @@ class OptimizerPolicy(Protocol):
 
 
 @runtime_checkable
-class ScalingOptimizerPolicy(OptimizerPolicy, Protocol):
-    """An optimizer policy that looks at the gradients of a step before it sets its size."""
+class ScalingOptimizerFactory(OptimizerFactory, Protocol):
+    """An optimizer that looks at the gradients of a step before it sets its size."""
 
     def rate_factor(self, metrics: Mapping[str, float]) -> float:
         """Return what the learning rate of a step is multiplied with, finite and at least 0.
@@ -309,7 +309,7 @@ class GradientCodec(Protocol):
 
 
 @runtime_checkable
-class Evaluator(Protocol):
+class Benchmark(Protocol):
     """A benchmark: what is asked, how, and what an answer comes down to.
 
     Runs in the orchestrator; answers are drawn and judged by samplers, which know none of it.
@@ -327,6 +327,10 @@ class Evaluator(Protocol):
 
     def prediction(self, problem: Problem, text: str) -> str:
         """Return what is compared in maj@k and shown of an answer; "" where there is nothing."""
+
+    def reference(self, problem: Problem) -> str:
+        """Return the reference as `prediction` writes an answer that equals it: what `exact_match`
+        and `multiple_choice` compare with."""
 
 
 @runtime_checkable

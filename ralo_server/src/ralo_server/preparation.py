@@ -25,19 +25,19 @@ from ralo_core.config import (
     WeightsSettings,
 )
 from ralo_core.errors import ConfigError, RaloError
+from ralo_core.files.whole import write_blob
 from ralo_core.protocols import ProblemProvider
 from ralo_core.structuring import structure
-from ralo_server.blobs import write_blob
 from ralo_server.evaluation.drawing import checked_benchmarks
-from ralo_server.model_files import check_model, copy_model_files, copy_weights
-from ralo_server.needed_plugins import needed_plugins
-from ralo_server.object_store import ObjectStore
-from ralo_server.rundir import RunDirectory
-from ralo_server.starting_adapter import (
+from ralo_server.models.model_files import check_model, copy_model_files, copy_weights
+from ralo_server.models.object_store import ObjectStore
+from ralo_server.models.starting_adapter import (
     chosen_layers,
     write_adapter_config,
     write_starting_adapter,
 )
+from ralo_server.needed_plugins import needed_plugins
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store.benchmarks import Benchmarks
 from ralo_server.store.database import Database
 from ralo_server.store.facts import put_facts

@@ -17,11 +17,11 @@ import attrs
 
 from ralo_core.data import WeightVersion
 from ralo_core.errors import RaloError
-from ralo_server.blobs import new_directory
+from ralo_core.files.whole import new_directory
+from ralo_server.models.version_files import damage, write_manifest
 from ralo_server.store import Store
 from ralo_server.store.rollbacks import Discarded
 from ralo_server.store.versions import KeptVersion
-from ralo_server.version_files import damage, write_manifest
 
 
 def roll_back(store: Store, target: int) -> tuple[WeightVersion, Discarded]:

@@ -24,7 +24,7 @@ from ralo_core.errors import RaloError, RunOver, ServerError
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_worker.server_clock import ServerClock
-from ralo_worker.weights.staged import Staged
+from ralo_worker.weights.local_version import Staged
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def compute_facts(role: str, activity: Activity, now: float) -> dict[str, Any]:
     tokens = activity.decoded_tokens if role == "sampler" else activity.tokens
     roles = {role: (working, age - evaluating - working, tokens)}
     if evaluating:
-        roles["evaluator"] = (evaluating, 0.0, activity.evaluated_tokens)
+        roles["benchmark"] = (evaluating, 0.0, activity.evaluated_tokens)
     return {
         "age_seconds": age,
         "devices": activity.devices,

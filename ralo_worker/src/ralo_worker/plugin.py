@@ -12,14 +12,14 @@ def ralo_register_inference_engines() -> list[Component]:
     return [
         Component(
             name="transformers",
-            factory="ralo_worker.engines.transformers:TransformersEngine",
-            config="ralo_worker.engines.settings:TransformersSettings",
+            factory="ralo_worker.engines.transformers.engine:TransformersEngine",
+            config="ralo_worker.engines.transformers.settings:TransformersSettings",
             summary="continuous batching on a Hugging Face causal LM, CPU or GPU",
         ),
         Component(
             name="vllm",
-            factory="ralo_worker.engines.vllm:open_engine",
-            config="ralo_worker.engines.vllm_settings:VllmSettings",
+            factory="ralo_worker.engines.vllm.opening:open_engine",
+            config="ralo_worker.engines.vllm.settings:VllmSettings",
             summary="vLLM, with weights loaded through its weight transfer interface",
         ),
     ]
@@ -103,21 +103,8 @@ def _correction(name: str, factory: str, config: str, summary: str) -> Component
 
 
 @hookimpl
-def ralo_register_rewards() -> list[Component]:
-    """Register `math`."""
-    return [
-        Component(
-            name="math",
-            factory="ralo_worker.rewards.math:MathReward",
-            config="ralo_worker.rewards.settings:MathSettings",
-            summary="1 if math-verify finds the answer equal to the reference, else 0",
-        )
-    ]
-
-
-@hookimpl
 def ralo_register_commands() -> list[Command]:
-    """Register `sample`, `train` and `model`."""
+    """Register `sample` and `train`."""
     return [
         Command(
             name="sample",
@@ -128,10 +115,5 @@ def ralo_register_commands() -> list[Command]:
             name="train",
             target="ralo_worker.cli.train:train",
             summary="Run a trainer: lease batches, compute gradients, upload.",
-        ),
-        Command(
-            name="model",
-            target="ralo_worker.cli.model:model",
-            summary="Make the embedded tiny model.",
         ),
     ]

@@ -9,8 +9,8 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from ralo_core import BuildContext
-from ralo_worker.engines.vllm import open_engine
-from ralo_worker.engines.vllm_settings import VllmSettings
+from ralo_worker.engines.vllm.opening import open_engine
+from ralo_worker.engines.vllm.settings import VllmSettings
 
 SIZES = {
     "vocab_size": 64, "hidden_size": 128, "intermediate_size": 64, "num_hidden_layers": 2,

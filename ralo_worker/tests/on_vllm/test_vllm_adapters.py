@@ -102,7 +102,7 @@ def test_an_adapter_that_does_not_fit_changes_nothing(bench, tmp_path, teacher_f
 
 @pytest.mark.parametrize(("rank", "room"), [(1, 1), (4, 8), (512, 512)])
 def test_vllm_gets_room_for_the_rank_and_no_more_than_it_must_have(tmp_path, rank, room):
-    from ralo_worker.engines.vllm_adapters import adapter_arguments
+    from ralo_worker.engines.vllm.adapters import adapter_arguments
 
     assert adapter_arguments(tmp_path) == {}
     (tmp_path / "adapter_config.json").write_text(f'{{"r": {rank}}}')
@@ -111,7 +111,7 @@ def test_vllm_gets_room_for_the_rank_and_no_more_than_it_must_have(tmp_path, ran
 
 
 def test_a_rank_beyond_vllms_is_refused(tmp_path):
-    from ralo_worker.engines.vllm_adapters import adapter_arguments
+    from ralo_worker.engines.vllm.adapters import adapter_arguments
 
     (tmp_path / "adapter_config.json").write_text('{"r": 513}')
     with pytest.raises(RaloError, match="rank 512 at most, not 513; set lora.rank lower"):

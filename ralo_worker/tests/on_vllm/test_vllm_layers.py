@@ -40,7 +40,7 @@ def model():
 
 @pytest.fixture
 def proof(model):
-    from ralo_worker.engines.vllm_layers import LayerProof
+    from ralo_worker.engines.vllm.layers import LayerProof
 
     return LayerProof(model)
 

@@ -13,8 +13,8 @@ SCRIPT = """
 import asyncio, sys
 from pathlib import Path
 from ralo_core import BuildContext, GenerationRequest
-from ralo_worker.engines.vllm import open_engine
-from ralo_worker.engines.vllm_settings import VllmSettings
+from ralo_worker.engines.vllm.opening import open_engine
+from ralo_worker.engines.vllm.settings import VllmSettings
 
 async def work(engine):
     asyncio.get_running_loop().add_signal_handler(2, lambda: print("interrupted", flush=True))

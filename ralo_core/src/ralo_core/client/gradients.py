@@ -14,8 +14,8 @@ import attrs
 from ralo_core import wire
 from ralo_core.client.transport import Transport
 from ralo_core.data import GradientUpload
-from ralo_core.digests import digest_of
 from ralo_core.errors import ServerError
+from ralo_core.files.digests import digest_of
 from ralo_core.structuring import unstructure
 
 CHUNKS_MISSING = "urn:ralo:chunks-missing"

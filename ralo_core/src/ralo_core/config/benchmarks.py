@@ -1,4 +1,4 @@
-"""`BenchmarkSettings`: what every benchmark can be told, in ``[evaluators.<name>]``.
+"""`BenchmarkSettings`: what every benchmark can be told, in ``[benchmarks.<name>]``.
 
 Neighbours: the config class of a benchmark inherits from it and adds its own options and defaults.
 The orchestrator makes evaluation jobs of it; metrics are computed by `ralo_server.evaluation`.
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @attrs.frozen(kw_only=True)
 class BenchmarkSettings:
-    """``[evaluators.<name>]``: how answers are drawn, how often, and what is computed of them."""
+    """``[benchmarks.<name>]``: how answers are drawn, how often, and what is computed of them."""
 
     samples: int = setting(1, "answers drawn for each item", positive)
     temperature: float = setting(

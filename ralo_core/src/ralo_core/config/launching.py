@@ -1,6 +1,6 @@
 """The section ``[launch]``: what ``ralo launch`` starts, on what machines, with what around it.
 
-Neighbours: `ralo_core.launch` reads it; a run itself does not.
+Neighbours: `ralo.launch` reads it; a run itself does not.
 """
 
 import attrs

@@ -31,7 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "engine": {"use": "transformers"},
     "codec": {"use": "none"},
     "trackers": {"pipeline": ["jsonl"]},
-    "evaluators": {"pipeline": []},
+    "benchmarks": {"pipeline": []},
 }
 """The lowest layer: which component each kind uses when nobody says otherwise."""
 

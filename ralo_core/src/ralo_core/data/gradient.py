@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import attrs
 
 from ralo_core.config.checks import one_of
-from ralo_core.digests import ALGORITHM, identity_of
+from ralo_core.files.digests import ALGORITHM, identity_of
 from ralo_core.identifiers import identifier
 
 

@@ -18,8 +18,8 @@ from ralo_core.data import WeightFile
 from ralo_core.deltas.blocks import Block, BlockCodec, Encoding, read_blocks
 from ralo_core.deltas.ulps import Bits
 from ralo_core.errors import WireError
-from ralo_core.hashed_file import write_hashed
-from ralo_core.safetensors_layout import Place, read_places
+from ralo_core.files.hashed_file import write_hashed
+from ralo_core.files.safetensors_layout import Place, read_places
 from ralo_core.structuring import structure, unstructure
 
 

@@ -11,11 +11,11 @@ says what the contract asks. pytest is not needed, torch only for losses and opt
 """
 
 from ralo_core.testing.advantages import check_advantage_estimator
+from ralo_core.testing.benchmarks import check_benchmark
 from ralo_core.testing.codecs import check_gradient_codec
 from ralo_core.testing.components import check_component
 from ralo_core.testing.corrections import check_correction
 from ralo_core.testing.engines import check_inference_engine
-from ralo_core.testing.evaluators import check_evaluator
 from ralo_core.testing.fake_engine import FakeEngine
 from ralo_core.testing.losses import check_loss
 from ralo_core.testing.policies import check_aggregation_policy, check_optimizer_policy
@@ -32,7 +32,7 @@ __all__ = [
     "check_aggregation_policy",
     "check_component",
     "check_correction",
-    "check_evaluator",
+    "check_benchmark",
     "check_gradient_codec",
     "check_inference_engine",
     "check_loss",

@@ -13,10 +13,10 @@ from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_core.structuring import structure
 from ralo_core.testing.advantages import check_advantage_estimator
+from ralo_core.testing.benchmarks import check_benchmark
 from ralo_core.testing.codecs import check_gradient_codec
 from ralo_core.testing.corrections import check_correction
 from ralo_core.testing.engines import check_inference_engine
-from ralo_core.testing.evaluators import check_evaluator
 from ralo_core.testing.losses import check_loss
 from ralo_core.testing.policies import check_aggregation_policy, check_optimizer_policy
 from ralo_core.testing.providers import check_problem_provider
@@ -31,9 +31,9 @@ _ON_OBJECTS: dict[str, Callable[[Any], None]] = {
     "loss": check_loss,
     "correction": check_correction,
     "gradient_codec": check_gradient_codec,
-    "aggregation_policy": check_aggregation_policy,
-    "optimizer_policy": check_optimizer_policy,
-    "evaluator": check_evaluator,
+    "aggregator": check_aggregation_policy,
+    "optimizer": check_optimizer_policy,
+    "benchmark": check_benchmark,
 }
 
 

@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 
 from ralo_core.protocols import (
-    AggregationPolicy,
+    Aggregator,
     GradientFacts,
-    OptimizerPolicy,
-    ScalingOptimizerPolicy,
+    OptimizerFactory,
+    ScalingOptimizerFactory,
 )
 
 _WIDTH, _CUT = 6, 4
 
 
-def check_aggregation_policy(policy: AggregationPolicy) -> None:
+def check_aggregation_policy(policy: Aggregator) -> None:
     """Check `policy` on one and on several gradients of different weight and age."""
     facts = [
         GradientFacts(upload_id=f"g{n}", base_version=10 - n, weight=100.0 * (n + 1))
@@ -30,7 +30,7 @@ def check_aggregation_policy(policy: AggregationPolicy) -> None:
         _check_combination(policy, np.asarray([weight for weight in weights if weight > 0]))
 
 
-def _check_combination(policy: AggregationPolicy, weights: Any) -> None:
+def _check_combination(policy: Aggregator, weights: Any) -> None:
     if not weights.size:
         return
     values = np.random.default_rng(0).normal(size=(weights.size, 50)).astype(np.float32)
@@ -49,7 +49,7 @@ def _check_combination(policy: AggregationPolicy, weights: Any) -> None:
     )
 
 
-def check_optimizer_policy(policy: OptimizerPolicy) -> None:
+def check_optimizer_policy(policy: OptimizerFactory) -> None:
     """Check `policy` by taking steps of its optimizer. Needs torch."""
     import torch
 
@@ -57,7 +57,7 @@ def check_optimizer_policy(policy: OptimizerPolicy) -> None:
         rate = policy.learning_rate(step)
         assert math.isfinite(rate), f"the learning rate of step {step} must be finite"
         assert rate >= 0, f"the learning rate of step {step} must not be negative"
-    if isinstance(policy, ScalingOptimizerPolicy):
+    if isinstance(policy, ScalingOptimizerFactory):
         _check_rate_factor(policy)
     bound = policy.max_grad_norm
     assert bound is None or bound > 0, "max_grad_norm must be a positive number or None"
@@ -70,14 +70,14 @@ def check_optimizer_policy(policy: OptimizerPolicy) -> None:
     _check_elementwise(policy)
 
 
-def _check_rate_factor(policy: ScalingOptimizerPolicy) -> None:
+def _check_rate_factor(policy: ScalingOptimizerFactory) -> None:
     for metrics in ({}, {"ess": 0.5, "sequence_ess": 0.25, "loss": -1.0}):
         factor = policy.rate_factor(metrics)
         assert math.isfinite(factor), f"the rate factor must be finite, with metrics {metrics}"
         assert factor >= 0, f"the rate factor must not be negative, with metrics {metrics}"
 
 
-def _check_elementwise(policy: OptimizerPolicy) -> None:
+def _check_elementwise(policy: OptimizerFactory) -> None:
     """Check that steps on two slices are those on the whole, state included."""
     import torch
 

@@ -12,8 +12,8 @@ import click
 
 from ralo_server.doctor.examination import examine, mend
 from ralo_server.doctor.finding import Finding
-from ralo_server.rundir import RunDirectory
-from ralo_server.runlock import is_running, lock
+from ralo_server.rundir.directory import RunDirectory
+from ralo_server.rundir.lock import is_running, lock
 
 
 @click.command()

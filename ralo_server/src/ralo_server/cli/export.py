@@ -1,14 +1,14 @@
 """``ralo export``: a version of a run as a Hugging Face model, or its adapter.
 
-Neighbours: `ralo_server.export` does it; this module says what happened.
+Neighbours: `ralo_server.models.export` does it; this module says what happened.
 """
 
 from pathlib import Path
 
 import click
 
-from ralo_server.export import export as write_export
-from ralo_server.rundir import RunDirectory
+from ralo_server.models.export import export as write_export
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ralo_core.errors import RaloError
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.scaling.fit import Fit
 from ralo_server.scaling.fit import fit as fitted
 from ralo_server.store.database import Database

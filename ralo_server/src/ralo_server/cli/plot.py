@@ -1,6 +1,6 @@
 """``ralo plot``: metrics of runs as a picture.
 
-Neighbours: `ralo_server.metrics_file` reads what the jsonl tracker wrote; matplotlib draws. No
+Neighbours: `ralo_server.rundir.metrics_file` reads what the jsonl tracker wrote; matplotlib draws. No
 orchestrator is needed.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ralo_core.errors import RaloError
-from ralo_server.metrics_file import (
+from ralo_server.rundir.metrics_file import (
     MINUTES,
     STEP,
     Curve,

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from ralo_server.rollback import roll_back
-from ralo_server.rundir import RunDirectory
-from ralo_server.runlock import lock
+from ralo_server.rundir.directory import RunDirectory
+from ralo_server.rundir.lock import lock
 from ralo_server.store import Store
 
 

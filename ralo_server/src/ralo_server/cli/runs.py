@@ -1,6 +1,6 @@
 """``ralo runs``: the run directories of a folder and how far each one is.
 
-Neighbours: `ralo_server.run_listing` finds them; this module prints.
+Neighbours: `ralo_server.rundir.listing` finds them; this module prints.
 """
 
 import json
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ralo_server.run_listing import RunListing, list_runs
+from ralo_server.rundir.listing import RunListing, list_runs
 
 _COLUMNS = ("run", "recipe", "state", "step", "version", "reward", "accuracy", "size")
 

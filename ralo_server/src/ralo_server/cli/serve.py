@@ -20,11 +20,11 @@ from ralo_core.supervise import Child, StopSignal, Supervisor, describe_exit
 from ralo_server.cli.farewell import Farewell
 from ralo_server.doctor.strays import remove_unqueued
 from ralo_server.preparation import prepare
-from ralo_server.rundir import RunDirectory
-from ralo_server.runlock import lock
+from ralo_server.rundir.directory import RunDirectory
+from ralo_server.rundir.lock import lock
+from ralo_server.rundir.stored_config import stored_config
+from ralo_server.rundir.tokens import is_loopback, make_tokens, required
 from ralo_server.store import Store
-from ralo_server.stored_config import stored_config
-from ralo_server.tokens import is_loopback, make_tokens, required
 
 _BACKLOG = 512
 _TAKE_OVER_SECONDS = 20.0

@@ -26,7 +26,7 @@ from ralo_server.doctor.versions import (
     versions_are_whole,
     versions_can_be_gone_back_to,
 )
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 
 CHECKS: Sequence[Callable[[Patient], Iterator[Finding]]] = (

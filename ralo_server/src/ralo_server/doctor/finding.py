@@ -8,7 +8,7 @@ from collections.abc import Callable
 import attrs
 
 from ralo_core.protocols import GradientCodec
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from ralo_core import wire
 from ralo_core.errors import WireError
 from ralo_server.doctor.finding import Finding, Patient
-from ralo_server.gradient_checks import PARAMETERS, inspect, parameter_shapes
+from ralo_server.gradients.checks import PARAMETERS, inspect, parameter_shapes
 from ralo_server.store import Store
 from ralo_server.store.inspection import kept_trees, needed_trees
 from ralo_server.store.mending import forget_gradient, forget_kept_tree, forget_tree

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from ralo_core.errors import RaloError
 from ralo_server.doctor.finding import Finding, Patient
-from ralo_server.run_listing import size_on_disk
-from ralo_server.rundir import RunDirectory
-from ralo_server.runlock import ended_by_force
+from ralo_server.rundir.directory import RunDirectory
+from ralo_server.rundir.listing import size_on_disk
+from ralo_server.rundir.lock import ended_by_force
 from ralo_server.store.inspection import ill_health, schema_lag
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ralo_server.doctor.finding import Finding, Patient
-from ralo_server.gradient_checks import inspect, parameter_shapes
+from ralo_server.gradients.checks import inspect, parameter_shapes
+from ralo_server.models.version_files import damage
 from ralo_server.rollback import lacks_state
 from ralo_server.store import Store
 from ralo_server.store.mending import forget_version
-from ralo_server.version_files import damage
 
 
 def versions_are_whole(patient: Patient) -> Iterator[Finding]:

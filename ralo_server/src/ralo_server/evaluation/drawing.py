@@ -11,9 +11,10 @@ import attrs
 from ralo_core.config import Config
 from ralo_core.data import Problem
 from ralo_core.errors import ConfigError, UnknownComponentError
+from ralo_core.protocols import Benchmark
 from ralo_server.evaluation import load_scores
-from ralo_server.evaluation.run_benchmarks import HELD_OUT, evaluators_of, plan_of
-from ralo_server.rundir import RunDirectory
+from ralo_server.evaluation.run_benchmarks import HELD_OUT, benchmarks_of, plan_of
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store.benchmarks import Benchmarks, Plan
 from ralo_server.store.database import Database
 
@@ -44,24 +45,39 @@ def checked_benchmarks(directory: RunDirectory, config: Config) -> Drawn:
     Raises `ConfigError` for a judge or a metric that there is not and for a benchmark without
     items, and whatever a benchmark raises whose data cannot be had.
     """
-    evaluators = dict(evaluators_of(config))
+    benchmarks = dict(benchmarks_of(config))
+    _check_metrics(config, benchmarks)  # before data sets are fetched, which may take minutes
     known = Benchmarks(Database(directory.state)) if directory.state.exists() else None
     items = {
-        name: evaluator.items()
-        for name, evaluator in evaluators.items()
+        name: benchmark.items()
+        for name, benchmark in benchmarks.items()
         if known is None or not known.size(name)
     }
     if HELD_OUT in items and not items[HELD_OUT]:
-        del items[HELD_OUT], evaluators[HELD_OUT]  # the provider has none to spare
-    plans = {name: plan_of(config, evaluator) for name, evaluator in evaluators.items()}
+        del items[HELD_OUT], benchmarks[HELD_OUT]  # the provider has none to spare
+    plans = {name: plan_of(config, benchmark) for name, benchmark in benchmarks.items()}
     faults = [
-        f"evaluators.{name}: {fault}"
-        for name in evaluators
+        f"benchmarks.{name}: {fault}"
+        for name in benchmarks
         for fault in _faults(config, plans[name], items.get(name))
     ]
     if faults:
         raise ConfigError(faults)
     return Drawn(plans=plans, items=items)
+
+
+def _check_metrics(config: Config, benchmarks: Mapping[str, Benchmark]) -> None:
+    """Raise `ConfigError` for metrics that there are not; `RaloError` for one of the user's own
+    that cannot be imported."""
+    faults = []
+    for name, benchmark in benchmarks.items():
+        settings = plan_of(config, benchmark).settings
+        try:
+            load_scores(settings.metrics, settings.samples)
+        except ValueError as error:
+            faults.append(f"benchmarks.{name}: {error}")
+    if faults:
+        raise ConfigError(faults)
 
 
 def _faults(config: Config, plan: Plan, items: Sequence[Problem] | None) -> list[str]:
@@ -76,10 +92,6 @@ def _faults(config: Config, plan: Plan, items: Sequence[Problem] | None) -> list
             f"its judge calls an answer correct from 1 on, and reward.{plan.judge}.correct is "
             f"{correct}: leave that at 1 and set reward.weights.{plan.judge} = {correct}"
         )
-    try:
-        load_scores(plan.settings.metrics, plan.settings.samples)
-    except ValueError as error:
-        faults.append(str(error))
     if items is not None and not items:
         faults.append("it has no items")
     names = [item.id for item in items or ()]

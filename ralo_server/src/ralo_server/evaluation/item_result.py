@@ -12,11 +12,12 @@ from ralo_core.data import Problem
 class ItemResult:
     """The answers to `problem` in the order they were drawn; entry i of each tuple is of answer i.
 
-    `predictions` is what each comes down to ("" for nothing), `correct` what the judge said,
-    `texts` the whole answers. Raises `ValueError` where they are not equally many, or none.
+    `predictions` is what the benchmark takes out of each ("" for nothing), `correct` what the judge
+    said, `texts` the whole answers; `reference` is the problem's answer as a prediction is written. Raises `ValueError` where they are not equally many, or none.
     """
 
     problem: Problem
+    reference: str
     predictions: tuple[str, ...]
     correct: tuple[bool, ...]
     texts: tuple[str, ...]

@@ -13,10 +13,10 @@ from typing import Any
 import attrs
 
 from ralo_core.data import ItemAnswers, Problem
-from ralo_core.protocols import Evaluator
-from ralo_server.blobs import sync, write_blob
+from ralo_core.files.whole import sync, write_blob
+from ralo_core.protocols import Benchmark
 from ralo_server.evaluation import Estimate, ItemResult, estimates
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store.shards import Answered, Conclusion
 
 log = logging.getLogger(__name__)
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 @attrs.frozen
 class Concluder:
-    """Concludes evaluations by the benchmarks `evaluators` of the run in `directory`."""
+    """Concludes evaluations by the benchmarks `benchmarks` of the run in `directory`."""
 
-    evaluators: Mapping[str, Evaluator]
+    benchmarks: Mapping[str, Benchmark]
     directory: RunDirectory
 
     def __call__(self, answered: Answered) -> Conclusion:
@@ -48,10 +48,11 @@ class Concluder:
         return Conclusion(result=result, keep=lambda: self._keep(result, rows))
 
     def _item(self, answered: Answered, problem: Problem, answers: ItemAnswers) -> ItemResult:
-        evaluator = self.evaluators[answered.benchmark]
+        benchmark = self.benchmarks[answered.benchmark]
         return ItemResult(
             problem=problem,
-            predictions=tuple(_prediction(evaluator, problem, text) for text in answers.texts),
+            reference=_reference(benchmark, problem),
+            predictions=tuple(_prediction(benchmark, problem, text) for text in answers.texts),
             correct=answers.correct,
             texts=answers.texts,
         )
@@ -89,12 +90,20 @@ def _metrics(answered: Answered, items: Sequence[ItemResult]) -> Mapping[str, Es
     return found
 
 
-def _prediction(evaluator: Evaluator, problem: Problem, text: str) -> str:
+def _prediction(benchmark: Benchmark, problem: Problem, text: str) -> str:
     try:
-        return evaluator.prediction(problem, text)
+        return benchmark.prediction(problem, text)
     except Exception:  # noqa: BLE001 (benchmarks are plugins)
         log.exception("no prediction of an answer to %s", problem.id)
         return ""
+
+
+def _reference(benchmark: Benchmark, problem: Problem) -> str:
+    try:
+        return benchmark.reference(problem)
+    except Exception:  # noqa: BLE001 (benchmarks are plugins)
+        log.exception("no reference of %s", problem.id)
+        return problem.answer
 
 
 def _row(item: ItemResult, answers: ItemAnswers) -> dict[str, Any]:

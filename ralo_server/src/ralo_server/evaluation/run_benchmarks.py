@@ -1,4 +1,4 @@
-"""The benchmarks that a run asks: those of ``[evaluators]``, and its own held-out problems.
+"""The benchmarks that a run asks: those of ``[benchmarks]``, and its own held-out problems.
 
 Neighbours: `ralo_server.preparation` draws their items and writes down their plans, the web side
 asks them what an answer comes down to when all are there.
@@ -11,7 +11,7 @@ import attrs
 from ralo_core.components import BuildContext
 from ralo_core.config import BenchmarkSettings, Config, EvaluationSettings
 from ralo_core.data import Problem
-from ralo_core.protocols import Evaluator, ProblemProvider
+from ralo_core.protocols import Benchmark, ProblemProvider
 from ralo_server.store.benchmarks import Plan
 
 HELD_OUT = "held_out"
@@ -35,11 +35,15 @@ class HeldOut:
         """Return nothing: what an answer comes down to is up to the reward."""
         return ""
 
+    def reference(self, problem: Problem) -> str:
+        """Return the problem's answer as it stands."""
+        return problem.answer
 
-def evaluators_of(config: Config) -> Mapping[str, Evaluator]:
+
+def benchmarks_of(config: Config) -> Mapping[str, Benchmark]:
     """Return the benchmarks of a run by name, the held-out problems first."""
-    benchmarks: dict[str, Evaluator] = config.build_pipeline(
-        "evaluators", BuildContext(role="orchestrator")
+    benchmarks: dict[str, Benchmark] = config.build_pipeline(
+        "benchmarks", BuildContext(role="orchestrator")
     )
     if config.section(EvaluationSettings).problems:
         judge = config.data["reward"]["pipeline"][0]
@@ -47,11 +51,11 @@ def evaluators_of(config: Config) -> Mapping[str, Evaluator]:
     return benchmarks
 
 
-def plan_of(config: Config, evaluator: Evaluator) -> Plan:
+def plan_of(config: Config, benchmark: Benchmark) -> Plan:
     """Return how a benchmark is answered, without the options that are its own."""
     names = attrs.fields_dict(BenchmarkSettings)
-    common = BenchmarkSettings(**{name: getattr(evaluator.settings, name) for name in names})
+    common = BenchmarkSettings(**{name: getattr(benchmark.settings, name) for name in names})
     if common.every_steps < 0:
         every = config.section(EvaluationSettings).every_steps
         common = attrs.evolve(common, every_steps=every)
-    return Plan(judge=evaluator.judge, settings=common)
+    return Plan(judge=benchmark.judge, settings=common)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 
-from ralo_core.final_answer import item_reference, letter_of, normalised
+from ralo_core.texts import letter_of, normalised
 from ralo_server.evaluation.item_result import ItemResult
 
 
@@ -48,12 +48,12 @@ def majority(item: ItemResult, k: int) -> float:
 
 def exact_match(item: ItemResult, k: int) -> float:
     """Return whether the first prediction is the reference, but for case, spacing and marks."""
-    return float(normalised(item.predictions[0]) == normalised(item_reference(item.problem)))
+    return float(normalised(item.predictions[0]) == normalised(item.reference))
 
 
 def multiple_choice(item: ItemResult, k: int) -> float:
     """Return whether the first prediction is the letter of the reference."""
-    letter = letter_of(item.problem.answer)
+    letter = letter_of(item.reference)
     return float(letter is not None and letter_of(item.predictions[0]) == letter)
 
 

@@ -15,7 +15,7 @@ import torch
 from ralo_core.config import LearnerSettings
 from ralo_core.supervise import StopSignal
 from ralo_server.learner.loop import Learner
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 
 _NICENESS = 10

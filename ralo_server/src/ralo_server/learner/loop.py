@@ -17,20 +17,20 @@ from pathlib import Path
 
 from ralo_core.components import BuildContext
 from ralo_core.config import LearnerSettings, LoraSettings, WeightsSettings
+from ralo_core.files.whole import write_blob
 from ralo_core.plugins import PluginHost
-from ralo_core.protocols import ScalingOptimizerPolicy
+from ralo_core.protocols import ScalingOptimizerFactory
 from ralo_core.supervise import StopSignal
-from ralo_server.blobs import write_blob
-from ralo_server.gradient_checks import PARAMETERS
-from ralo_server.learner.checkpoints import Checkpoints
+from ralo_server.gradients.checks import PARAMETERS
 from ralo_server.learner.clock import Clock
 from ralo_server.learner.compute import LearnerCompute
-from ralo_server.learner.optimizer_folders import OptimizerFolders
-from ralo_server.learner.publishing import Publisher
-from ralo_server.learner.recovery import Recovery
+from ralo_server.learner.publish.object_store_uploads import StoreUploads
+from ralo_server.learner.publish.publisher import Publisher
 from ralo_server.learner.retention import Retention
-from ralo_server.learner.step_files import NotFiniteError, StepFiles, WrittenStep
-from ralo_server.learner.step_metrics import (
+from ralo_server.learner.state.checkpoints import Checkpoints
+from ralo_server.learner.state.folders import OptimizerFolders
+from ralo_server.learner.state.recovery import Recovery
+from ralo_server.learner.step.metrics import (
     Tree,
     averaged_metrics,
     gradient_metrics,
@@ -38,9 +38,9 @@ from ralo_server.learner.step_metrics import (
     tree_metrics,
     tree_totals,
 )
-from ralo_server.learner.store_uploads import StoreUploads
-from ralo_server.learner.tracking import Tracking
-from ralo_server.object_store import ObjectStore
+from ralo_server.learner.step.step_files import NotFiniteError, StepFiles, WrittenStep
+from ralo_server.learner.tracking.trackers import Tracking
+from ralo_server.models.object_store import ObjectStore
 from ralo_server.store import Store
 from ralo_server.store.gradients import PendingGradient
 from ralo_server.store.run_state import DRAINING, FINISHED, RUNNING
@@ -147,7 +147,7 @@ class Learner:
         weighed = list(zip(gradients, weights, strict=True))
         applied = [gradient for gradient, weight in weighed if weight > 0]
         if not applied:
-            self._leave_out(gradients, "the aggregation policy gave all of them weight 0")
+            self._leave_out(gradients, "the aggregator gave all of them weight 0")
             return
         try:
             written = self.files.write(
@@ -167,7 +167,7 @@ class Learner:
         self.checkpoints.make_if_due(self.master)
 
     def _rate_factor(self, gradients: Sequence[PendingGradient]) -> float:
-        if not isinstance(self.policy, ScalingOptimizerPolicy):
+        if not isinstance(self.policy, ScalingOptimizerFactory):
             return 1.0
         return self.policy.rate_factor(averaged_metrics(gradients))
 

@@ -10,8 +10,8 @@ import shutil
 import attrs
 
 from ralo_core.config import LearnerSettings
-from ralo_server.blobs import UNFINISHED
-from ralo_server.learner.optimizer_folders import OptimizerFolders
+from ralo_core.files.whole import UNFINISHED
+from ralo_server.learner.state.folders import OptimizerFolders
 from ralo_server.store import Store
 from ralo_server.store.inspection import known_optimizers
 

@@ -5,7 +5,7 @@ last. Totals are sums over rows, so a report that comes twice counts once, one t
 a newer one changes nothing, and a worker that is killed loses what it did since its last report.
 
 Neighbours: workers report through the web side, the learner by itself; every step stores the
-totals of its moment among its metrics. The role `evaluator` is the part of samplers' time and
+totals of its moment among its metrics. The role `benchmark` is the part of samplers' time and
 tokens that evaluations took: it is not in the totals of a step, which are what training has cost.
 """
 
@@ -18,7 +18,7 @@ import attrs
 from ralo_server.store.database import Database
 from ralo_server.store.leases import Leases
 
-SAMPLER, EVALUATOR, TRAINER, LEARNER = "sampler", "evaluator", "trainer", "learner"
+SAMPLER, EVALUATOR, TRAINER, LEARNER = "sampler", "benchmark", "trainer", "learner"
 ROLES = (SAMPLER, EVALUATOR, TRAINER, LEARNER)
 REPORTED_ROLES = (SAMPLER, EVALUATOR, TRAINER)
 """Those that come over the network."""

@@ -127,7 +127,7 @@ class Evaluations:
             if name not in known:
                 msg = (
                     f"the run has no benchmark '{name}'{nearest(name, known)}; it has: "
-                    f"{', '.join(known) or 'none'} (evaluators.pipeline; ralo serve --resume RUN "
+                    f"{', '.join(known) or 'none'} (benchmarks.pipeline; ralo serve --resume RUN "
                     "--set takes more)"
                 )
                 raise NotToBeHadError(msg)

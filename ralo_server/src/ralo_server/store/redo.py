@@ -12,8 +12,8 @@ from pathlib import Path
 
 import attrs
 
-from ralo_core.digests import digest_of, identity_of
 from ralo_core.errors import RaloError
+from ralo_core.files.digests import digest_of, identity_of
 from ralo_server.store.database import Database
 
 _NEEDED = """SELECT DISTINCT g.blob FROM versions v, json_each(v.replay) r
@@ -24,7 +24,7 @@ _NEEDED = """SELECT DISTINCT g.blob FROM versions v, json_each(v.replay) r
 @attrs.frozen(kw_only=True)
 class Redo:
     """All that a step depends on but the state before it: its gradients as (file, weight that
-    the aggregation policy gave), the learning rate, and the factor that clipping came to."""
+    the aggregator gave), the learning rate, and the factor that clipping came to."""
 
     step: int
     terms: Sequence[tuple[Path, float]]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ralo_core.config import LearnerSettings, RunSettings, TrainerSettings
-from ralo_server.gradient_checks import REASONS
+from ralo_server.gradients.checks import REASONS
 from ralo_server.store.database import Database
 from ralo_server.store.facts import get_fact, total
 from ralo_server.store.store import Store

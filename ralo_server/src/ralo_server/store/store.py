@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from ralo_core.config import Config, RolloutsSettings, ServerSettings
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store.benchmarks import Benchmarks
 from ralo_server.store.compute import Compute
 from ralo_server.store.database import Database

@@ -15,12 +15,12 @@ from gunicorn.app.base import BaseApplication
 
 from ralo_core.access import read_tokens
 from ralo_core.config import ServerSettings
-from ralo_server.blobs import write_blob
-from ralo_server.rundir import RunDirectory
-from ralo_server.tokens import required
+from ralo_core.files.whole import write_blob
+from ralo_server.rundir.directory import RunDirectory
+from ralo_server.rundir.tokens import required
 from ralo_server.web.app import make_app
+from ralo_server.web.live.waiting import Waiting, waiting_places
 from ralo_server.web.services import Services
-from ralo_server.web.waiting import Waiting, waiting_places
 
 _SOCKET_SECONDS = 30
 _GRACE_SECONDS = 10

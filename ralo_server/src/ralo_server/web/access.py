@@ -1,7 +1,7 @@
 """Who may call what: a token names a role, and a route names the roles that may call it.
 
 Neighbours: `web.app` holds the table of routes and their roles and installs `TokenCheck`;
-`ralo_server.tokens` makes the tokens. What a route does is not known here.
+`ralo_server.rundir.tokens` makes the tokens. What a route does is not known here.
 """
 
 import hmac

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 import falcon
 
-from ralo_server.web import problems_json
 from ralo_server.web.access import (
     ANYBODY,
     NOBODY,
@@ -47,6 +46,7 @@ from ralo_server.web.resources.weights import (
     WeightVersions,
 )
 from ralo_server.web.resources.workers import WorkerHeartbeat, WorkerLeave, WorkerRegister
+from ralo_server.web.responses import problem_documents as problems_json
 from ralo_server.web.services import Services
 
 

@@ -17,25 +17,25 @@ from ralo_core.components import BuildContext
 from ralo_core.config import ServerSettings, TrainerSettings, WeightsSettings
 from ralo_core.protocols import GradientCodec
 from ralo_server.evaluation.results import Concluder
-from ralo_server.evaluation.run_benchmarks import evaluators_of
-from ralo_server.object_store import ObjectStore
+from ralo_server.evaluation.run_benchmarks import benchmarks_of
+from ralo_server.models.object_store import ObjectStore
 from ralo_server.preparation import make_provider
-from ralo_server.rundir import RunDirectory
+from ralo_server.rundir.directory import RunDirectory
 from ralo_server.scaling.background import Fits
 from ralo_server.store import Store
 from ralo_server.store.problems import ProblemSource
 from ralo_server.store.run_state import DRAINING, FINISHED, RUNNING
 from ralo_server.store.step_history import StepHistory
-from ralo_server.web.advantages import Advantages
+from ralo_server.web.live.waiting import Waiting
+from ralo_server.web.responses.advantages import Advantages
+from ralo_server.web.responses.stats_text import StatsText
+from ralo_server.web.responses.token_texts import TokenTexts
 from ralo_server.web.sibling_runs import SiblingRuns
-from ralo_server.web.stats_text import StatsText
-from ralo_server.web.token_texts import TokenTexts
-from ralo_server.web.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
 _EXPIRY_SECONDS = 1.0
-_SECTIONS = ("problems", "codec", "evaluators")
+_SECTIONS = ("problems", "codec", "benchmarks")
 
 
 class Services:
@@ -53,7 +53,7 @@ class Services:
         self.siblings = SiblingRuns(directory.root)
         self.source = ProblemSource(lambda: make_provider(self.config))
         self.codec: GradientCodec = self.config.build("codec", BuildContext(role="orchestrator"))
-        self.conclude = Concluder(evaluators_of(self.config), directory)
+        self.conclude = Concluder(benchmarks_of(self.config), directory)
         self.server = self.config.section(ServerSettings)
         self.batch_trees = self.config.section(TrainerSettings).batch_trees
         where = self.config.section(WeightsSettings).store

@@ -14,9 +14,9 @@ from typing import Any
 
 import attrs
 
-from ralo_server.run_listing import shown_state
-from ralo_server.rundir import RunDirectory
-from ralo_server.runlock import is_running
+from ralo_server.rundir.directory import RunDirectory
+from ralo_server.rundir.listing import shown_state
+from ralo_server.rundir.lock import is_running
 from ralo_server.store.database import Database
 from ralo_server.store.overview import Overview, overview
 from ralo_server.store.step_history import StepHistory

@@ -1,6 +1,6 @@
 """``ralo train``: a trainer, in one process or several.
 
-Neighbours: `ralo_worker.trainer.runtime` does the work, `ralo_worker.trainer.ranks` starts ranks;
+Neighbours: `ralo_worker.trainer.runtime` does the work, `ralo_worker.trainer.parallel.ranks` starts ranks;
 this module sets up process and signals.
 """
 
@@ -63,7 +63,7 @@ def train(
         raise click.UsageError(
             "several nodes need --rdzv-endpoint and --rdzv-id to find each other"
         )
-    from ralo_worker.trainer.ranks import Ranks
+    from ralo_worker.trainer.parallel.ranks import Ranks
 
     # By the environment: an argument could be read by everybody.
     os.environ.update({TOKEN_ENV: token} | ({CA_ENV: str(ca)} if ca else {}))
@@ -94,7 +94,7 @@ def run_rank(url: str, token: str, ca: Path | None, relays: Sequence[str]) -> No
 
     from ralo_core.config import TrainerSettings
     from ralo_worker.membership import accompany, join
-    from ralo_worker.trainer.group import open_group
+    from ralo_worker.trainer.parallel.group import open_group
     from ralo_worker.trainer.runtime import SECTIONS, Trainer
 
     # Before the handlers: a rank that waits for ranks that never come must end by a signal.

@@ -14,7 +14,7 @@ from ralo_core.client import EvalJob
 from ralo_core.data import Answering
 from ralo_core.errors import RaloError
 from ralo_core.protocols import InferenceEngine
-from ralo_worker.sampler.rollouts import Rollouts
+from ralo_worker.sampler.rollout_pipeline import Rollouts
 
 log = logging.getLogger(__name__)
 

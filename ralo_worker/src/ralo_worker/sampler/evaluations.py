@@ -12,10 +12,10 @@ import attrs
 from ralo_core.client import Client, EvalJob
 from ralo_core.errors import ServerError
 from ralo_worker.sampler.answering import answers
-from ralo_worker.sampler.judging import Judges, judged
-from ralo_worker.sampler.lanes import Lane, Lanes
-from ralo_worker.sampler.rollouts import Rollouts
-from ralo_worker.sampler.weights_in_use import WeightsInUse
+from ralo_worker.sampler.engine_shares import Lane, Lanes
+from ralo_worker.sampler.grading import Judges, judged
+from ralo_worker.sampler.rollout_pipeline import Rollouts
+from ralo_worker.sampler.weight_sync import WeightsInUse
 
 log = logging.getLogger(__name__)
 

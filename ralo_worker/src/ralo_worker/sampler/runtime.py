@@ -19,14 +19,14 @@ from ralo_core.errors import RunOver
 from ralo_core.protocols import InferenceEngine
 from ralo_worker.membership import Membership
 from ralo_worker.prompting import Prompting, load_tokenizer
+from ralo_worker.sampler.concurrency import Sizing
+from ralo_worker.sampler.engine_shares import Lanes
 from ralo_worker.sampler.evaluations import Evaluations
-from ralo_worker.sampler.judging import Judges
-from ralo_worker.sampler.lanes import Lanes
-from ralo_worker.sampler.meter import Meter
-from ralo_worker.sampler.rollouts import Rollouts
-from ralo_worker.sampler.sizing import Sizing
-from ralo_worker.sampler.weights_in_use import WAIT_SECONDS, WeightsInUse
-from ralo_worker.sampler.work import Work
+from ralo_worker.sampler.grading import Judges
+from ralo_worker.sampler.in_flight import Work
+from ralo_worker.sampler.rollout_pipeline import Rollouts
+from ralo_worker.sampler.usage_meter import Meter
+from ralo_worker.sampler.weight_sync import WAIT_SECONDS, WeightsInUse
 from ralo_worker.weights.cache import WeightsCache
 
 log = logging.getLogger(__name__)

@@ -25,24 +25,24 @@ from ralo_core.config import (
     TrainerSettings,
 )
 from ralo_core.errors import RunOver
-from ralo_worker.engines.weights import load_weights
 from ralo_worker.membership import Membership
-from ralo_worker.trainer.batches_ahead import BatchesAhead
-from ralo_worker.trainer.beside import Beside
-from ralo_worker.trainer.gradient import Gradient
-from ralo_worker.trainer.group import Group
-from ralo_worker.trainer.local_steps import LocalSteps
-from ralo_worker.trainer.model import WithoutAdapter, open_model
-from ralo_worker.trainer.objective import open_objective
-from ralo_worker.trainer.pace import CommonPace, Halted, Pace
-from ralo_worker.trainer.phases import Phases
-from ralo_worker.trainer.policy import Policy
-from ralo_worker.trainer.sharding import shard
-from ralo_worker.trainer.together import Together
-from ralo_worker.trainer.uploading import Answered, Uploading
-from ralo_worker.trainer.weights_ahead import WeightsAhead
+from ralo_worker.trainer.compute.gradient import Gradient
+from ralo_worker.trainer.compute.local_steps import LocalSteps
+from ralo_worker.trainer.compute.model import WithoutAdapter, open_model
+from ralo_worker.trainer.compute.objective import open_objective
+from ralo_worker.trainer.compute.policy import Policy
+from ralo_worker.trainer.exchange.background_call import Beside
+from ralo_worker.trainer.exchange.batch_prefetch import BatchesAhead
+from ralo_worker.trainer.exchange.phases import Phases
+from ralo_worker.trainer.exchange.upload import Answered, Uploading
+from ralo_worker.trainer.exchange.weight_prefetch import WeightsAhead
+from ralo_worker.trainer.parallel.data_parallel import Together
+from ralo_worker.trainer.parallel.group import Group
+from ralo_worker.trainer.parallel.sharding import shard
+from ralo_worker.trainer.parallel.stop_check import CommonPace, Halted, Pace
 from ralo_worker.weights.cache import WeightsCache
-from ralo_worker.weights.staged import Staged
+from ralo_worker.weights.loading import load_weights
+from ralo_worker.weights.local_version import Staged
 
 log = logging.getLogger(__name__)
 

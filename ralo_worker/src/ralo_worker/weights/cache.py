@@ -20,10 +20,10 @@ from ralo_core.data import WeightVersion
 from ralo_core.errors import ServerError
 from ralo_worker.weights.assembly import assemble
 from ralo_worker.weights.local import LocalVersions
+from ralo_worker.weights.local_version import Staged
 from ralo_worker.weights.parts import PartFetcher
 from ralo_worker.weights.room import NoRoomError
 from ralo_worker.weights.sources import Sources
-from ralo_worker.weights.staged import Staged
 
 log = logging.getLogger(__name__)
 

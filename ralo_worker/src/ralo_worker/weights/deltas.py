@@ -20,7 +20,7 @@ import attrs
 from ralo_core.data import DeltaLink, WeightFile, WeightVersion
 from ralo_core.deltas import DeltaFile
 from ralo_core.errors import RaloError, WireError
-from ralo_core.hashed_file import write_hashed
+from ralo_core.files.hashed_file import write_hashed
 from ralo_worker.weights.patching import patched
 
 log = logging.getLogger(__name__)

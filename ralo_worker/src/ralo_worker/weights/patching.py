@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from ralo_core.deltas import Block, BlockCodec, DeltaFile
 from ralo_core.errors import WireError
-from ralo_core.safetensors_layout import read_places
+from ralo_core.files.safetensors_layout import read_places
 
 _BITS = {"BF16": np.uint16, "F16": np.uint16, "F32": np.uint32}
 _SLICE = 1 << 20

@@ -5,8 +5,8 @@ import falcon
 
 from ralo_core.access import ADMIN
 from ralo_server.store.compute import EVALUATOR, SAMPLER, Session, Spent
-from ralo_server.web.bodies import read_json
-from ralo_server.web.requests import ComputeReport
+from ralo_server.web.requests.bodies import read_json
+from ralo_server.web.requests.messages import ComputeReport
 from ralo_server.web.services import Services
 
 

@@ -4,7 +4,7 @@ import attrs
 import falcon
 
 from ralo_server.web.assets import Asset, Assets
-from ralo_server.web.compression import takes_gzip
+from ralo_server.web.responses.compression import takes_gzip
 
 _PAGE = "index.html"
 _POLICY = "; ".join(

@@ -5,10 +5,10 @@ import falcon
 
 from ralo_core.structuring import unstructure
 from ralo_server.store.shards import DUPLICATE, LOST
-from ralo_server.web.bodies import MIB, read_json, request_key
-from ralo_server.web.ownership import check_owner
-from ralo_server.web.problems_json import invalid, lease_lost, run_over
-from ralo_server.web.requests import Claim, EvalReport
+from ralo_server.web.requests.bodies import MIB, read_json, request_key
+from ralo_server.web.requests.messages import Claim, EvalReport
+from ralo_server.web.requests.ownership import check_owner
+from ralo_server.web.responses.problem_documents import invalid, lease_lost, run_over
 from ralo_server.web.services import Services
 
 

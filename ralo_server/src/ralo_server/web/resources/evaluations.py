@@ -5,9 +5,9 @@ import falcon
 
 from ralo_server.evaluation.results import read_rows
 from ralo_server.store.evaluations import NotToBeHadError
-from ralo_server.web.bodies import read_json
-from ralo_server.web.problems_json import invalid, run_over
-from ralo_server.web.requests import EvalRequest
+from ralo_server.web.requests.bodies import read_json
+from ralo_server.web.requests.messages import EvalRequest
+from ralo_server.web.responses.problem_documents import invalid, run_over
 from ralo_server.web.services import Services
 
 

@@ -6,11 +6,11 @@ import attrs
 import falcon
 
 from ralo_server.store.statistics import present_state
-from ralo_server.web.feed import Feed
-from ralo_server.web.news import State
-from ralo_server.web.problems_json import busy
+from ralo_server.web.live.feed import Feed
+from ralo_server.web.live.news import State
+from ralo_server.web.live.waiting import Waiting
+from ralo_server.web.responses.problem_documents import busy
 from ralo_server.web.services import Services
-from ralo_server.web.waiting import Waiting
 
 _QUESTION = "events"
 _DIGITS = 16

@@ -13,7 +13,7 @@ import attrs
 import falcon
 
 from ralo_core.data import GradientUpload
-from ralo_server.gradient_checks import (
+from ralo_server.gradients.checks import (
     NORMS_WINDOW,
     NOT_FINITE,
     OUTLIER,
@@ -23,11 +23,10 @@ from ralo_server.gradient_checks import (
     inspect,
     parameter_shapes,
 )
-from ralo_server.part_file import Occupied, PartFile, Removed, write_through
+from ralo_server.gradients.part_file import Occupied, PartFile, Removed, write_through
 from ralo_server.store import uploads as states
 from ralo_server.store.uploads import Limits, Upload
-from ralo_server.web import problems_json as problems
-from ralo_server.web.bodies import (
+from ralo_server.web.requests.bodies import (
     MIB,
     checked_identifier,
     checked_length,
@@ -35,8 +34,9 @@ from ralo_server.web.bodies import (
     read_blocks,
     read_json,
 )
-from ralo_server.web.ownership import check_owner
-from ralo_server.web.requests import Finalize
+from ralo_server.web.requests.messages import Finalize
+from ralo_server.web.requests.ownership import check_owner
+from ralo_server.web.responses import problem_documents as problems
 from ralo_server.web.services import Services
 
 

@@ -4,9 +4,9 @@ import attrs
 import falcon
 
 from ralo_server.store.leases import NotTheOwner
-from ralo_server.web.bodies import read_json, worker_of
-from ralo_server.web.problems_json import not_the_owner
-from ralo_server.web.requests import Release, Renew
+from ralo_server.web.requests.bodies import read_json, worker_of
+from ralo_server.web.requests.messages import Release, Renew
+from ralo_server.web.responses.problem_documents import not_the_owner
 from ralo_server.web.services import Services
 
 

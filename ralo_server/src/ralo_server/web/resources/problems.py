@@ -3,8 +3,8 @@
 import attrs
 import falcon
 
-from ralo_server.web.bodies import request_key, wait_of, worker_of
-from ralo_server.web.problems_json import run_over
+from ralo_server.web.requests.bodies import request_key, wait_of, worker_of
+from ralo_server.web.responses.problem_documents import run_over
 from ralo_server.web.services import Services
 
 

@@ -5,7 +5,7 @@ import falcon
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ralo_server.store.statistics import present_state
-from ralo_server.web.prometheus_text import exposition
+from ralo_server.web.responses.prometheus_text import exposition
 from ralo_server.web.services import Services
 
 

@@ -3,8 +3,8 @@
 import attrs
 import falcon
 
-from ralo_server.web.json_answers import send_json
-from ralo_server.web.rollout_json import rollout_json
+from ralo_server.web.responses.json_response import send_json
+from ralo_server.web.responses.rollout_json import rollout_json
 from ralo_server.web.services import Services
 
 _DEFAULT, _MOST = 50, 500

@@ -3,8 +3,8 @@
 import attrs
 import falcon
 
-from ralo_server.secrets_removed import without_secrets
-from ralo_server.web.json_answers import send_json
+from ralo_server.rundir.secrets_removed import without_secrets
+from ralo_server.web.responses.json_response import send_json
 from ralo_server.web.services import Services
 
 

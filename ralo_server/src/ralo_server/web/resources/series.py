@@ -3,8 +3,8 @@
 import attrs
 import falcon
 
-from ralo_server.web.json_answers import send_json
-from ralo_server.web.series_json import series_json, series_query
+from ralo_server.web.responses.json_response import send_json
+from ralo_server.web.responses.series_json import series_json, series_query
 from ralo_server.web.services import Services
 
 

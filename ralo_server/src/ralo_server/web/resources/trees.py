@@ -6,7 +6,7 @@ import falcon
 from ralo_core import wire
 from ralo_core.data import Batch
 from ralo_server.store.trees import ABANDONED, DUPLICATE, LOST
-from ralo_server.web.bodies import (
+from ralo_server.web.requests.bodies import (
     MIB,
     identifier_header,
     read_body,
@@ -14,8 +14,14 @@ from ralo_server.web.bodies import (
     wait_of,
     worker_of,
 )
-from ralo_server.web.ownership import check_owner
-from ralo_server.web.problems_json import abandoned, disk_full, invalid, lease_lost, run_over
+from ralo_server.web.requests.ownership import check_owner
+from ralo_server.web.responses.problem_documents import (
+    abandoned,
+    disk_full,
+    invalid,
+    lease_lost,
+    run_over,
+)
 from ralo_server.web.services import Services
 
 

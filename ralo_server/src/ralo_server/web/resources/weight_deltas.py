@@ -4,7 +4,7 @@ import attrs
 import falcon
 
 from ralo_core.structuring import unstructure
-from ralo_server.delta_chains import chain_from
+from ralo_server.models.delta_chains import chain_from
 from ralo_server.web.services import Services
 
 _MOST_VERSIONS = 1 << 31

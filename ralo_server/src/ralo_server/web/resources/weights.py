@@ -9,10 +9,10 @@ import falcon
 
 from ralo_core.data import WeightVersion
 from ralo_core.structuring import unstructure
+from ralo_server.models.version_files import MANIFEST
 from ralo_server.store.parts import Part
-from ralo_server.version_files import MANIFEST
-from ralo_server.web.bodies import checked_identifier, wait_of
-from ralo_server.web.immutable import send_immutable
+from ralo_server.web.requests.bodies import checked_identifier, wait_of
+from ralo_server.web.responses.immutable import send_immutable
 from ralo_server.web.services import Services
 
 _MOST_VERSIONS = 1 << 31

@@ -5,9 +5,9 @@ import falcon
 
 from ralo_core.access import ADMIN
 from ralo_server.needed_plugins import complaint
-from ralo_server.web.bodies import read_json, worker_of
-from ralo_server.web.problems_json import run_over
-from ralo_server.web.requests import Heartbeat, Register
+from ralo_server.web.requests.bodies import read_json, worker_of
+from ralo_server.web.requests.messages import Heartbeat, Register
+from ralo_server.web.responses.problem_documents import run_over
 from ralo_server.web.services import Services
 
 _HEARTBEATS_PER_LEASE = 12

@@ -1,0 +1,1 @@
+"""Problems from data sets: records, their fields, JSON lines, the Hub."""

@@ -1,0 +1,93 @@
+r"""The `math` reward: LaTeX-aware comparison with the reference, ``\boxed{}`` answers included.
+
+Neighbours: the sampler calls `score` from worker threads; `judge` runs as a child process that
+is killed when one comparison takes too long or fails, and started again for the next.
+"""
+
+import json
+import logging
+import select
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+
+from ralo_core import Answer, BuildContext, Problem
+from ralo_tasks.rewards.settings import MathSettings
+
+log = logging.getLogger(__name__)
+
+_START_SECONDS = 60.0
+
+
+class MathReward:
+    """Satisfies `ralo_core.protocols.Reward`. Thread-safe; one comparison at a time."""
+
+    def __init__(self, settings: MathSettings, context: BuildContext) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._judge: subprocess.Popen[str] | None = None
+
+    def score(self, problem: Problem, answers: Sequence[Answer]) -> list[float]:
+        """Return `correct` or `wrong` per answer; one that cannot be judged in time is wrong."""
+        verdicts: dict[str, bool] = {}  # a group often has the same answer many times
+        for answer in answers:
+            if answer.text not in verdicts:
+                with self._lock:
+                    verdicts[answer.text] = self._ask(problem, answer.text)
+        return [
+            self._settings.correct if verdicts[answer.text] else self._settings.wrong
+            for answer in answers
+        ]
+
+    def close(self) -> None:
+        """End the child process."""
+        with self._lock:
+            self._end()
+
+    def _ask(self, problem: Problem, text: str) -> bool:
+        seconds = self._settings.timeout_seconds
+        request = {"reference": problem.answer, "text": text}
+        try:
+            line = self._exchange(json.dumps(request), seconds)
+        except (TimeoutError, OSError) as error:
+            self._end()
+            log.warning("an answer to problem %s counts as wrong: %s", problem.id, error)
+            return False
+        return bool(json.loads(line)["correct"])
+
+    def _exchange(self, request: str, seconds: float) -> str:
+        """Send one line and return the answer; raises `TimeoutError` or `OSError`."""
+        if self._judge is None or self._judge.poll() is not None:
+            self._judge = self._start()
+        assert self._judge.stdin is not None
+        assert self._judge.stdout is not None
+        self._judge.stdin.write(request + "\n")
+        self._judge.stdin.flush()
+        ready, _, _ = select.select([self._judge.stdout], [], [], seconds)
+        if not ready:
+            msg = f"no verdict within {seconds:g} s"
+            raise TimeoutError(msg)
+        line = self._judge.stdout.readline()
+        if not line:
+            msg = "the comparison ended its process (see the log above)"
+            raise OSError(msg)
+        return line
+
+    def _start(self) -> subprocess.Popen[str]:
+        """Return a judge that has imported everything, so that only judging is timed."""
+        self._judge = subprocess.Popen(
+            [sys.executable, "-m", "ralo_tasks.rewards.judge"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+        self._exchange(json.dumps({"reference": "1", "text": r"\boxed{1}"}), _START_SECONDS)
+        return self._judge
+
+    def _end(self) -> None:
+        if self._judge is not None:
+            self._judge.kill()
+            self._judge.wait()
+        self._judge = None

@@ -1,0 +1,1 @@
+"""The commands that operate a run, one module each."""

@@ -1,0 +1,60 @@
+"""``ralo top``: a run, live and full screen.
+
+Neighbours: `run.top` draws, `cli.run_client` finds the orchestrator. A server that is away is said
+and asked again; Ctrl-C gives the terminal back.
+"""
+
+import logging
+import signal
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from ralo.cli.run_client import run_client, run_client_options
+from ralo.run.stats import History
+from ralo.views.top import screen
+from ralo_core.client import Client
+from ralo_core.errors import RaloError
+
+_PATIENCE_SECONDS = 1.0
+"""How long a server that is away is asked again within one look; the next look comes anyway."""
+_ANSWER_SECONDS = 5.0
+
+
+@click.command()
+@run_client_options
+@click.option(
+    "--refresh", type=click.FloatRange(min=0.2), default=1.0, show_default=True,
+    help="Seconds between two looks.",
+)  # fmt: skip
+def top(run_dir: str, url: str, token: str, ca: Path | None, refresh: float) -> None:
+    """Watch the run in RUN_DIR, or at --server, until Ctrl-C."""
+    console = Console()
+    if not console.is_terminal:
+        msg = "ralo top draws on a terminal, and this is none: ralo status prints once"
+        raise RaloError(msg)
+    logging.getLogger("ralo_core.client").setLevel(logging.ERROR)  # it would write over the screen
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with run_client(run_dir, url, token, ca, _PATIENCE_SECONDS) as client:
+        try:
+            _watch(client, console, refresh)
+        except KeyboardInterrupt:
+            return
+
+
+def _watch(client: Client, console: Console, refresh: float) -> None:
+    history, trouble, since = History(), "", time.monotonic()
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            try:
+                answer = client.transport.request("GET", "/stats", timeout=_ANSWER_SECONDS)
+                history.add(answer.json())
+                trouble, since = "", time.monotonic()
+            except ConnectionError as error:
+                away = time.monotonic() - since
+                trouble = f"no answer for {away:.0f} s, asking again ({error})"
+            live.update(screen(history, console, trouble), refresh=True)
+            time.sleep(refresh)

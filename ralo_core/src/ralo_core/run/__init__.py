@@ -1,1 +1,0 @@
-"""``ralo run``: one machine's whole training, supervised and shown; see `local` for the flow."""

@@ -1,0 +1,1 @@
+"""Aggregators: how the gradients of a step become one."""

@@ -1,4 +1,0 @@
-"""The built-in benchmarks: what they ask, where it is from, and how it is answered and judged.
-
-Each satisfies `ralo_core.protocols.Evaluator`; `plugin` registers them.
-"""

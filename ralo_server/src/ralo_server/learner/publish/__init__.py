@@ -1,0 +1,1 @@
+"""From master weights to a published version: files, deltas, manifest, object store."""

@@ -1,0 +1,1 @@
+"""One optimizer step: aggregated gradient, files written, metrics, times."""

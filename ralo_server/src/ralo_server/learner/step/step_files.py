@@ -1,0 +1,121 @@
+"""Takes optimizer steps on the working copy and writes the versions that they lead to.
+
+Neighbours: `loop` commits what was written, `recovery` takes committed steps again. Nothing that
+was committed is changed: the working copy is named by no row.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import attrs
+import torch
+
+from ralo_core.data import WeightVersion
+from ralo_core.errors import RaloError
+from ralo_core.protocols import Aggregator, GradientCodec, OptimizerFactory
+from ralo_server.learner.publish.publisher import Publisher
+from ralo_server.learner.publish.tensor_file import NewTensorFile
+from ralo_server.learner.state.folders import OptimizerFolders
+from ralo_server.learner.state.master_state import GradientSlices, Master
+from ralo_server.learner.step.aggregate import Aggregate
+from ralo_server.learner.step.times import AGGREGATE, PUBLISH, StepTimes
+from ralo_server.store.redo import Redo
+
+Terms = Sequence[tuple[Path, float]]
+"""(file of a gradient, its weight, above 0)."""
+
+
+class NotFiniteError(RaloError):
+    """The gradients of a step combine to something that is not finite."""
+
+
+@attrs.frozen(kw_only=True)
+class WrittenStep:
+    """What a step made: its version, what it did, the norm before clipping, and the seconds of each
+    of its parts."""
+
+    version: WeightVersion
+    redo: Redo
+    norm: float
+    seconds: Mapping[str, float]
+
+
+@attrs.frozen(kw_only=True)
+class StepFiles:
+    """Takes steps with the run's policies."""
+
+    aggregation: Aggregator
+    codec: GradientCodec
+    optimizer: OptimizerFactory
+    publisher: Publisher
+    folders: OptimizerFolders
+
+    def write(
+        self,
+        master: Master,
+        step: int,
+        terms: Terms,
+        target: Path,
+        number: int,
+        parent: Path | None = None,
+        rate_factor: float = 1.0,
+    ) -> WrittenStep:
+        """Take `step` of `master` with the gradients of `terms`; publish version `number` in the
+        folder `target`.
+
+        `parent` is the folder of the version before, None for no delta from it; `rate_factor`
+        goes with the learning rate. Raises `NotFiniteError` before any weight is changed. After
+        another error `master` is neither before nor after the step: it must be restored.
+        """
+        shapes, times = master.shapes(), StepTimes()
+        with times.part(AGGREGATE):
+            gradient, norm = self._measured(self._aggregate(terms, shapes), terms, shapes)
+        if not math.isfinite(norm):
+            names = ", ".join(path.name for path, _ in terms)
+            msg = f"the gradients of step {step} combine to a norm of {norm}: {names}"
+            raise NotFiniteError(msg)
+        redo = Redo(
+            step=step,
+            terms=terms,
+            learning_rate=self.optimizer.learning_rate(step) * rate_factor,
+            clip=_clip_factor(norm, self.optimizer.max_grad_norm),
+        )
+        with (
+            master.step(gradient, redo, self.folders.begin, times) as weights,
+            times.part(PUBLISH),
+        ):
+            version = self.publisher.write(
+                target, number, shapes, weights, master.constants, step=step, parent=parent
+            )
+        return WrittenStep(version=version, redo=redo, norm=norm, seconds=times.seconds)
+
+    def replay(self, master: Master, redo: Redo) -> None:
+        """Take a committed step again, without publishing anything."""
+        gradient = self._aggregate(redo.terms, master.shapes()).values
+        with master.step(gradient, redo, self.folders.begin, StepTimes()) as weights:
+            for _ in weights:
+                pass
+
+    def _aggregate(self, terms: Terms, shapes: Mapping[str, tuple[int, ...]]) -> Aggregate:
+        return Aggregate(terms, self.codec, self.aggregation, shapes)
+
+    def _measured(
+        self, aggregate: Aggregate, terms: Terms, shapes: Mapping[str, tuple[int, ...]]
+    ) -> tuple[GradientSlices, float]:
+        """Return the combined gradient, as slices of it are asked for, and its norm."""
+        if len(terms) == 1:
+            return aggregate.values, aggregate.norm()
+        # To combine several a second time takes longer than to keep what came out.
+        file = self.folders.combined
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = NewTensorFile(file, {name: (torch.float32, shape) for name, shape in shapes.items()})
+        norm = aggregate.norm(new.write)
+        new.close()
+        tensors = new.tensors()
+        return lambda name, start, stop: tensors[name].view(-1)[start:stop], norm
+
+
+def _clip_factor(norm: float, bound: float | None) -> float:
+    # The 1e-6 is that of torch.nn.utils.clip_grad_norm_.
+    return 1.0 if bound is None else min(1.0, bound / (norm + 1e-6))

@@ -1,0 +1,1 @@
+"""Records of the run on their way to trackers, one thread each."""

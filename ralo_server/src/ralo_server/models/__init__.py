@@ -1,0 +1,1 @@
+"""Model directories and weight versions as files; no torch."""

@@ -1,0 +1,1 @@
+"""Optimizers: settings in, a torch optimizer over slices of the master weights out."""

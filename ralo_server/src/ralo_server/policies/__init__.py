@@ -1,1 +1,0 @@
-"""Built-in aggregation and optimizer policies; they run in the learner."""

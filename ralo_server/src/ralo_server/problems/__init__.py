@@ -1,1 +1,0 @@
-"""Problem providers that need the server's dependencies."""

@@ -1,0 +1,1 @@
+"""Answers that come when something happens: long polls and server-sent events."""

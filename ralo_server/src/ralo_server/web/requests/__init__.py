@@ -1,0 +1,1 @@
+"""What clients send: bodies read within bounds, messages structured, leases compared."""

@@ -1,0 +1,1 @@
+"""What clients get: JSON, files and ranges, problem documents, Prometheus text."""

@@ -1,0 +1,31 @@
+"""The answer of ``/stats`` as text: its steps are written once per step, not once per question.
+
+Neighbours: `ralo_server.store.statistics` has what is in it. Every view asks for it, up to twice a
+second each, and the steps are most of its bytes.
+"""
+
+import threading
+
+from ralo_server.store import Store
+from ralo_server.store.statistics import present_state
+from ralo_server.web.responses.json_response import json_text
+
+
+class StatsText:
+    """The text for the run in `store`; any thread may ask."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._steps: tuple[int, str] = (-1, "")
+
+    def now(self) -> str:
+        """Return the JSON object as it is now."""
+        state = present_state(self._store)
+        return f'{json_text(state)[:-1]},"steps":{self._steps_text(state["step"])}}}'
+
+    def _steps_text(self, newest: int) -> str:
+        with self._lock:
+            if self._steps[0] != newest:
+                self._steps = (newest, json_text(self._store.shown_steps.all()))
+            return self._steps[1]

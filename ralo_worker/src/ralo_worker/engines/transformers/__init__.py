@@ -1,0 +1,1 @@
+"""The `transformers` engine: continuous batching on a Hugging Face causal LM."""

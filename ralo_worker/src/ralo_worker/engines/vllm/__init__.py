@@ -1,0 +1,1 @@
+"""The `vllm` engine: vLLM's asynchronous client behind our contract."""

@@ -1,1 +1,0 @@
-"""Rewards that need more than numpy."""

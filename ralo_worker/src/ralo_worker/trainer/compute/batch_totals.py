@@ -1,0 +1,43 @@
+"""What the micro-batches of a batch have come to, the gradient itself aside.
+
+Everything is on the CPU and can be sent, so that ranks which computed parts of a batch can tell
+each other. Neighbours: `gradient` fills it, `gradient_sums` holds the gradient.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from ralo_worker.trainer.compute.off_policy import Distance
+from ralo_worker.trainer.compute.token_means import TokenMeans
+
+
+@attrs.define
+class Sums:
+    """The loss's normaliser and metrics, summed; distance from what sampled; means over tokens."""
+
+    normaliser: float = 0.0
+    metrics: defaultdict[str, float] = attrs.field(factory=lambda: defaultdict(float))
+    distance: Distance = attrs.field(factory=Distance)
+    means: TokenMeans = attrs.field(factory=TokenMeans)
+
+    def add(self, normaliser: float, metrics: Mapping[str, float]) -> None:
+        """Take note of what the loss said of a micro-batch."""
+        self.normaliser += normaliser
+        for name, value in metrics.items():
+            self.metrics[name] += value
+
+    def merged(self, others: Iterable["Sums"]) -> "Sums":
+        """Return what this and `others` have come to together."""
+        total = Sums()
+        for each in (self, *others):
+            total.add(each.normaliser, each.metrics)
+            total.distance.extend(each.distance)
+            total.means.extend(each.means)
+        return total
+
+    def mean_metrics(self) -> dict[str, float]:
+        """Return all metrics, as means over what was computed."""
+        metrics = {name: value / self.normaliser for name, value in self.metrics.items()}
+        return {**self.distance.metrics(), **self.means.metrics(), **metrics}

@@ -1,0 +1,1 @@
+"""From rollout trees to padded micro-batches: rows, packs, forests."""

@@ -1,0 +1,1 @@
+"""Several ranks compute one gradient: who does what, and how it is added up."""
