@@ -35,7 +35,7 @@ EVERY, CYCLES = 8, 4
 """Steps between checkpoints; in the last cycle every file is written over, none is new."""
 BLOCK = 1 << 20
 STATE_BYTES = 12
-"""Master weights and two moments of a parameter, which the step reads through maps."""
+"""MasterState weights and two moments of a parameter, which the step reads through maps."""
 
 
 def median(rows: Sequence[Mapping[str, float]], name: str) -> float:

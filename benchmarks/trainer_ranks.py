@@ -27,10 +27,10 @@ from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_worker.trainer.compute.objective import open_objective
 from ralo_worker.trainer.compute.policy import Policy
-from ralo_worker.trainer.parallel.data_parallel import Together
+from ralo_worker.trainer.parallel.data_parallel import DataParallel
 from ralo_worker.trainer.parallel.group import Group, open_group
 from ralo_worker.trainer.parallel.sharding import shard
-from ralo_worker.trainer.parallel.stop_check import CommonPace, Pace
+from ralo_worker.trainer.parallel.stop_check import CommonPace, StopCheck
 
 COUNTS, REPEATS, TREES = (1, 2, 4), 3, 24
 WORDS = 4096
@@ -92,7 +92,7 @@ def rank(sharding: str, output: Path) -> None:
     group.close()
 
 
-def together(sharding: str, group: Group) -> Together:
+def together(sharding: str, group: Group) -> DataParallel:
     """Return the default objective on a random model, over `group`."""
     config = resolve([set_layer([f"trainer.sharding={sharding}"])], Registry(PluginHost().load()))
     torch.manual_seed(0)
@@ -105,8 +105,8 @@ def together(sharding: str, group: Group) -> Together:
     policy = Policy(model, config.section(TrainerSettings))
     if sharding == "full":
         policy = shard(policy, group)
-    pace = CommonPace(channel=group.control) if sharding == "full" else Pace()
-    return Together(objective=open_objective(config, policy, None, pace), group=group)
+    pace = CommonPace(channel=group.control) if sharding == "full" else StopCheck()
+    return DataParallel(objective=open_objective(config, policy, None, pace), group=group)
 
 
 def random_trees() -> list[RolloutTree]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ralo_core import Answer, BuildContext
+from ralo_core import BuildContext, Response
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_core.structuring import structure
@@ -31,7 +31,7 @@ def judges():
 
 
 def verdicts(judge, item, *texts):
-    return judge.score(item, [Answer(text=t, finish_reason="eos", tokens=1) for t in texts])
+    return judge.score(item, [Response(text=t, finish_reason="eos", tokens=1) for t in texts])
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -12,7 +12,7 @@ EXAMPLE = ROOT / "examples" / "ralo_example_plugin"
 FILES = ("ralo_example_plugin.py", "pyproject.toml")
 
 USE = """
-from ralo_core import Answer, BuildContext
+from ralo_core import Response, BuildContext
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 registry = Registry(PluginHost().load())
@@ -20,7 +20,7 @@ context = BuildContext(role="cli")
 provider = registry.build("problem_provider", "backwards", None, context)
 reward = registry.build("reward", "overlap", None, context)
 problem = next(iter(provider))
-answers = [Answer(text=t, finish_reason="eos", tokens=1) for t in (problem.answer, "?")]
+answers = [Response(text=t, finish_reason="eos", tokens=1) for t in (problem.answer, "?")]
 print(problem.id, reward.score(problem, answers))
 """
 

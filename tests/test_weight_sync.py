@@ -23,7 +23,7 @@ from ralo_server.preparation import prepare
 from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 from ralo_worker.membership import Activity
-from ralo_worker.sampler.weight_sync import WeightsInUse
+from ralo_worker.sampler.weight_sync import WeightSync
 from ralo_worker.server_clock import ServerClock
 from ralo_worker.weights.cache import WeightsCache
 
@@ -86,7 +86,7 @@ def following(orchestrator, tmp_path, scenario):
     async def run():
         client = orchestrator.client
         cache = await asyncio.to_thread(WeightsCache, client, "run", tmp_path / "cache")
-        weights = WeightsInUse(
+        weights = WeightSync(
             client=client, cache=cache, engine=CountedEngine(4), newest=cache.newest(-1),
             clock=ServerClock(), activity=Activity(),
         )  # fmt: skip

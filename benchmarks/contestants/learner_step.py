@@ -23,7 +23,7 @@ from ralo_core.builtin.codecs import Bfloat16Codec, Float32Codec
 from ralo_server.aggregators.means import TokenMean
 from ralo_server.learner.publish.publisher import Publisher
 from ralo_server.learner.state.folders import OptimizerFolders
-from ralo_server.learner.state.master_state import Master
+from ralo_server.learner.state.master_state import MasterState
 from ralo_server.learner.step.aggregate import Aggregate
 from ralo_server.learner.step.step_files import StepFiles
 from ralo_server.optimizers.adamw import AdamW
@@ -48,7 +48,7 @@ class Run:
             folders=self.folders,
         )
         self.terms = [(folder / "gradient.safetensors", 1.0)] * copies
-        self.master = Master.of_model(folder / "model", self.files.optimizer)
+        self.master = MasterState.of_model(folder / "model", self.files.optimizer)
         self.thread = ThreadPoolExecutor(1)
         self.checkpoint: Future[str] | None = None
 

@@ -29,7 +29,7 @@ from ralo_server.preparation import make_provider, prepare
 from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 from ralo_server.store.problems import ProblemSource
-from ralo_server.store.redo import Redo
+from ralo_server.store.step_log import StepLog
 
 TREES, LEAVES, SEGMENT_TOKENS, DEPTH = 500, 8, 64, 4
 PARTS = 40
@@ -76,7 +76,7 @@ class LongRun:
     def commit(self, step: int, batches: list[str] | None = None) -> None:
         """Commit a step that took some batches without a gradient."""
         self.store.steps.commit(
-            Redo(step=step, terms=(), learning_rate=1e-6, clip=1.0), _version(step), (), (),
+            StepLog(step=step, terms=(), learning_rate=1e-6, clip=1.0), _version(step), (), (),
             batches or [], (), _metrics(step), (),
         )  # fmt: skip
 

@@ -21,20 +21,20 @@ from safetensors.torch import save_model
 
 from ralo_core import BenchmarkSettings, BuildContext, Problem, RolloutTree
 from ralo_core.cli.options import gather
-from ralo_core.client import EvalJob
+from ralo_core.client import EvaluationShard
 from ralo_core.config import Config, RegularisationSettings, TrainerSettings
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.store.benchmarks import Plan
-from ralo_worker.sampler.answering import answers
 from ralo_worker.sampler.grading import judged
+from ralo_worker.sampler.responding import answers
 from ralo_worker.sampler.rollout_pipeline import Rollouts
 from ralo_worker.sampler.runtime import build_rollouts
 from ralo_worker.trainer.compute.gradient import Gradient
 from ralo_worker.trainer.compute.model import open_model
 from ralo_worker.trainer.compute.objective import open_objective
 from ralo_worker.trainer.compute.policy import Policy
-from ralo_worker.trainer.parallel.data_parallel import Together
+from ralo_worker.trainer.parallel.data_parallel import DataParallel
 
 
 @attrs.frozen(kw_only=True)
@@ -73,7 +73,7 @@ class OneProcess:
         priced = self.config.section(RegularisationSettings).kl
         reference = Policy(open_model(self._directory(0)), settings) if priced else None
         policy = Policy(self.model, settings)
-        self.together = Together(objective=open_objective(self.config, policy, reference))
+        self.together = DataParallel(objective=open_objective(self.config, policy, reference))
         self.rule = self.config.build("optimizer", BuildContext(role="learner"))
         self.optimizer = self.rule.build(self.model.named_parameters())
         self.rollouts = make_rollouts(self.config, self._directory(0))
@@ -101,7 +101,7 @@ class OneProcess:
     def accuracy(self, count: int) -> float:
         """Return the newest policy's greedy accuracy on `count` held-out problems."""
         name, reward = next(iter(self.rollouts.rewards.items()))
-        job = EvalJob(
+        job = EvaluationShard(
             id="",
             lease_id="",
             version=self.version,

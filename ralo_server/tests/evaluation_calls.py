@@ -7,8 +7,8 @@ import pytest
 from mortal_store import MortalStore
 from store_model import BENCHMARKS, LEASE_SECONDS
 
-from ralo_core.data import ItemAnswers
-from ralo_server.store.evaluations import NotToBeHadError
+from ralo_core.data import ItemResponses
+from ralo_server.store.evaluations import EvaluationUnavailableError
 from ralo_server.store.shards import Conclusion
 
 
@@ -32,7 +32,7 @@ class EvaluationCalls(MortalStore):
     def report_evaluation(self, shard, late):
         model, (version, benchmark) = self.model, of(shard)
         lease = "another" if late or shard.lease is None else shard.lease
-        answer = ItemAnswers(texts=("",), correct=(True,), tokens=(1,), finish_reasons=("eos",))
+        answer = ItemResponses(texts=("",), correct=(True,), tokens=(1,), finish_reasons=("eos",))
         alive, answered = self.survives(
             lambda: self.store.shards.report(shard.id, lease, [answer], self.conclude)
         )
@@ -62,7 +62,7 @@ class EvaluationCalls(MortalStore):
         number = model.version if version is None else version
         action = lambda: self.store.evaluations.request(benchmarks, version)  # noqa: E731
         if number in model.pruned or not set(benchmarks) <= BENCHMARKS.keys():
-            with pytest.raises(NotToBeHadError):
+            with pytest.raises(EvaluationUnavailableError):
                 self.survives(action)
             return
         alive, asked = self.survives(action)

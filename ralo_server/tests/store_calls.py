@@ -13,7 +13,7 @@ from ralo_core import PROMPT, TreeBuilder, wire
 from ralo_core.data import GradientUpload, WeightVersion
 from ralo_server.store.facts import total
 from ralo_server.store.leases import NotTheOwner
-from ralo_server.store.redo import Redo
+from ralo_server.store.step_log import StepLog
 from ralo_server.store.uploads import Limits
 from ralo_server.store.versions import Origin
 
@@ -28,7 +28,7 @@ KEEP = (f"rollouts.keep_last={KEEP_LAST}", "rollouts.keep_every=1", "rollouts.ke
 def redo(step, applied):
     """Return what a step did that applied these gradients."""
     terms = [(gradient.path, gradient.facts.weight) for gradient in applied]
-    return Redo(step=step, terms=terms, learning_rate=0.01, clip=1.0)
+    return StepLog(step=step, terms=terms, learning_rate=0.01, clip=1.0)
 
 
 class CheckedStore(EvaluationCalls):

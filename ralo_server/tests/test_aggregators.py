@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from ralo_core.builtin.codecs import Bfloat16Codec, Float32Codec, from_bfloat16, to_bfloat16
-from ralo_core.protocols import GradientFacts
+from ralo_core.protocols import GradientInfo
 from ralo_server.aggregators.means import Diloco, StalenessMean, TokenMean, TrimmedMean
 from ralo_server.learner.step.aggregate import Aggregate, slice_values
 from ralo_server.optimizers.settings import (
@@ -24,7 +24,7 @@ torch.set_num_threads(1)
 
 def facts(*lags, tokens=10.0, current=20):
     return [
-        GradientFacts(upload_id=f"g{n}", base_version=current - lag, weight=tokens * (n + 1))
+        GradientInfo(upload_id=f"g{n}", base_version=current - lag, weight=tokens * (n + 1))
         for n, lag in enumerate(lags)
     ]
 

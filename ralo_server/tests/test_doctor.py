@@ -12,7 +12,7 @@ from ralo_core import wire
 from ralo_core.cli.main import main
 from ralo_server.rundir.lock import lock
 from ralo_server.rundir.tokens import make_tokens
-from ralo_server.store.mending import forget_version
+from ralo_server.store.repair import forget_version
 from ralo_server.store.schema import MIGRATIONS
 
 SETTINGS = ("trainer.batch_trees=2", "learner.keep_last_versions=9", "evaluation.problems=2",

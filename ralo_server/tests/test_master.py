@@ -12,14 +12,14 @@ from safetensors.torch import load_file, save_file
 
 from ralo_core.errors import RaloError
 from ralo_server.learner.publish.tensor_file import NewTensorFile, layout_of, open_tensors
-from ralo_server.learner.state.master_state import Master
+from ralo_server.learner.state.master_state import MasterState
 from ralo_server.learner.state.state_files import open_model, open_state
 from ralo_server.learner.step.times import StepTimes
 from ralo_server.optimizers.adamw import AdamW
 from ralo_server.optimizers.lion import Lion
 from ralo_server.optimizers.settings import AdamWSettings, LionSettings, SgdSettings
 from ralo_server.optimizers.sgd import Sgd
-from ralo_server.store.redo import Redo
+from ralo_server.store.step_log import StepLog
 
 torch.set_num_threads(1)
 
@@ -52,7 +52,7 @@ def model(tmp_path):
 
 
 def sliced(model, policy, slice_values):
-    return Master(open_model(model), policy, slice_values)
+    return MasterState(open_model(model), policy, slice_values)
 
 
 def advance(master, folder, step, gradient, policy):
@@ -63,7 +63,7 @@ def advance(master, folder, step, gradient, policy):
         return folder
 
     norm = norm_of(gradient)
-    redo = Redo(
+    redo = StepLog(
         step=step, terms=(), learning_rate=policy.learning_rate(step),
         clip=min(1.0, policy.max_grad_norm / norm) if policy.max_grad_norm else 1.0,
     )  # fmt: skip
@@ -119,7 +119,9 @@ def test_going_on_from_the_files_is_going_on(model, tmp_path, name, every):
     straight = steps(sliced(model, policy, 7), tmp_path / "straight", 5, policy, every=9)
     steps(sliced(model, policy, 7), tmp_path / "first", 3, policy, every=every)
     last = max((tmp_path / "first").iterdir())
-    resumed = steps(Master(open_state(last), policy, 7), tmp_path / "second", 2, policy, first=4)
+    resumed = steps(
+        MasterState(open_state(last), policy, 7), tmp_path / "second", 2, policy, first=4
+    )
     assert torch.equal(weights_of(straight), weights_of(resumed))
 
 
@@ -156,7 +158,7 @@ def test_a_spare_folder_is_overwritten_unless_its_files_have_another_name(model,
 def test_another_optimizer_is_refused_with_what_to_do(model, tmp_path):
     steps(sliced(model, POLICIES["adamw"](), 7), tmp_path, 1, POLICIES["adamw"]())
     with pytest.raises(RaloError, match=r"keeps exp_avg, exp_avg_sq, step, .* asks for exp_avg;"):
-        Master.restore(tmp_path / "step-1", POLICIES["lion"]())
+        MasterState.restore(tmp_path / "step-1", POLICIES["lion"]())
 
 
 def test_half_precision_models_are_trained_in_fp32(model, tmp_path):
@@ -172,7 +174,7 @@ def test_half_precision_models_are_trained_in_fp32(model, tmp_path):
 def test_a_tied_head_that_was_exported_twice_is_not_trained_twice(model):
     (model / "config.json").write_text(json.dumps({"tie_word_embeddings": True}))
     save_file({"embed": torch.ones(2), "lm_head.weight": torch.ones(2)}, model / "more.safetensors")
-    shapes = Master.of_model(model, POLICIES["sgd"]()).shapes()
+    shapes = MasterState.of_model(model, POLICIES["sgd"]()).shapes()
     assert "embed" in shapes
     assert "lm_head.weight" not in shapes
 
@@ -278,11 +280,11 @@ MEMORY = """
 import sys
 from pathlib import Path
 import torch
-from ralo_server.learner.state.master_state import Master
+from ralo_server.learner.state.master_state import MasterState
 from ralo_server.learner.step.times import StepTimes
 from ralo_server.optimizers.adamw import AdamW
 from ralo_server.optimizers.settings import AdamWSettings
-from ralo_server.store.redo import Redo
+from ralo_server.store.step_log import StepLog
 torch.set_num_threads(1)
 
 def anonymous():
@@ -292,8 +294,8 @@ def anonymous():
 root = Path(sys.argv[1])
 policy = AdamW(AdamWSettings(lr=0.01), None)
 most = 0
-master = Master.of_model(root / "model", policy)
-redo = Redo(step=1, terms=(), learning_rate=0.01, clip=1.0)
+master = MasterState.of_model(root / "model", policy)
+redo = StepLog(step=1, terms=(), learning_rate=0.01, clip=1.0)
 gradient = torch.ones(1 << 20)
 (root / "1").mkdir()
 for step in (1, 2, 3):
@@ -318,5 +320,5 @@ def peak_of_a_step(model, root, values):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_model(model, tmp_path):
     small, large = (peak_of_a_step(model, tmp_path, values << 20) for values in (1, 17))
-    # Master weights and moments of the difference are 12 bytes per value: 192 MiB.
+    # MasterState weights and moments of the difference are 12 bytes per value: 192 MiB.
     assert large - small < 32 << 20

@@ -15,7 +15,7 @@ from out_of_memory_case import objective, trees
 from safetensors.torch import save_file
 
 from ralo_core import RaloError
-from ralo_worker.trainer.parallel.data_parallel import Together
+from ralo_worker.trainer.parallel.data_parallel import DataParallel
 
 
 def allow(mib):
@@ -34,7 +34,7 @@ def main():
         allow(int(mib))
     for name in ("first", "second"):
         try:
-            gradient = Together(objective=computing).gradient(batch, 0)
+            gradient = DataParallel(objective=computing).gradient(batch, 0)
         except RaloError as error:
             sys.exit(str(error))
         logging.warning("%s gradient done", name)

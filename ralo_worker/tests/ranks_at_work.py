@@ -19,10 +19,10 @@ from ralo_core.registry import Registry
 from ralo_worker.trainer.compute.local_steps import LocalSteps
 from ralo_worker.trainer.compute.objective import open_objective
 from ralo_worker.trainer.compute.policy import Policy
-from ralo_worker.trainer.parallel.data_parallel import Together
+from ralo_worker.trainer.parallel.data_parallel import DataParallel
 from ralo_worker.trainer.parallel.group import open_group
 from ralo_worker.trainer.parallel.sharding import shard
-from ralo_worker.trainer.parallel.stop_check import CommonPace, Pace
+from ralo_worker.trainer.parallel.stop_check import CommonPace, StopCheck
 
 
 def some_trees(leaves):
@@ -45,8 +45,8 @@ def together(group, settings):
         return shard(made, group) if trainer.sharding == "full" else made
 
     inner = config.section(LocalStepsSettings)
-    pace = CommonPace(channel=group.control) if trainer.sharding == "full" else Pace()
-    whole = Together(objective=open_objective(config, policy(0), policy(1), pace), group=group)
+    pace = CommonPace(channel=group.control) if trainer.sharding == "full" else StopCheck()
+    whole = DataParallel(objective=open_objective(config, policy(0), policy(1), pace), group=group)
     return LocalSteps(whole, inner) if inner.steps else whole
 
 

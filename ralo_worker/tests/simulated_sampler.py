@@ -1,13 +1,13 @@
 """An engine and its problems without time or tokens: one tick is one decoding step.
 
-Neighbours: `test_sizing` lets `Sizing` decide how many problems are begun.
+Neighbours: `test_sizing` lets `ConcurrencyController` decide how many problems are begun.
 """
 
 from collections import deque
 
 import attrs
 
-from ralo_worker.sampler.concurrency import Load, Sizing
+from ralo_worker.sampler.concurrency import ConcurrencyController, Load
 
 
 @attrs.define(eq=False)
@@ -23,7 +23,7 @@ class Simulation:
     """`make` gives the rounds of the next problem; `room` is how many problems the orchestrator
     hands out at most at once; a problem takes `scoring` ticks after its last round."""
 
-    sizing: Sizing
+    sizing: ConcurrencyController
     make: object
     room: int = 10**6
     scoring: int = 0

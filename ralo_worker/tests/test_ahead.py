@@ -7,9 +7,9 @@ import pytest
 
 from ralo_core.errors import RunOver
 from ralo_worker.membership import Activity
-from ralo_worker.trainer.exchange.batch_prefetch import BatchesAhead
+from ralo_worker.trainer.exchange.batch_prefetch import BatchPrefetch
 from ralo_worker.trainer.exchange.phases import Phases
-from ralo_worker.trainer.exchange.weight_prefetch import WeightsAhead
+from ralo_worker.trainer.exchange.weight_prefetch import WeightPrefetch
 
 
 class Orders:
@@ -30,7 +30,7 @@ class Orders:
 
 def ahead(client, overlap):
     stopping = threading.Event()
-    return BatchesAhead(client, Phases(Activity()), stopping, overlap), stopping
+    return BatchPrefetch(client, Phases(Activity()), stopping, overlap), stopping
 
 
 def taken(batches):
@@ -106,7 +106,7 @@ def staged(number):
 
 def weights(cache, overlap):
     stopping = threading.Event()
-    return WeightsAhead(cache, staged(0), Activity(), stopping, overlap), stopping
+    return WeightPrefetch(cache, staged(0), Activity(), stopping, overlap), stopping
 
 
 def until(weights, numbers):

@@ -4,12 +4,12 @@ import threading
 
 import pytest
 
-from ralo_worker.trainer.exchange.background_call import Beside
+from ralo_worker.trainer.exchange.background_call import BackgroundCall
 
 
 @pytest.fixture(params=[True, False], ids=["overlap", "in its place"])
 def beside(request):
-    beside = Beside("test", request.param)
+    beside = BackgroundCall("test", request.param)
     yield beside
     beside.close()
 
@@ -37,7 +37,7 @@ def test_a_failure_arrives_and_is_over(beside):
 
 
 def test_with_overlap_the_caller_goes_on_and_may_ask_again():
-    beside, go_on = Beside("test", overlap=True), threading.Event()
+    beside, go_on = BackgroundCall("test", overlap=True), threading.Event()
     beside.start(lambda: (go_on.wait(10), threading.current_thread())[1])
     with pytest.raises(TimeoutError):
         beside.result(0.01)
@@ -48,13 +48,13 @@ def test_with_overlap_the_caller_goes_on_and_may_ask_again():
 
 
 def test_without_overlap_the_caller_does_it_itself():
-    beside = Beside("test", overlap=False)
+    beside = BackgroundCall("test", overlap=False)
     beside.start(threading.current_thread)
     assert beside.result() is threading.current_thread()
 
 
 def test_closing_waits_for_the_last_call():
-    beside, ended = Beside("test", overlap=True), []
+    beside, ended = BackgroundCall("test", overlap=True), []
     beside.start(lambda: (threading.Event().wait(0.05), ended.append(1)))
     beside.close()
     assert ended == [1]

@@ -7,7 +7,7 @@ from counted_engine import CountedEngine
 
 from ralo_core import GenerationRequest
 from ralo_worker.membership import Activity, Timer, compute_facts
-from ralo_worker.sampler.engine_shares import Lanes
+from ralo_worker.sampler.engine_shares import EngineShares
 from ralo_worker.trainer.exchange.phases import Phases
 
 
@@ -79,7 +79,7 @@ def request(tokens):
 def test_lanes_say_which_part_of_the_engine_is_evaluating_and_what_each_has_decoded():
     async def scenario():
         engine = CountedEngine(8)
-        lanes = Lanes(engine, 0.5)
+        lanes = EngineShares(engine, 0.5)
         parts = [lanes.evaluation_part]
         rollouts = asyncio.create_task(lanes.rollouts.generate([request(6)] * 3))
         await engine.step()

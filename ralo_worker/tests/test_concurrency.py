@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulated_sampler import Simulation
 
-from ralo_worker.sampler.concurrency import FULL, Load, Sizing
+from ralo_worker.sampler.concurrency import FULL, ConcurrencyController, Load
 
 
 def trees(random, width, depth=6, tokens=20):
@@ -40,7 +40,7 @@ def problems(kind, seed=0):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_engine_is_full_and_little_waits(kind, capacity):
     make, size = problems(kind)
-    simulation = Simulation(Sizing(capacity), make)
+    simulation = Simulation(ConcurrencyController(capacity), make)
     simulation.ticks(700)
     seen = simulation.ticks(3000)
     running, asked, _ = (sum(column) / len(seen) for column in zip(*seen, strict=True))
@@ -52,19 +52,19 @@ def test_the_engine_is_full_and_little_waits(kind, capacity):
 def test_the_beginning_does_not_flood_the_engine(kind):
     """Trees that have only begun ask for little; that is no reason to begin many more."""
     make, size = problems(kind)
-    simulation = Simulation(Sizing(64), make)
+    simulation = Simulation(ConcurrencyController(64), make)
     asked = [asked for _, asked, _ in simulation.ticks(700)]
     assert max(asked) <= 3 * 64 + 2 * size
 
 
 def test_the_first_problem_is_begun_alone():
-    sizing = Sizing(256)
+    sizing = ConcurrencyController(256)
     assert sizing.wanted(Load(sampling=0, finishing=0, asked=0)) == 1
     assert sizing.wanted(Load(sampling=1, finishing=0, asked=64)) == 4
 
 
 def test_what_an_evaluation_has_in_the_engine_is_not_free():
-    sizing = Sizing(256)
+    sizing = ConcurrencyController(256)
     beside = {others: Load(sampling=1, finishing=0, asked=16, others=others) for others in (0, 272)}
     assert sizing.wanted(beside[0]) == 15
     assert sizing.wanted(beside[272]) == 2
@@ -74,7 +74,7 @@ def test_what_an_evaluation_has_in_the_engine_is_not_free():
     ("before", "after"), [("single", "groups of 64"), ("groups of 64", "single")]
 )
 def test_problems_that_change_are_followed(before, after):
-    simulation = Simulation(Sizing(128), problems(before)[0])
+    simulation = Simulation(ConcurrencyController(128), problems(before)[0])
     simulation.ticks(700)
     simulation.make = problems(after)[0]
     simulation.ticks(1500)
@@ -87,7 +87,7 @@ def test_problems_that_change_are_followed(before, after):
 def test_scoring_is_no_reason_to_leave_the_engine_idle():
     """Half of a problem's life is scoring: twice as many are under way."""
     make, _ = problems("groups of 16")
-    simulation = Simulation(Sizing(256), make, scoring=60)
+    simulation = Simulation(ConcurrencyController(256), make, scoring=60)
     simulation.ticks(700)
     seen = simulation.ticks(1000)
     assert sum(running for running, _, _ in seen) / len(seen) >= 0.95 * 256
@@ -104,7 +104,7 @@ loads = st.builds(
 
 @given(st.integers(1, 512), st.lists(st.tuples(st.floats(0.0, 60.0), loads), max_size=20), loads)
 def test_nothing_is_leased_that_the_engine_or_scoring_has_no_room_for(capacity, history, load):
-    sizing = Sizing(capacity)
+    sizing = ConcurrencyController(capacity)
     for seconds, past in history:
         sizing.passed(seconds, past)
         sizing.finished(past)
@@ -121,5 +121,5 @@ def test_nothing_is_leased_that_the_engine_or_scoring_has_no_room_for(capacity, 
 
 @given(st.integers(1, 64), loads)
 def test_a_fixed_number_is_that_number(fixed, load):
-    wanted = Sizing(256, fixed).wanted(load)
+    wanted = ConcurrencyController(256, fixed).wanted(load)
     assert wanted == max(0, fixed - load.sampling - load.finishing)

@@ -7,7 +7,7 @@ import pytest
 from counted_engine import CountedEngine
 
 from ralo_core import GenerationRequest
-from ralo_worker.sampler.engine_shares import Lanes
+from ralo_worker.sampler.engine_shares import EngineShares
 
 CAPACITY, HELD_OUT, TOKENS = 16, 96, 10
 ROLLOUT, EVALUATION = (1,), (2,)
@@ -54,7 +54,7 @@ def shares(problems, evaluation, rollouts):
 
     async def scenario():
         engine = CountedEngine(CAPACITY)
-        lanes = Lanes(engine, 0.5)
+        lanes = EngineShares(engine, 0.5)
         crowd = Crowd(rollouts(lanes), problems)
         for _ in range(50):
             await engine.step()
@@ -106,7 +106,7 @@ def test_an_evaluation_begins_when_its_places_are_free():
 
     async def scenario():
         engine = CountedEngine(CAPACITY)
-        lanes = Lanes(engine, 0.5)
+        lanes = EngineShares(engine, 0.5)
         crowd = Crowd(lanes.rollouts, problems=100)
         await engine.step()
         beginning = asyncio.create_task(begin(lanes))
@@ -126,7 +126,7 @@ def test_what_one_does_not_ask_for_is_the_others():
     async def tail():
         """One long request is left of the evaluation: rollouts take every other place."""
         engine = CountedEngine(CAPACITY)
-        lanes = Lanes(engine, 0.5)
+        lanes = EngineShares(engine, 0.5)
         crowd = Crowd(lanes.rollouts, problems=8)
         async with lanes.evaluating() as lane:
             answer = asyncio.create_task(lane.generate([request(EVALUATION, 200)]))
@@ -145,7 +145,7 @@ def test_what_one_does_not_ask_for_is_the_others():
 def test_both_go_on_in_the_smallest_engines(capacity):
     async def scenario():
         engine = CountedEngine(capacity)
-        lanes = Lanes(engine, 0.05)
+        lanes = EngineShares(engine, 0.05)
         crowd = Crowd(lanes.rollouts, problems=3)
         await steps_until(asyncio.create_task(evaluate(lanes)), engine, limit=5000)
         crowd.end()
@@ -159,7 +159,7 @@ def test_both_go_on_in_the_smallest_engines(capacity):
 def test_answers_come_in_order_and_no_more_is_let_in_than_there_is_room_for():
     async def scenario():
         engine = CountedEngine(4)
-        lanes = Lanes(engine, 0.5)
+        lanes = EngineShares(engine, 0.5)
         asked = [request(ROLLOUT, tokens) for tokens in (9, 1, 5, 3, 7, 2, 8, 4, 6, 10, 12, 11)]
         task = asyncio.create_task(lanes.rollouts.generate(asked))
         await steps_until(task, engine)
@@ -175,7 +175,7 @@ def test_answers_come_in_order_and_no_more_is_let_in_than_there_is_room_for():
 def test_what_is_cancelled_leaves_its_places_to_others():
     async def scenario():
         engine = CountedEngine(4)
-        lanes = Lanes(engine, 0.5)
+        lanes = EngineShares(engine, 0.5)
         tasks = [
             asyncio.create_task(lanes.rollouts.generate([request(ROLLOUT, 50)] * 12))
             for _ in range(3)
@@ -197,7 +197,7 @@ def test_the_failure_of_a_request_reaches_its_caller_and_frees_its_places():
             raise ValueError("no such token")
 
         engine.generate = fail
-        lanes = Lanes(engine, 0.5)
+        lanes = EngineShares(engine, 0.5)
         for count in (1, 20):
             with pytest.raises(ValueError, match="no such token"):
                 await lanes.rollouts.generate([request(ROLLOUT)] * count)

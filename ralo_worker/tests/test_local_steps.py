@@ -14,8 +14,8 @@ from ralo_core.registry import Registry
 from ralo_worker.trainer.compute.local_steps import LocalSteps
 from ralo_worker.trainer.compute.objective import open_objective
 from ralo_worker.trainer.compute.policy import Policy
-from ralo_worker.trainer.parallel.data_parallel import Together
-from ralo_worker.trainer.parallel.stop_check import Halted, Pace
+from ralo_worker.trainer.parallel.data_parallel import DataParallel
+from ralo_worker.trainer.parallel.stop_check import Halted, StopCheck
 
 torch.set_num_threads(1)
 
@@ -25,7 +25,7 @@ LEAVES = (2, 7, 9, 3, 4)
 
 def together(model, pace=None):
     config = resolve([set_layer([])], REGISTRY)
-    return Together(objective=open_objective(config, Policy(model), None, pace))
+    return DataParallel(objective=open_objective(config, Policy(model), None, pace))
 
 
 def local_steps(model, pace=None, **settings):
@@ -37,7 +37,7 @@ def weights_of(model):
 
 
 def by_hand(model, batches, *, steps, lr=0.01, weight_decay=0.0, max_grad_norm=1.0):
-    """The ways of all batches, one optimizer throughout; gradients as `Together` has them."""
+    """The ways of all batches, one optimizer throughout; gradients as `DataParallel` has them."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
     named, start = dict(model.named_parameters()), weights_of(model)
     plain, ways, weights = together(model), [], []
@@ -100,7 +100,7 @@ def test_metrics_are_means_over_all_parts():
 def test_who_is_told_to_stop_on_the_way_comes_back():
     stopping = threading.Event()
 
-    class Second(Pace):
+    class Second(StopCheck):
         def check(self):
             if weights_of(model)["model.norm.weight"].ne(before["model.norm.weight"]).any():
                 stopping.set()  # the first step was taken

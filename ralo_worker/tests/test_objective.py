@@ -17,7 +17,7 @@ from ralo_worker.trainer.compute.gradient_sums import GradientSums
 from ralo_worker.trainer.compute.objective import open_objective
 from ralo_worker.trainer.compute.policy import Policy
 from ralo_worker.trainer.layout.rows import make_rows
-from ralo_worker.trainer.parallel.data_parallel import Together
+from ralo_worker.trainer.parallel.data_parallel import DataParallel
 
 torch.set_num_threads(1)
 
@@ -45,7 +45,7 @@ def objective(model, *settings, reference=None):
 
 
 def gradient(objective, trees, version=0):
-    return Together(objective=objective).gradient(trees, version)
+    return DataParallel(objective=objective).gradient(trees, version)
 
 
 @contextmanager

@@ -10,21 +10,21 @@ import pytest
 import torch
 
 from ralo_core import PROMPT, BuildContext, Problem, RaloError, TreeBuilder
-from ralo_core.client import EvalJob, LeasedProblem
+from ralo_core.client import EvaluationShard, LeasedProblem
 from ralo_core.config import GenerationSettings, PromptSettings
-from ralo_core.data import Answering
+from ralo_core.data import ResponseSettings
 from ralo_core.errors import ServerError
 from ralo_tasks.tiny_model.model import make_tiny_model
 from ralo_worker.engines.transformers.engine import TransformersEngine
 from ralo_worker.engines.transformers.settings import TransformersSettings
 from ralo_worker.membership import Activity
 from ralo_worker.prompting import Prompting, load_tokenizer
-from ralo_worker.sampler.answering import answers
-from ralo_worker.sampler.concurrency import Sizing
-from ralo_worker.sampler.engine_shares import Lanes
+from ralo_worker.sampler.concurrency import ConcurrencyController
+from ralo_worker.sampler.engine_shares import EngineShares
 from ralo_worker.sampler.evaluations import Evaluations
 from ralo_worker.sampler.grading import judged
 from ralo_worker.sampler.in_flight import Work
+from ralo_worker.sampler.responding import answers
 from ralo_worker.sampler.rollout_pipeline import Rollouts
 from ralo_worker.sampler.runtime import Sampler
 
@@ -115,10 +115,10 @@ def test_a_prompt_longer_than_the_model_is_named(model):
 
 def job(problems, version=0, **changes):
     """Return a job that asks for two greedy answers each, unless `changes` say otherwise."""
-    greedy = Answering(
+    greedy = ResponseSettings(
         judge="judge", samples=2, temperature=0.0, top_p=1.0, top_k=0, max_tokens=0, system=""
     )
-    return EvalJob(
+    return EvaluationShard(
         id="eval-0-quiz-0", lease_id="l", version=version, benchmark="quiz",
         answering=attrs.evolve(greedy, **changes), problems=tuple(problems),
     )  # fmt: skip
@@ -209,7 +209,7 @@ def test_a_job_whose_version_is_gone_is_given_back(model):
     async def scenario():
         made = rollouts(model)
         evaluations = Evaluations(
-            client=client, rollouts=made, lanes=Lanes(made.engine, 0.5),
+            client=client, rollouts=made, lanes=EngineShares(made.engine, 0.5),
             weights=SimpleNamespace(bring=gone), judges=None,
         )  # fmt: skip
         working = asyncio.create_task(evaluations.work())
@@ -262,12 +262,12 @@ def sampler_with(made, client):
     sampler = Sampler(member)
 
     async def opened():
-        sampler.lanes = Lanes(made.engine, 0.5)
+        sampler.lanes = EngineShares(made.engine, 0.5)
         sampler.rollouts = attrs.evolve(made, engine=sampler.lanes.rollouts)
         sampler.weights = SimpleNamespace(follow=asyncio.Event().wait)
         sampler.work = Work(
             client=client, rollouts=sampler.rollouts, lanes=sampler.lanes,
-            sizing=Sizing(made.engine.capacity, 2), activity=activity,
+            sizing=ConcurrencyController(made.engine.capacity, 2), activity=activity,
         )  # fmt: skip
         sampler.evaluations = Evaluations(
             client=client, rollouts=sampler.rollouts, lanes=sampler.lanes,

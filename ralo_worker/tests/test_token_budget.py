@@ -10,7 +10,7 @@ from out_of_memory_case import objective, trees
 from safetensors.torch import load_file
 
 from ralo_core import RaloError
-from ralo_worker.trainer.parallel.data_parallel import Together
+from ralo_worker.trainer.parallel.data_parallel import DataParallel
 
 torch.set_num_threads(1)
 HERE = Path(__file__).parent
@@ -30,7 +30,7 @@ def assert_same(found, expected):
 
 
 def test_an_allocation_that_fails_halves_the_micro_batch(tmp_path):
-    expected = Together(objective=objective()).gradient(trees(), 0)
+    expected = DataParallel(objective=objective()).gradient(trees(), 0)
     done = gradient_within(150, tmp_path / "gradient.safetensors")
     assert done.returncode == 0, done.stderr
     before, after = done.stderr.split("first gradient done")
@@ -75,17 +75,17 @@ def test_what_was_added_up_before_the_failure_is_dropped(offloaded, pipeline):
         f"correction.pipeline={pipeline}",
         "trainer.shared_tokens=0",
     )
-    expected = Together(objective=small(*settings)).gradient(batch, 0)
+    expected = DataParallel(objective=small(*settings)).gradient(batch, 0)
     computing = small(*settings, f"trainer.microbatch_tokens={6 * ROW}")
     sizes = failing(computing, 4 * ROW, torch.OutOfMemoryError("CUDA out of memory"), 1)
-    found = Together(objective=computing).gradient(batch, 0)
+    found = DataParallel(objective=computing).gradient(batch, 0)
     assert sizes[:2] == [6 * ROW, 6 * ROW], "the second one failed"
     assert computing.budget.tokens == 3 * ROW
     assert found.weight == expected.weight
     assert found.metrics == pytest.approx(expected.metrics, rel=1e-4)
     assert_same(found.tensors, expected.tensors)
     del sizes[:]
-    assert_same(Together(objective=computing).gradient(batch, 0).tensors, expected.tensors)
+    assert_same(DataParallel(objective=computing).gradient(batch, 0).tensors, expected.tensors)
     assert max(sizes) == 3 * ROW, "the smaller budget is remembered"
 
 
@@ -93,7 +93,7 @@ def test_another_error_is_not_taken_for_it():
     computing = small()
     failing(computing, 1, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1"):
-        Together(objective=computing).gradient(trees(FEW), 0)
+        DataParallel(objective=computing).gradient(trees(FEW), 0)
     assert computing.budget.tokens == 16384
 
 
@@ -110,4 +110,4 @@ def test_a_single_row_that_fails_ends_it():
     computing = small("trainer.shared_tokens=0", f"trainer.microbatch_tokens={ROW}")
     failing(computing, 1, torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(RaloError, match=f"a sequence of {ROW} tokens"):
-        Together(objective=computing).gradient(trees(FEW), 0)
+        DataParallel(objective=computing).gradient(trees(FEW), 0)

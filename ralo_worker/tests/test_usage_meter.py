@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ralo_core import EngineStats
-from ralo_worker.sampler.usage_meter import WINDOW_SECONDS, Meter
+from ralo_worker.sampler.usage_meter import WINDOW_SECONDS, UsageMeter
 
 
 def reading(running=0, prompt=0, cached=0, decoded=0, waiting=0):
@@ -24,7 +24,7 @@ growth = st.tuples(  # seconds, running, prompt tokens new and cached, decoded
 @given(st.lists(growth, min_size=1, max_size=30))
 def test_rates_are_those_of_the_last_seconds(steps):
     """Against plain lists: the readings of the window, and one before its beginning."""
-    meter, now, rows = Meter(64), 100.0, [(100.0, reading())]
+    meter, now, rows = UsageMeter(64), 100.0, [(100.0, reading())]
     meter.read(*rows[0])
     prompt = cached = decoded = 0
     for seconds, running, new, known, tokens in steps:
@@ -49,5 +49,5 @@ def test_rates_are_those_of_the_last_seconds(steps):
 
 
 def test_the_first_reading_has_no_rates():
-    report = Meter(8).read(5.0, reading(running=4, decoded=100, prompt=10))
+    report = UsageMeter(8).read(5.0, reading(running=4, decoded=100, prompt=10))
     assert (report.tokens_per_second, report.cache_hits, report.utilisation) == (0.0, 0.0, 0.5)

@@ -14,7 +14,7 @@ from part_server import PartServer
 from ralo_core import RaloError
 from ralo_worker.weights.cache import WeightsCache
 from ralo_worker.weights.local import LocalVersions
-from ralo_worker.weights.local_version import Staged
+from ralo_worker.weights.local_version import LocalVersion
 
 MODEL = os.urandom(300_000)
 
@@ -38,7 +38,9 @@ def test_a_version_is_fetched_once_and_unchanged_files_are_linked(origin, tmp_pa
     assert (staged.directory / "model").read_bytes() == MODEL
     assert staged.bytes == len(b"same") + len(MODEL)
     assert staged.seconds > 0
-    assert cache.stage(staged.version) == Staged(version=staged.version, directory=staged.directory)
+    assert cache.stage(staged.version) == LocalVersion(
+        version=staged.version, directory=staged.directory
+    )
     origin.publish(1, config=b"same", model=b"one")
     # A process that begins anew finds what is there.
     second = WeightsCache(origin.client(), "run", tmp_path).newest(0)

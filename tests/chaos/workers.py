@@ -14,7 +14,7 @@ from pathlib import Path
 from chaos.content import CHUNK_BYTES, make_gradient, make_tree, weight_of
 from chaos.journal import Journal
 from ralo_core.client import Backoff, Client
-from ralo_core.data import ItemAnswers
+from ralo_core.data import ItemResponses
 from ralo_core.errors import RunOver, ServerError
 
 _FAST = Backoff(first=0.02, factor=2.0, cap=0.5)
@@ -95,7 +95,7 @@ class Sampler(Worker):
         job = self.client.eval_job()
         if job is not None:
             answers = [
-                ItemAnswers(
+                ItemResponses(
                     texts=("",), correct=(self.chance(0.5),), tokens=(1,), finish_reasons=("eos",)
                 )
                 for _ in job.problems

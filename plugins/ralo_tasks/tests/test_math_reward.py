@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ralo_core import Answer, BuildContext, Problem
+from ralo_core import BuildContext, Problem, Response
 from ralo_tasks.final_answer import last_boxed
 from ralo_tasks.records.jsonl import JsonlProvider, JsonlSettings
 from ralo_tasks.rewards.math import MathReward
@@ -29,7 +29,7 @@ def reward():
 
 def score(reward, reference, *texts):
     problem = Problem(id="p", prompt="?", answer=reference)
-    answers = [Answer(text=text, finish_reason="eos", tokens=1) for text in texts]
+    answers = [Response(text=text, finish_reason="eos", tokens=1) for text in texts]
     return reward.score(problem, answers)
 
 
@@ -100,7 +100,7 @@ def test_the_judge_ends_with_its_parent():
         "import os, signal\n"
         "r = MathReward(MathSettings(), BuildContext(role='sampler'))\n"
         "r.score(Problem(id='p', prompt='', answer='1'),"
-        " [Answer(text='1', finish_reason='eos', tokens=1)])\n"
+        " [Response(text='1', finish_reason='eos', tokens=1)])\n"
         "print(r._judge.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ralo_core import Answer, BuildContext, Problem, RaloError
+from ralo_core import BuildContext, Problem, RaloError, Response
 from ralo_core.errors import ConfigError
 from ralo_core.structuring import structure
 from ralo_tasks.final_answer import how_to_answer
@@ -25,7 +25,7 @@ CONTEXT = BuildContext(role="sampler")
 
 
 def scores(reward, reference, *texts, **metadata):
-    answers = [Answer(text=text, finish_reason="eos", tokens=1) for text in texts]
+    answers = [Response(text=text, finish_reason="eos", tokens=1) for text in texts]
     problem = Problem(id="p", prompt="?", answer=reference, metadata=metadata)
     return reward.score(problem, answers)
 
@@ -98,7 +98,7 @@ def test_format_must_match_the_whole_response():
 
 def test_overlong_falls_on_a_straight_line():
     reward = OverlongReward(OverlongSettings(max_tokens=100, buffer_tokens=20), CONTEXT)
-    answers = [Answer(text="", finish_reason="eos", tokens=n) for n in (1, 80, 85, 100, 999)]
+    answers = [Response(text="", finish_reason="eos", tokens=n) for n in (1, 80, 85, 100, 999)]
     problem = Problem(id="p", prompt="?", answer="")
     assert reward.score(problem, answers) == [0, 0, -0.25, -1, -1]
 

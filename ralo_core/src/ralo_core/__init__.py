@@ -9,7 +9,6 @@ from ralo_core.config.benchmarks import BenchmarkSettings
 from ralo_core.config.setting import setting
 from ralo_core.data import (
     PROMPT,
-    Answer,
     Batch,
     Completion,
     DeltaLink,
@@ -17,6 +16,7 @@ from ralo_core.data import (
     GenerationRequest,
     GradientUpload,
     Problem,
+    Response,
     RolloutTree,
     TreeBuilder,
     WeightDelta,
@@ -31,7 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PROMPT",
-    "Answer",
+    "Response",
     "Batch",
     "BenchmarkSettings",
     "BuildContext",

@@ -14,7 +14,14 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from ralo_core.data import Answer, Completion, EngineStats, GenerationRequest, Problem, RolloutTree
+from ralo_core.data import (
+    Completion,
+    EngineStats,
+    GenerationRequest,
+    Problem,
+    Response,
+    RolloutTree,
+)
 
 if TYPE_CHECKING:  # the config asks the kinds, and these the protocols
     from ralo_core.config.benchmarks import BenchmarkSettings
@@ -116,7 +123,7 @@ class SamplingContext:
 
 @runtime_checkable
 class SamplingAlgorithm(Protocol):
-    """Turns a problem into a rollout tree. Runs in the sampler, many problems at a time."""
+    """MicroBatchSchedule a problem into a rollout tree. Runs in the sampler, many problems at a time."""
 
     max_response_tokens: int
     """The most tokens of a response; evaluations keep to it, too."""
@@ -131,13 +138,13 @@ class SamplingAlgorithm(Protocol):
 class Reward(Protocol):
     """Scores answers. Runs in the sampler, off the event loop, once per problem."""
 
-    def score(self, problem: Problem, answers: Sequence[Answer]) -> Sequence[float]:
+    def score(self, problem: Problem, answers: Sequence[Response]) -> Sequence[float]:
         """Return one finite number per answer."""
 
 
 @runtime_checkable
 class AdvantageEstimator(Protocol):
-    """Turns rewards into advantages. Pure and numpy only; runs in the trainer per batch."""
+    """MicroBatchSchedule rewards into advantages. Pure and numpy only; runs in the trainer per batch."""
 
     def estimate(self, trees: Sequence[RolloutTree]) -> list[npt.NDArray[np.float32]]:
         """Return per tree float32[L], a value per leaf, or float32[L, D], a value per leaf
@@ -220,7 +227,7 @@ class SurveyingCorrection(Correction, Protocol):
 
 
 @attrs.frozen(kw_only=True)
-class GradientFacts:
+class GradientInfo:
     """What an aggregator decides on: no tensors, only the declaration."""
 
     upload_id: str
@@ -236,7 +243,7 @@ class Aggregator(Protocol):
     values than one slice has, so that memory does not grow with the model.
     """
 
-    def weigh(self, gradients: Sequence[GradientFacts], current_version: int) -> Sequence[float]:
+    def weigh(self, gradients: Sequence[GradientInfo], current_version: int) -> Sequence[float]:
         """Return one finite weight >= 0 per gradient; 0 leaves it out of the step, unread.
 
         If all are 0 no step is taken: the gradients are consumed and counted as left out.

@@ -158,7 +158,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class StopSignal:
-    """Turns the `STOP_SIGNALS` into a flag: truthy from the first on."""
+    """MicroBatchSchedule the `STOP_SIGNALS` into a flag: truthy from the first on."""
 
     def __init__(self) -> None:
         self.received = False

@@ -24,7 +24,7 @@ from ralo_core.errors import RaloError, RunOver, ServerError
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_worker.server_clock import ServerClock
-from ralo_worker.weights.local_version import Staged
+from ralo_worker.weights.local_version import LocalVersion
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Activity:
             under_way = 0.0 if self.working_since is None else now - self.working_since
             return self.working_seconds + under_way
 
-    def fetched(self, staged: Staged) -> None:
+    def fetched(self, staged: LocalVersion) -> None:
         """Book what it cost to bring a version to this machine."""
         self.weights = attrs.evolve(
             self.weights,
@@ -73,7 +73,7 @@ class Activity:
             staging_seconds=self.weights.staging_seconds + staged.seconds,
         )
 
-    def activated(self, staged: Staged, pause: float) -> None:
+    def activated(self, staged: LocalVersion, pause: float) -> None:
         """Book that `staged` was swapped in while work stood still for `pause` seconds."""
         self.version = staged.version.number
         self.weights = attrs.evolve(

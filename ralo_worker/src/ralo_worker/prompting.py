@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 from ralo_core.config import PromptSettings
 from ralo_core.data import Message, Problem
 from ralo_core.errors import RaloError
-from ralo_core.importing import import_function
+from ralo_core.user_functions import import_function
 
 
 def load_tokenizer(directory: Path) -> Any:

@@ -17,15 +17,15 @@ import numpy.typing as npt
 
 from ralo_core import wire
 from ralo_core.client.address import Address, FixedAddress
+from ralo_core.client.calls_in_flight import CallsInFlight
 from ralo_core.client.gradients import GradientBody, GradientSender, WholeBody
 from ralo_core.client.transport import Backoff, Transport
-from ralo_core.client.underway import Underway
 from ralo_core.data import (
-    Answering,
     Batch,
     DeltaLink,
-    ItemAnswers,
+    ItemResponses,
     Problem,
+    ResponseSettings,
     RolloutTree,
     WeightVersion,
 )
@@ -45,7 +45,7 @@ class LeasedProblem:
 
 
 @attrs.frozen(kw_only=True)
-class EvalJob:
+class EvaluationShard:
     """Items of `benchmark` to be answered with the weights of exactly `version`, under a lease that
     the report must quote."""
 
@@ -53,7 +53,7 @@ class EvalJob:
     lease_id: str
     version: int
     benchmark: str
-    answering: Answering
+    answering: ResponseSettings
     problems: tuple[Problem, ...]
 
 
@@ -78,7 +78,7 @@ class Client:
         self.chunk_bytes = _CHUNK_BYTES
         self._held: set[str] = set()
         self._held_lock = threading.Lock()
-        self._asking = Underway()
+        self._asking = CallsInFlight()
         self.transport = Transport(
             FixedAddress(server, token) if isinstance(server, str) else server,
             headers={"X-Ralo-Worker": worker_id},
@@ -232,7 +232,7 @@ class Client:
             return ()
         return structure(answer["links"], tuple[DeltaLink, ...])
 
-    def eval_job(self, version: int | None = None) -> EvalJob | None:
+    def eval_job(self, version: int | None = None) -> EvaluationShard | None:
         """Lease an evaluation job, of `version` where it is given."""
         body = {"worker_id": self.worker_id, "version": version}
         with self._asking:
@@ -243,16 +243,16 @@ class Client:
             return None
         job = answer.json()
         self._hold([job["lease_id"]])
-        return EvalJob(
+        return EvaluationShard(
             id=job["job_id"],
             lease_id=job["lease_id"],
             version=job["version"],
             benchmark=job["benchmark"],
-            answering=structure(job["answering"], Answering),
+            answering=structure(job["answering"], ResponseSettings),
             problems=tuple(wire.problem_from_json(item) for item in job["problems"]),
         )
 
-    def report_eval(self, job: EvalJob, answers: Sequence[ItemAnswers]) -> None:
+    def report_eval(self, job: EvaluationShard, answers: Sequence[ItemResponses]) -> None:
         """Hand in the answers to each item of a job, in order."""
         body = {
             "job_id": job.id,

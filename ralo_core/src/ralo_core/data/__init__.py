@@ -1,8 +1,8 @@
 """The value types of the contract: frozen attrs classes over numpy, no torch, no I/O."""
 
 from ralo_core.data.batch import Batch
-from ralo_core.data.evaluation import Answering, ItemAnswers
-from ralo_core.data.generation import Answer, Completion, EngineStats, GenerationRequest
+from ralo_core.data.evaluation import ItemResponses, ResponseSettings
+from ralo_core.data.generation import Completion, EngineStats, GenerationRequest, Response
 from ralo_core.data.gradient import GradientUpload
 from ralo_core.data.problem import Message, Problem
 from ralo_core.data.report import EngineReport, VersionDelay, WeightsReport
@@ -11,8 +11,8 @@ from ralo_core.data.version import DeltaLink, WeightDelta, WeightFile, WeightVer
 
 __all__ = [
     "PROMPT",
-    "Answer",
-    "Answering",
+    "Response",
+    "ResponseSettings",
     "Batch",
     "Completion",
     "DeltaLink",
@@ -20,7 +20,7 @@ __all__ = [
     "EngineStats",
     "GenerationRequest",
     "GradientUpload",
-    "ItemAnswers",
+    "ItemResponses",
     "Message",
     "Problem",
     "RolloutTree",

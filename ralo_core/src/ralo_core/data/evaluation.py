@@ -1,14 +1,14 @@
 """How a benchmark is answered, and what a sampler hands in: the two halves of an evaluation job.
 
-Neighbours: the orchestrator makes `Answering` of a benchmark's settings, ``/eval/job/claim``
-carries it to a sampler, which returns `ItemAnswers` with ``/eval/job/report``.
+Neighbours: the orchestrator makes `ResponseSettings` of a benchmark's settings, ``/eval/job/claim``
+carries it to a sampler, which returns `ItemResponses` with ``/eval/job/report``.
 """
 
 import attrs
 
 
 @attrs.frozen(kw_only=True)
-class Answering:
+class ResponseSettings:
     """How the items of a benchmark are answered and judged, as `BenchmarkSettings` has it.
 
     `judge` is the reward component that gives at least 1 to a correct answer. `max_tokens` 0
@@ -25,7 +25,7 @@ class Answering:
 
 
 @attrs.frozen(kw_only=True)
-class ItemAnswers:
+class ItemResponses:
     """The answers to one item, each with whether it is correct, its length in tokens and its
     finish reason; `reason` says why there are none or why they could not be judged, ``""`` else.
     """
@@ -37,7 +37,7 @@ class ItemAnswers:
     reason: str = ""
 
     @classmethod
-    def without(cls, samples: int, reason: str) -> "ItemAnswers":
+    def without(cls, samples: int, reason: str) -> "ItemResponses":
         """Return `samples` wrong answers to an item that could not be asked, for `reason`."""
         return cls(
             texts=("",) * samples,

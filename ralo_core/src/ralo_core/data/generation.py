@@ -1,7 +1,7 @@
 """What a sampling algorithm asks of an engine, what it gets back, and what rewards see.
 
 Neighbours: sampling algorithms send `GenerationRequest`s, engines answer `Completion`s,
-`Answer` is the text form handed to rewards. Token ids in, token ids out: no text crosses
+`Response` is the text form handed to rewards. Token ids in, token ids out: no text crosses
 between algorithm and engine, so nothing is ever tokenised twice.
 """
 
@@ -57,7 +57,7 @@ class EngineStats:
 
 
 @attrs.frozen(kw_only=True)
-class Answer:
+class Response:
     """A finished response as rewards see it; `text` has no special tokens."""
 
     text: str

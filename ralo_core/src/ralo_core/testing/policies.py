@@ -7,7 +7,7 @@ import numpy as np
 
 from ralo_core.protocols import (
     Aggregator,
-    GradientFacts,
+    GradientInfo,
     OptimizerFactory,
     ScalingOptimizerFactory,
 )
@@ -18,7 +18,7 @@ _WIDTH, _CUT = 6, 4
 def check_aggregation_policy(policy: Aggregator) -> None:
     """Check `policy` on one and on several gradients of different weight and age."""
     facts = [
-        GradientFacts(upload_id=f"g{n}", base_version=10 - n, weight=100.0 * (n + 1))
+        GradientInfo(upload_id=f"g{n}", base_version=10 - n, weight=100.0 * (n + 1))
         for n in range(4)
     ]
     for some in (facts[:1], facts):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from numbers import Real
 
-from ralo_core.data import Answer, Problem
+from ralo_core.data import Problem, Response
 from ralo_core.protocols import Reward
 
 _PROBLEM = Problem(id="p", prompt="What is 1+1?", answer="2")
@@ -15,7 +15,7 @@ def check_reward(
     reward: Reward, problem: Problem = _PROBLEM, texts: Sequence[str] = _TEXTS
 ) -> None:
     """Check `reward` on answers of `texts` to `problem`."""
-    answers = [Answer(text=text, finish_reason="eos", tokens=len(text)) for text in texts]
+    answers = [Response(text=text, finish_reason="eos", tokens=len(text)) for text in texts]
     scores = list(reward.score(problem, answers))
     assert len(scores) == len(answers), (
         f"score() must return one number per answer: {len(scores)} for {len(answers)}"

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ralo_core import BuildContext
-from ralo_core.protocols import GradientFacts
+from ralo_core.protocols import GradientInfo
 from ralo_server.optimizers.settings import (
     DilocoSettings,
     StalenessMeanSettings,
@@ -27,7 +27,7 @@ class TokenMean:
     def __init__(self, settings: None, context: BuildContext) -> None:
         """Take no options."""
 
-    def weigh(self, gradients: Sequence[GradientFacts], current_version: int) -> Sequence[float]:
+    def weigh(self, gradients: Sequence[GradientInfo], current_version: int) -> Sequence[float]:
         """Return the trained tokens of each gradient."""
         return [gradient.weight for gradient in gradients]
 
@@ -42,7 +42,7 @@ class StalenessMean:
     def __init__(self, settings: StalenessMeanSettings, context: BuildContext) -> None:
         self._power, self._bound = settings.power, settings.max_staleness
 
-    def weigh(self, gradients: Sequence[GradientFacts], current_version: int) -> Sequence[float]:
+    def weigh(self, gradients: Sequence[GradientInfo], current_version: int) -> Sequence[float]:
         """Return ``tokens / (1 + lag) ** power``, 0 where the lag is above the bound."""
         lags = [current_version - gradient.base_version for gradient in gradients]
         return [
@@ -65,7 +65,7 @@ class TrimmedMean:
     def __init__(self, settings: TrimmedMeanSettings, context: BuildContext) -> None:
         self._trim = settings.trim
 
-    def weigh(self, gradients: Sequence[GradientFacts], current_version: int) -> Sequence[float]:
+    def weigh(self, gradients: Sequence[GradientInfo], current_version: int) -> Sequence[float]:
         """Return 1 for every gradient."""
         return [1.0 for _ in gradients]
 
@@ -85,7 +85,7 @@ class Diloco:
     def __init__(self, settings: DilocoSettings, context: BuildContext) -> None:
         self._bound = settings.max_staleness
 
-    def weigh(self, gradients: Sequence[GradientFacts], current_version: int) -> Sequence[float]:
+    def weigh(self, gradients: Sequence[GradientInfo], current_version: int) -> Sequence[float]:
         """Return 1 for every pseudo-gradient, 0 where the lag is above the bound."""
         return [float(current_version - each.base_version <= self._bound) for each in gradients]
 

@@ -17,8 +17,8 @@ from ralo_core.cli.options import config_options, gather
 from ralo_core.config import Config, LearnerSettings, ServerSettings
 from ralo_core.errors import RaloError
 from ralo_core.supervise import Child, StopSignal, Supervisor, describe_exit
-from ralo_server.cli.farewell import Farewell
-from ralo_server.doctor.strays import remove_unqueued
+from ralo_server.cli.shutdown_grace import ShutdownGrace
+from ralo_server.doctor.orphans import remove_unqueued
 from ralo_server.preparation import prepare
 from ralo_server.rundir.directory import RunDirectory
 from ralo_server.rundir.lock import lock
@@ -92,7 +92,7 @@ def _serve(
         directory.finished_file.unlink(missing_ok=True)
         try:
             _start(supervisor, directory, config, listener, held.fileno())
-            end = Farewell(store) if until_finished else None
+            end = ShutdownGrace(store) if until_finished else None
             _watch(supervisor, stopped, directory, end)
             if not stopped:
                 directory.finished_file.touch()
@@ -158,7 +158,7 @@ def _start(
 
 
 def _watch(
-    supervisor: Supervisor, stopped: StopSignal, directory: RunDirectory, end: Farewell | None
+    supervisor: Supervisor, stopped: StopSignal, directory: RunDirectory, end: ShutdownGrace | None
 ) -> None:
     announced = False
     while not stopped and not (end and end.over()):

@@ -7,12 +7,12 @@ a result.
 from collections.abc import Iterator
 from functools import partial
 
-from ralo_server.doctor.finding import Finding, Patient
+from ralo_server.doctor.finding import Finding, RunUnderTest
 from ralo_server.evaluation.results import read_rows
 from ralo_server.store import Store
 
 
-def answers_are_whole(patient: Patient) -> Iterator[Finding]:
+def answers_are_whole(patient: RunUnderTest) -> Iterator[Finding]:
     """The answers of every evaluation that has a result can be read."""
     kept = set(patient.store.versions.published())
     for version, benchmark in patient.store.evaluations.reported():

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ralo_core.components import BuildContext
 from ralo_server.doctor.evaluations import answers_are_whole
-from ralo_server.doctor.finding import Finding, Patient
+from ralo_server.doctor.finding import Finding, RunUnderTest
+from ralo_server.doctor.orphans import strays
 from ralo_server.doctor.queues import (
     gradients_are_whole,
     kept_trees_are_whole,
@@ -20,7 +21,6 @@ from ralo_server.doctor.state import (
     next_step_has_room,
     tokens_are_private,
 )
-from ralo_server.doctor.strays import strays
 from ralo_server.doctor.versions import (
     newest_state_is_whole,
     versions_are_whole,
@@ -29,7 +29,7 @@ from ralo_server.doctor.versions import (
 from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 
-CHECKS: Sequence[Callable[[Patient], Iterator[Finding]]] = (
+CHECKS: Sequence[Callable[[RunUnderTest], Iterator[Finding]]] = (
     lock_is_held,
     tokens_are_private,
     next_step_has_room,
@@ -50,7 +50,7 @@ def examine(directory: RunDirectory, running: bool) -> list[Finding]:
     if found:
         return found
     config, _ = directory.load_config(("codec",))
-    patient = Patient(
+    patient = RunUnderTest(
         store=Store(directory, config, read_only=True),
         codec=config.build("codec", BuildContext(role="orchestrator")),
         running=running,

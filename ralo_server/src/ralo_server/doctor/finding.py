@@ -1,4 +1,4 @@
-"""`Finding`: something that a check saw, and what can be done about it; `Patient`: where.
+"""`Finding`: something that a check saw, and what can be done about it; `RunUnderTest`: where.
 
 Neighbours: every check yields findings, ``ralo doctor`` prints them.
 """
@@ -13,7 +13,7 @@ from ralo_server.store import Store
 
 
 @attrs.frozen(kw_only=True)
-class Patient:
+class RunUnderTest:
     """A run to be looked at; `running` says whether an orchestrator works in it now."""
 
     store: Store

@@ -11,16 +11,16 @@ from pathlib import Path
 
 from ralo_core import wire
 from ralo_core.errors import WireError
-from ralo_server.doctor.finding import Finding, Patient
+from ralo_server.doctor.finding import Finding, RunUnderTest
 from ralo_server.gradients.checks import PARAMETERS, inspect, parameter_shapes
 from ralo_server.store import Store
 from ralo_server.store.inspection import kept_trees, needed_trees
-from ralo_server.store.mending import forget_gradient, forget_kept_tree, forget_tree
+from ralo_server.store.repair import forget_gradient, forget_kept_tree, forget_tree
 
 _GONE = "the file is gone"
 
 
-def trees_are_whole(patient: Patient) -> Iterator[Finding]:
+def trees_are_whole(patient: RunUnderTest) -> Iterator[Finding]:
     """Every tree that a trainer will get can be read."""
     for row in needed_trees(patient.store.database):
         fault = _unreadable_tree(patient.directory.samples / row.blob)
@@ -32,7 +32,7 @@ def trees_are_whole(patient: Patient) -> Iterator[Finding]:
             )
 
 
-def kept_trees_are_whole(patient: Patient) -> Iterator[Finding]:
+def kept_trees_are_whole(patient: RunUnderTest) -> Iterator[Finding]:
     """Every tree that is kept to be looked at can be read."""
     for row in kept_trees(patient.store.database):
         fault = _unreadable_tree(patient.directory.samples / row.blob)
@@ -46,7 +46,7 @@ def kept_trees_are_whole(patient: Patient) -> Iterator[Finding]:
             )
 
 
-def gradients_are_whole(patient: Patient) -> Iterator[Finding]:
+def gradients_are_whole(patient: RunUnderTest) -> Iterator[Finding]:
     """Every gradient that waits for a step passes the checks of the door again."""
     if not (patient.directory.weights / PARAMETERS).is_file():
         return  # the learner writes it at its start and is the first to know of a gradient

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 
 from ralo_core.errors import RaloError
-from ralo_server.doctor.finding import Finding, Patient
+from ralo_server.doctor.finding import Finding, RunUnderTest
 from ralo_server.rundir.directory import RunDirectory
 from ralo_server.rundir.listing import size_on_disk
 from ralo_server.rundir.lock import ended_by_force
@@ -39,7 +39,7 @@ def foundations(directory: RunDirectory) -> Iterator[Finding]:
         )
 
 
-def lock_is_held(patient: Patient) -> Iterator[Finding]:
+def lock_is_held(patient: RunUnderTest) -> Iterator[Finding]:
     """Say who works in the directory."""
     if patient.running:
         pid = patient.directory.lock_file.read_text()
@@ -51,7 +51,7 @@ def lock_is_held(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def tokens_are_private(patient: Patient) -> Iterator[Finding]:
+def tokens_are_private(patient: RunUnderTest) -> Iterator[Finding]:
     """Nobody but the owner can read the tokens."""
     file = patient.directory.tokens_file
     if file.is_file() and file.stat().st_mode & 0o077:
@@ -62,7 +62,7 @@ def tokens_are_private(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def next_step_has_room(patient: Patient) -> Iterator[Finding]:
+def next_step_has_room(patient: RunUnderTest) -> Iterator[Finding]:
     """The disk has room for one more optimizer state and version."""
     directory, store = patient.directory, patient.store
     folders = [store.versions.directory(store.versions.newest_number())]

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from ralo_server.doctor.finding import Finding, Patient
+from ralo_server.doctor.finding import Finding, RunUnderTest
 from ralo_server.gradients.checks import inspect, parameter_shapes
 from ralo_server.models.version_files import damage
 from ralo_server.rollback import lacks_state
 from ralo_server.store import Store
-from ralo_server.store.mending import forget_version
+from ralo_server.store.repair import forget_version
 
 
-def versions_are_whole(patient: Patient) -> Iterator[Finding]:
+def versions_are_whole(patient: RunUnderTest) -> Iterator[Finding]:
     """Every version that is kept has the files of its manifest, with their sha256."""
     versions = patient.store.versions
     newest = versions.newest_number()
@@ -36,7 +36,7 @@ def versions_are_whole(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def versions_can_be_gone_back_to(patient: Patient) -> Iterator[Finding]:
+def versions_can_be_gone_back_to(patient: RunUnderTest) -> Iterator[Finding]:
     """The optimizer state of every version that is kept can be restored."""
     for kept in patient.store.versions.kept():
         fault = lacks_state(patient.store, kept)
@@ -45,7 +45,7 @@ def versions_can_be_gone_back_to(patient: Patient) -> Iterator[Finding]:
             yield Finding(what, fault=False)
 
 
-def newest_state_is_whole(patient: Patient) -> Iterator[Finding]:
+def newest_state_is_whole(patient: RunUnderTest) -> Iterator[Finding]:
     """The checkpoint that a start goes on from can be opened, and the steps after it be taken
     again."""
     origin = patient.store.versions.newest_origin()
@@ -62,7 +62,7 @@ def newest_state_is_whole(patient: Patient) -> Iterator[Finding]:
             )
 
 
-def _checkpoint_is_whole(patient: Patient, name: str) -> Iterator[Finding]:
+def _checkpoint_is_whole(patient: RunUnderTest, name: str) -> Iterator[Finding]:
     folder = patient.directory.optimizer / name
     files = sorted(folder.rglob("*.safetensors"))
     faults = [fault for fault in map(_unreadable, files) if fault]

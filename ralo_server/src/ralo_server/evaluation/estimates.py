@@ -13,7 +13,7 @@ import numpy as np
 
 from ralo_core.config.metric_names import Metric, parse_metric
 from ralo_core.errors import DataError
-from ralo_core.importing import import_function
+from ralo_core.user_functions import import_function
 from ralo_server.evaluation.bootstrap import Estimate, estimate_means
 from ralo_server.evaluation.item_result import ItemResult
 from ralo_server.evaluation.scores import (

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from ralo_core.data import ItemAnswers, Problem
+from ralo_core.data import ItemResponses, Problem
 from ralo_core.files.whole import sync, write_blob
 from ralo_core.protocols import Benchmark
 from ralo_server.evaluation import Estimate, ItemResult, estimates
@@ -47,7 +47,7 @@ class Concluder:
         rows = [_row(item, answers) for item, answers in zip(items, answered.answers, strict=True)]
         return Conclusion(result=result, keep=lambda: self._keep(result, rows))
 
-    def _item(self, answered: Answered, problem: Problem, answers: ItemAnswers) -> ItemResult:
+    def _item(self, answered: Answered, problem: Problem, answers: ItemResponses) -> ItemResult:
         benchmark = self.benchmarks[answered.benchmark]
         return ItemResult(
             problem=problem,
@@ -73,7 +73,7 @@ def read_rows(directory: RunDirectory, version: int, benchmark: str) -> list[dic
     return rows
 
 
-def _pairs(answered: Answered) -> Sequence[tuple[Problem, ItemAnswers]]:
+def _pairs(answered: Answered) -> Sequence[tuple[Problem, ItemResponses]]:
     return list(zip(answered.items, answered.answers, strict=True))
 
 
@@ -106,7 +106,7 @@ def _reference(benchmark: Benchmark, problem: Problem) -> str:
         return problem.answer
 
 
-def _row(item: ItemResult, answers: ItemAnswers) -> dict[str, Any]:
+def _row(item: ItemResult, answers: ItemResponses) -> dict[str, Any]:
     return {
         "problem_id": item.problem.id,
         "prompt": item.problem.prompt,

@@ -11,7 +11,7 @@ import attrs
 
 from ralo_core import wire
 from ralo_core.config import BenchmarkSettings
-from ralo_core.data import Answering, Problem
+from ralo_core.data import Problem, ResponseSettings
 from ralo_core.structuring import structure, unstructure
 from ralo_server.store.database import Database
 
@@ -27,10 +27,12 @@ class Plan:
     settings: BenchmarkSettings
 
     @property
-    def answering(self) -> Answering:
+    def answering(self) -> ResponseSettings:
         """What a sampler must know."""
-        names = attrs.fields_dict(Answering).keys() - {"judge"}
-        return Answering(judge=self.judge, **{name: getattr(self.settings, name) for name in names})
+        names = attrs.fields_dict(ResponseSettings).keys() - {"judge"}
+        return ResponseSettings(
+            judge=self.judge, **{name: getattr(self.settings, name) for name in names}
+        )
 
     @property
     def shard_items(self) -> int:

@@ -19,7 +19,7 @@ from ralo_server.store.versions import Versions, abandoned
 OPEN, REPORTED = "open", "reported"
 
 
-class NotToBeHadError(RaloError):
+class EvaluationUnavailableError(RaloError):
     """Raised when an evaluation is asked for that cannot be made."""
 
 
@@ -43,7 +43,7 @@ class Evaluations:
         """Ask on demand, of the newest version if none is named; return what becomes of each as
         ``{"version", "benchmark", "state"}``.
 
-        Raises `NotToBeHadError` for a benchmark that the run does not have, or a version that is
+        Raises `EvaluationUnavailableError` for a benchmark that the run does not have, or a version that is
         not there any more.
         """
         with self.database.write() as connection:
@@ -130,11 +130,11 @@ class Evaluations:
                     f"{', '.join(known) or 'none'} (benchmarks.pipeline; ralo serve --resume RUN "
                     "--set takes more)"
                 )
-                raise NotToBeHadError(msg)
+                raise EvaluationUnavailableError(msg)
         kept = self.versions.published()
         if version not in kept:
             msg = f"version {version} is not kept; kept are {', '.join(map(str, kept)) or 'none'}"
-            raise NotToBeHadError(msg)
+            raise EvaluationUnavailableError(msg)
 
     def _state(self, version: int, benchmark: str) -> str:
         state = self.database.value(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from ralo_core.protocols import GradientFacts
+from ralo_core.protocols import GradientInfo
 from ralo_server.store.database import Database
 
 
@@ -18,7 +18,7 @@ from ralo_server.store.database import Database
 class PendingGradient:
     """A committed upload: its facts, the batch it is of, its blob and its loss metrics."""
 
-    facts: GradientFacts
+    facts: GradientInfo
     batch_id: str
     path: Path
     metrics: Mapping[str, float]
@@ -36,7 +36,7 @@ class Gradients:
         rows = self.database.rows("SELECT * FROM gradients WHERE state = 'pending' ORDER BY number")
         return [
             PendingGradient(
-                facts=GradientFacts(
+                facts=GradientInfo(
                     upload_id=row["upload_id"],
                     base_version=row["base_version"],
                     weight=row["weight"],

@@ -10,8 +10,8 @@ from pathlib import Path
 import attrs
 
 from ralo_server.store.database import Database
-from ralo_server.store.redo import logged_blobs
 from ralo_server.store.schema import MIGRATIONS
+from ralo_server.store.step_log import logged_blobs
 
 
 @attrs.frozen

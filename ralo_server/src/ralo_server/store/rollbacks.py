@@ -18,11 +18,11 @@ import attrs
 from ralo_core import wire
 from ralo_core.data import WeightVersion
 from ralo_server.store.database import Database
-from ralo_server.store.discarding import discard_gradient, discard_tree
 from ralo_server.store.evaluations import Evaluations, give_up
 from ralo_server.store.facts import get_fact
 from ralo_server.store.gradients import Gradients
 from ralo_server.store.leases import Leases
+from ralo_server.store.requeue import discard_gradient, discard_tree
 from ralo_server.store.trees import Trees
 from ralo_server.store.versions import Origin, Versions
 

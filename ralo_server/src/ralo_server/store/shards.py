@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from ralo_core.data import Answering, ItemAnswers, Problem
+from ralo_core.data import ItemResponses, Problem, ResponseSettings
 from ralo_core.structuring import structure, unstructure
 from ralo_server.store.benchmarks import Benchmarks, Plan
 from ralo_server.store.database import Database
@@ -41,7 +41,7 @@ class Job:
     lease_id: str
     version: int
     benchmark: str
-    answering: Answering
+    answering: ResponseSettings
     items: list[Problem]
 
 
@@ -56,7 +56,7 @@ class Answered:
     plan: Plan
     started: float
     items: list[Problem]
-    answers: list[ItemAnswers]
+    answers: list[ItemResponses]
 
 
 @attrs.frozen(kw_only=True)
@@ -118,7 +118,7 @@ class Shards:
         self,
         shard_id: str,
         lease_id: str,
-        answers: Sequence[ItemAnswers],
+        answers: Sequence[ItemResponses],
         conclude: Callable[[Answered], Conclusion],
     ) -> tuple[str, dict[str, Any] | None]:
         """Store the answers of a shard; return `STORED`, `DUPLICATE` for one that has some, or
@@ -153,8 +153,8 @@ class Shards:
         }
         return {**open_ones, "reported": total(self.database, _REPORTED)}
 
-    def _answered(self, row: sqlite3.Row, answers: Sequence[ItemAnswers]) -> Answered:
-        gathered: list[ItemAnswers] = []
+    def _answered(self, row: sqlite3.Row, answers: Sequence[ItemResponses]) -> Answered:
+        gathered: list[ItemResponses] = []
         for other in self.database.rows(
             "SELECT id, answers FROM evaluation_shards WHERE evaluation = ? ORDER BY first",
             row["evaluation"],
@@ -194,7 +194,7 @@ def _others_open(connection: sqlite3.Connection, row: sqlite3.Row) -> int:
 
 
 def _store(
-    connection: sqlite3.Connection, row: sqlite3.Row, answers: Sequence[ItemAnswers]
+    connection: sqlite3.Connection, row: sqlite3.Row, answers: Sequence[ItemResponses]
 ) -> None:
     connection.execute(
         "UPDATE evaluation_shards SET state = 'reported', answers = ? WHERE id = ?",
@@ -215,5 +215,5 @@ def _close(connection: sqlite3.Connection, evaluation: str, conclusion: Conclusi
     )
 
 
-def _load(text: str) -> list[ItemAnswers]:
-    return list(structure(json.loads(text), tuple[ItemAnswers, ...]))
+def _load(text: str) -> list[ItemResponses]:
+    return list(structure(json.loads(text), tuple[ItemResponses, ...]))

@@ -17,7 +17,7 @@ from ralo_server.store.database import Database
 from ralo_server.store.evaluations import Evaluations
 from ralo_server.store.facts import count
 from ralo_server.store.gradients import PendingGradient
-from ralo_server.store.redo import Redo, log_step, logged_blobs
+from ralo_server.store.step_log import StepLog, log_step, logged_blobs
 from ralo_server.store.trees import SKIPPED
 from ralo_server.store.versions import Versions
 
@@ -78,7 +78,7 @@ class Steps:
 
     def commit(
         self,
-        redo: Redo,
+        redo: StepLog,
         version: WeightVersion,
         applied: Sequence[PendingGradient],
         left_out: Sequence[PendingGradient],

@@ -18,17 +18,17 @@ from ralo_server.store.gradients import Gradients
 from ralo_server.store.leases import Leases
 from ralo_server.store.parts import Parts
 from ralo_server.store.problems import Problems
-from ralo_server.store.readers import Readers
 from ralo_server.store.records import Records
-from ralo_server.store.redo import RedoLog
 from ralo_server.store.rollbacks import Rollbacks
 from ralo_server.store.rollouts import Rollouts
 from ralo_server.store.run_state import RunState
 from ralo_server.store.shards import Shards
 from ralo_server.store.shown_steps import ShownSteps
+from ralo_server.store.step_log import RedoLog
 from ralo_server.store.steps import Steps
 from ralo_server.store.trees import Trees
 from ralo_server.store.uploads import Uploads
+from ralo_server.store.version_holds import VersionHolds
 from ralo_server.store.versions import Versions
 from ralo_server.store.workers import Workers
 from ralo_server.trackers.chosen import tracker_names
@@ -66,7 +66,7 @@ class Store:
         self.uploads = Uploads(self.database, directory.gradients)
         self.versions = Versions(self.database, directory.weights, clock)
         self.parts = Parts(self.database, directory.weights)
-        self.readers = Readers(self.database, server.lease_seconds, clock)
+        self.readers = VersionHolds(self.database, server.lease_seconds, clock)
         self.benchmarks = Benchmarks(self.database)
         self.evaluations = Evaluations(self.database, self.benchmarks, self.versions)
         self.shards = Shards(self.database, self.leases, self.benchmarks)

@@ -38,7 +38,7 @@ class Load:
 
 
 @attrs.define
-class Sizing:
+class ConcurrencyController:
     """Decides for an engine of `capacity` requests; `fixed` problems at once, 0: as many as fill
     it."""
 

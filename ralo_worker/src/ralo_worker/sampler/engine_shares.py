@@ -19,7 +19,7 @@ _BACKLOG = 2
 """Rollouts may have so many requests in the engine for each that fits: it is never idle."""
 
 
-class Lane:
+class EngineShare:
     """An `InferenceEngine` in front of `engine`; `room` says how many requests it may let in now.
     For one event loop."""
 
@@ -106,14 +106,14 @@ class Lane:
         await self.engine.close()
 
 
-class Lanes:
+class EngineShares:
     """The lanes of `engine`. An evaluation may take `share` of it from rollouts that want all of
     it; what one lane does not ask for is the other's."""
 
     def __init__(self, engine: InferenceEngine, share: float) -> None:
         self.engine = engine
-        self.rollouts = Lane(engine, self._room_of_rollouts)
-        self.evaluation = Lane(engine, self._room_of_evaluation)
+        self.rollouts = EngineShare(engine, self._room_of_rollouts)
+        self.evaluation = EngineShare(engine, self._room_of_evaluation)
         self.rollouts.changed = self.evaluation.changed = self._changed
         self.on_change: Callable[[], None] = lambda: None
         """Called whenever the counts of a lane have changed."""
@@ -134,7 +134,7 @@ class Lanes:
         return self.evaluation.inside / inside if inside else 0.0
 
     @asynccontextmanager
-    async def evaluating(self) -> AsyncIterator[Lane]:
+    async def evaluating(self) -> AsyncIterator[EngineShare]:
         """Give the evaluation's lane, once rollouts have left it its places."""
         self._evaluating = self._reserved = True
         try:
@@ -159,7 +159,7 @@ class Lanes:
         claimed = min(self._places_of_rollouts(), self.rollouts.asked)
         return self._room(self.evaluation, self._places, claimed)
 
-    def _room(self, lane: Lane, places: int, claimed: int) -> int:
+    def _room(self, lane: EngineShare, places: int, claimed: int) -> int:
         """Return the room of a lane that has `places` of its own if the other claims `claimed`."""
         return max(places, self.engine.capacity - claimed) - lane.inside
 

@@ -9,13 +9,13 @@ import logging
 
 import attrs
 
-from ralo_core.client import Client, EvalJob
+from ralo_core.client import Client, EvaluationShard
 from ralo_core.errors import ServerError
-from ralo_worker.sampler.answering import answers
-from ralo_worker.sampler.engine_shares import Lane, Lanes
-from ralo_worker.sampler.grading import Judges, judged
+from ralo_worker.sampler.engine_shares import EngineShare, EngineShares
+from ralo_worker.sampler.grading import Graders, judged
+from ralo_worker.sampler.responding import answers
 from ralo_worker.sampler.rollout_pipeline import Rollouts
-from ralo_worker.sampler.weight_sync import WeightsInUse
+from ralo_worker.sampler.weight_sync import WeightSync
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +31,9 @@ class Evaluations:
 
     client: Client
     rollouts: Rollouts
-    lanes: Lanes
-    weights: WeightsInUse
-    judges: Judges
+    lanes: EngineShares
+    weights: WeightSync
+    judges: Graders
 
     async def work(self) -> None:
         """Answer jobs, for ever."""
@@ -45,7 +45,7 @@ class Evaluations:
             async with self.lanes.evaluating() as lane, self.weights.held_at(job.version):
                 await self._answer(lane, job)
 
-    async def _is_there(self, job: EvalJob) -> bool:
+    async def _is_there(self, job: EvaluationShard) -> bool:
         """Bring the job's version here before rollouts make room and weights wait; give the job
         back if that version is gone, as after a rollback."""
         if self.lanes.engine.version == job.version:
@@ -60,7 +60,7 @@ class Evaluations:
             return False
         return True
 
-    async def _answer(self, lane: Lane, job: EvalJob) -> None:
+    async def _answer(self, lane: EngineShare, job: EvaluationShard) -> None:
         """Answer `job` and what else there is of its version: a swap of weights costs more than
         holding them a little longer."""
         tasks = [
@@ -73,7 +73,9 @@ class Evaluations:
             for task in tasks:
                 task.cancel()
 
-    async def _one_by_one(self, lane: Lane, version: int, first: EvalJob | None) -> None:
+    async def _one_by_one(
+        self, lane: EngineShare, version: int, first: EvaluationShard | None
+    ) -> None:
         job = first or await self._another(lane, version)
         while job is not None:
             asked = await answers(self.rollouts, lane, job)
@@ -93,7 +95,7 @@ class Evaluations:
             )  # fmt: skip
             job = await self._another(lane, version)
 
-    async def _another(self, lane: Lane, version: int) -> EvalJob | None:
+    async def _another(self, lane: EngineShare, version: int) -> EvaluationShard | None:
         """Lease the next job of `version` once the engine has room: a sampler must not keep from
         others what it cannot begin."""
         await asyncio.sleep(_ROOM_SECONDS)  # the first job's requests are counted then

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from ralo_core import BuildContext, Completion, Problem
-from ralo_core.client import EvalJob
+from ralo_core.client import EvaluationShard
 from ralo_core.config import Config
-from ralo_core.data import ItemAnswers
+from ralo_core.data import ItemResponses
 from ralo_core.protocols import Reward
-from ralo_worker.sampler.answering import Asked
+from ralo_worker.sampler.responding import Asked
 from ralo_worker.sampler.rollout_pipeline import Rollouts, checked_scores
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ CORRECT = 1.0
 
 
 @attrs.define
-class Judges:
+class Graders:
     """Reward components by name, each with the run's settings of it, made when first asked for.
 
     Those that also score rollouts, `rewards`, are there already.
@@ -45,11 +45,11 @@ class Judges:
 
 
 def judged(
-    rollouts: Rollouts, judge: Reward, job: EvalJob, asked: Sequence[Asked]
-) -> list[ItemAnswers]:
+    rollouts: Rollouts, judge: Reward, job: EvaluationShard, asked: Sequence[Asked]
+) -> list[ItemResponses]:
     """Return the answers to each item of `job` with what `judge` says of them."""
     return [
-        ItemAnswers.without(job.answering.samples, found)
+        ItemResponses.without(job.answering.samples, found)
         if isinstance(found, str)
         else _item(rollouts, judge, job, problem, found)
         for problem, found in zip(job.problems, asked, strict=True)
@@ -57,8 +57,12 @@ def judged(
 
 
 def _item(
-    rollouts: Rollouts, judge: Reward, job: EvalJob, problem: Problem, found: Sequence[Completion]
-) -> ItemAnswers:
+    rollouts: Rollouts,
+    judge: Reward,
+    job: EvaluationShard,
+    problem: Problem,
+    found: Sequence[Completion],
+) -> ItemResponses:
     answers = [rollouts.answer(done.tokens, done.finish_reason) for done in found]
     correct, reason = (False,) * len(answers), ""
     try:
@@ -67,7 +71,7 @@ def _item(
     except Exception as error:  # noqa: BLE001 (judges are plugins)
         log.warning("answers to %s cannot be judged", problem.id, exc_info=error)
         reason = f"{type(error).__name__}: {error}"
-    return ItemAnswers(
+    return ItemResponses(
         texts=tuple(answer.text for answer in answers),
         correct=correct,
         tokens=tuple(answer.tokens for answer in answers),

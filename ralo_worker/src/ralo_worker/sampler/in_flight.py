@@ -15,8 +15,8 @@ from ralo_core import RaloError, RolloutTree
 from ralo_core.client import Client, LeasedProblem
 from ralo_core.errors import RunOver, ServerError
 from ralo_worker.membership import Activity, Timer
-from ralo_worker.sampler.concurrency import Load, Sizing
-from ralo_worker.sampler.engine_shares import Lanes
+from ralo_worker.sampler.concurrency import ConcurrencyController, Load
+from ralo_worker.sampler.engine_shares import EngineShares
 from ralo_worker.sampler.rollout_pipeline import Rollouts
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,8 @@ class Work:
 
     client: Client
     rollouts: Rollouts
-    lanes: Lanes
-    sizing: Sizing
+    lanes: EngineShares
+    sizing: ConcurrencyController
     activity: Activity
     broken: asyncio.Future[None] = attrs.field(
         factory=lambda: asyncio.get_running_loop().create_future(), init=False

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from ralo_core import Answer, Problem, RolloutTree, SamplingContext
+from ralo_core import Problem, Response, RolloutTree, SamplingContext
 from ralo_core.config import GenerationSettings
 from ralo_core.errors import RaloError
 from ralo_core.protocols import InferenceEngine, Reward, SamplingAlgorithm
@@ -76,9 +76,9 @@ class Rollouts:
         )
         return text
 
-    def answer(self, tokens: Any, finish_reason: str) -> Answer:
+    def answer(self, tokens: Any, finish_reason: str) -> Response:
         """Return a response as rewards see it."""
-        return Answer(text=self.decode(tokens), finish_reason=finish_reason, tokens=len(tokens))
+        return Response(text=self.decode(tokens), finish_reason=finish_reason, tokens=len(tokens))
 
     def _scored(self, problem: Problem, tree: RolloutTree) -> RolloutTree:
         answers = [

@@ -19,14 +19,14 @@ from ralo_core.errors import RunOver
 from ralo_core.protocols import InferenceEngine
 from ralo_worker.membership import Membership
 from ralo_worker.prompting import Prompting, load_tokenizer
-from ralo_worker.sampler.concurrency import Sizing
-from ralo_worker.sampler.engine_shares import Lanes
+from ralo_worker.sampler.concurrency import ConcurrencyController
+from ralo_worker.sampler.engine_shares import EngineShares
 from ralo_worker.sampler.evaluations import Evaluations
-from ralo_worker.sampler.grading import Judges
+from ralo_worker.sampler.grading import Graders
 from ralo_worker.sampler.in_flight import Work
 from ralo_worker.sampler.rollout_pipeline import Rollouts
-from ralo_worker.sampler.usage_meter import Meter
-from ralo_worker.sampler.weight_sync import WAIT_SECONDS, WeightsInUse
+from ralo_worker.sampler.usage_meter import UsageMeter
+from ralo_worker.sampler.weight_sync import WAIT_SECONDS, WeightSync
 from ralo_worker.weights.cache import WeightsCache
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,8 @@ class Sampler:
     """A joined sampler; `run` works until the run is over or `stop` is called."""
 
     rollouts: Rollouts
-    lanes: Lanes
-    weights: WeightsInUse
+    lanes: EngineShares
+    weights: WeightSync
     work: Work
     evaluations: Evaluations
 
@@ -105,7 +105,7 @@ class Sampler:
         activity.fetched(staged)
         activity.version = staged.version.number
         activity.devices = getattr(engine, "devices", 1)
-        self.weights = WeightsInUse(
+        self.weights = WeightSync(
             client=self.client,
             cache=cache,
             engine=engine,
@@ -117,13 +117,13 @@ class Sampler:
 
     def _build(self, engine: InferenceEngine, context: BuildContext) -> None:
         settings = self.member.config.section(SamplerSettings)
-        self.lanes = Lanes(engine, settings.evaluation_share)
+        self.lanes = EngineShares(engine, settings.evaluation_share)
         self.rollouts = build_rollouts(self.member.config, context, self.lanes.rollouts)
         self.work = Work(
             client=self.client,
             rollouts=self.rollouts,
             lanes=self.lanes,
-            sizing=Sizing(engine.capacity, settings.problems_in_flight),
+            sizing=ConcurrencyController(engine.capacity, settings.problems_in_flight),
             activity=self.member.activity,
         )
         self.evaluations = Evaluations(
@@ -131,13 +131,13 @@ class Sampler:
             rollouts=self.rollouts,
             lanes=self.lanes,
             weights=self.weights,
-            judges=Judges(self.member.config, context, self.rollouts.rewards),
+            judges=Graders(self.member.config, context, self.rollouts.rewards),
         )
 
     async def _measure(self) -> None:
         """Keep the report on the engine up to date."""
         engine = self.lanes.engine
-        meter = Meter(engine.capacity)
+        meter = UsageMeter(engine.capacity)
         while True:
             self.work.book()
             stats = engine.stats()

@@ -14,7 +14,7 @@ WINDOW_SECONDS = 10.0
 
 
 @attrs.define
-class Meter:
+class UsageMeter:
     """Readings of an engine of `capacity` requests, over `WINDOW_SECONDS`."""
 
     capacity: int

@@ -20,7 +20,7 @@ from ralo_core.protocols import InferenceEngine
 from ralo_worker.membership import Activity
 from ralo_worker.server_clock import ServerClock
 from ralo_worker.weights.cache import WeightsCache
-from ralo_worker.weights.local_version import Staged
+from ralo_worker.weights.local_version import LocalVersion
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +30,13 @@ _REMEMBERED = 64
 
 
 @attrs.define(kw_only=True)
-class WeightsInUse:
+class WeightSync:
     """The weights of `engine`, which was opened with those of `newest`."""
 
     client: Client
     cache: WeightsCache
     engine: InferenceEngine
-    newest: Staged
+    newest: LocalVersion
     clock: ServerClock
     activity: Activity
     delays: deque[VersionDelay] = attrs.field(factory=lambda: deque(maxlen=_REMEMBERED), init=False)
@@ -58,7 +58,7 @@ class WeightsInUse:
             if staged is not None:
                 await self._take(staged, notice, noticed)
 
-    async def _take(self, staged: Staged, notice: float, noticed: float) -> None:
+    async def _take(self, staged: LocalVersion, notice: float, noticed: float) -> None:
         self.activity.fetched(staged)
         self.newest, here = staged, time.monotonic()
         async with self._lock:
@@ -76,7 +76,7 @@ class WeightsInUse:
             self._watching.cancel()
         self._watching = asyncio.create_task(self._watch(delay, active))
 
-    async def bring(self, number: int) -> Staged:
+    async def bring(self, number: int) -> LocalVersion:
         """Bring version `number` to this machine; raises `ServerError` 404 if it was pruned."""
         version = await asyncio.to_thread(self.client.manifest, number)
         staged = await asyncio.to_thread(self.cache.stage, version)
@@ -93,7 +93,7 @@ class WeightsInUse:
             if self.engine.version < self.newest.version.number:
                 await self._activate(self.newest)
 
-    async def _activate(self, staged: Staged) -> None:
+    async def _activate(self, staged: LocalVersion) -> None:
         pause = await self.engine.load_weights(staged.version.number, staged.directory)
         self.activity.activated(staged, pause)
         log.info(

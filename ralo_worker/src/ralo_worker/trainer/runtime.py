@@ -31,18 +31,18 @@ from ralo_worker.trainer.compute.local_steps import LocalSteps
 from ralo_worker.trainer.compute.model import WithoutAdapter, open_model
 from ralo_worker.trainer.compute.objective import open_objective
 from ralo_worker.trainer.compute.policy import Policy
-from ralo_worker.trainer.exchange.background_call import Beside
-from ralo_worker.trainer.exchange.batch_prefetch import BatchesAhead
+from ralo_worker.trainer.exchange.background_call import BackgroundCall
+from ralo_worker.trainer.exchange.batch_prefetch import BatchPrefetch
 from ralo_worker.trainer.exchange.phases import Phases
 from ralo_worker.trainer.exchange.upload import Answered, Uploading
-from ralo_worker.trainer.exchange.weight_prefetch import WeightsAhead
-from ralo_worker.trainer.parallel.data_parallel import Together
+from ralo_worker.trainer.exchange.weight_prefetch import WeightPrefetch
+from ralo_worker.trainer.parallel.data_parallel import DataParallel
 from ralo_worker.trainer.parallel.group import Group
 from ralo_worker.trainer.parallel.sharding import shard
-from ralo_worker.trainer.parallel.stop_check import CommonPace, Halted, Pace
+from ralo_worker.trainer.parallel.stop_check import CommonPace, Halted, StopCheck
 from ralo_worker.weights.cache import WeightsCache
 from ralo_worker.weights.loading import load_weights
-from ralo_worker.weights.local_version import Staged
+from ralo_worker.weights.local_version import LocalVersion
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +69,8 @@ class Trainer:
         self.phases = Phases(member.activity)
         self.settings = member.config.section(TrainerSettings)
         overlap = self.settings.overlap
-        self.batches = BatchesAhead(self.client, self.phases, member.stopping, overlap)
-        self.sending: Beside[None] = Beside("ralo-send", overlap)
+        self.batches = BatchPrefetch(self.client, self.phases, member.stopping, overlap)
+        self.sending: BackgroundCall[None] = BackgroundCall("ralo-send", overlap)
         self.version = -1
         self._seconds = 0.0
 
@@ -105,7 +105,7 @@ class Trainer:
         found = self._newest()
         self.policy = self._policy(found.directory)
         objective = open_objective(self.member.config, self.policy, self._reference(), self._pace())
-        together = Together(objective=objective, group=self.group, phases=self.phases)
+        together = DataParallel(objective=objective, group=self.group, phases=self.phases)
         inner = self.member.config.section(LocalStepsSettings)
         self.computing = LocalSteps(together, inner) if inner.steps else together
         self.uploading = Uploading(
@@ -118,11 +118,11 @@ class Trainer:
         )
         self.version = self.member.activity.version = found.version.number
         self.member.activity.fetched(found)
-        self.weights = WeightsAhead(
+        self.weights = WeightPrefetch(
             self.cache, found, self.member.activity, self.member.stopping, self.settings.overlap
         )
 
-    def _newest(self) -> Staged:
+    def _newest(self) -> LocalVersion:
         """Return the weights that rank 0 found newest."""
         found = self.cache.newest(-1) if self.group.leads else None
         version = self.group.control.share(found.version if found else None)
@@ -143,9 +143,9 @@ class Trainer:
             return Policy(open_model(directory, base_dtype), self.settings)
         return shard(Policy(open_model(directory, base_dtype, "cpu"), self.settings), self.group)
 
-    def _pace(self) -> Pace:
+    def _pace(self) -> StopCheck:
         if self.settings.sharding == "none":
-            return Pace(self.member.stopping)
+            return StopCheck(self.member.stopping)
         return CommonPace(self.member.stopping, self.group.control)
 
     def _order(self) -> Order:

@@ -1,6 +1,6 @@
 """Weight versions on this machine, shared by its workers: fetched once, verified, then used.
 
-Neighbours: sampler and trainer ask for a version and get a `Staged` directory; `weights.assembly`
+Neighbours: sampler and trainer ask for a version and get a `LocalVersion` directory; `weights.assembly`
 makes it. A version appears under its name only when every file has the right sha256 and is on the
 disk; a file lock keeps workers of one machine from fetching it twice.
 """
@@ -20,7 +20,7 @@ from ralo_core.data import WeightVersion
 from ralo_core.errors import ServerError
 from ralo_worker.weights.assembly import assemble
 from ralo_worker.weights.local import LocalVersions
-from ralo_worker.weights.local_version import Staged
+from ralo_worker.weights.local_version import LocalVersion
 from ralo_worker.weights.parts import PartFetcher
 from ralo_worker.weights.room import NoRoomError
 from ralo_worker.weights.sources import Sources
@@ -45,7 +45,7 @@ class WeightsCache:
         self._fetcher = PartFetcher(Sources(client, relays))
         self._full = False
 
-    def newest(self, after: int, wait: float = 0.0) -> Staged | None:
+    def newest(self, after: int, wait: float = 0.0) -> LocalVersion | None:
         """Stage the newest version if it is newer than `after`.
 
         A version that is pruned while a slow machine still fetches it gives way to a newer one.
@@ -68,7 +68,7 @@ class WeightsCache:
                 return staged
         return None
 
-    def stage(self, version: WeightVersion) -> Staged:
+    def stage(self, version: WeightVersion) -> LocalVersion:
         """Return `version` with its files on this machine, fetching what is not there.
 
         Waits for room on the disk. Raises what else `PartFetcher.fetch` raises, `ServerError` 404
@@ -83,17 +83,17 @@ class WeightsCache:
                 self._note_full(error)
                 self._client.transport.pause(_FULL_SECONDS)
 
-    def _stage(self, version: WeightVersion) -> Staged:
+    def _stage(self, version: WeightVersion) -> LocalVersion:
         target = self._local.directory(version)
         if self._local.claim(target):
-            return Staged(version=version, directory=target)
+            return LocalVersion(version=version, directory=target)
         with self._lock():
             started, fetched = time.monotonic(), 0
             if not target.is_dir():
                 fetched = self._make(version, target)
                 self._local.prune(target)
         seconds = time.monotonic() - started if fetched else 0.0
-        return Staged(version=version, directory=target, bytes=fetched, seconds=seconds)
+        return LocalVersion(version=version, directory=target, bytes=fetched, seconds=seconds)
 
     def _make(self, version: WeightVersion, target: Path) -> int:
         """Let `target` appear with all files of `version`; return the bytes that were fetched."""

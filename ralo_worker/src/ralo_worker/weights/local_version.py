@@ -1,4 +1,4 @@
-"""`Staged`: a version that lies verified on this machine, and what it cost to bring it here.
+"""`LocalVersion`: a version that lies verified on this machine, and what it cost to bring it here.
 
 Neighbours: `weights.cache` gives it, the sampler and trainer runtimes load its directory.
 """
@@ -11,7 +11,7 @@ from ralo_core import WeightVersion
 
 
 @attrs.frozen(kw_only=True)
-class Staged:
+class LocalVersion:
     """`version` in `directory`; `bytes` came over the network, `seconds` were spent on it, both 0
     if another worker of this machine had fetched it."""
 

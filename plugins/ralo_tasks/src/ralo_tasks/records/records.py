@@ -16,7 +16,7 @@ from ralo_core.config.checks import at_least, between, regex
 from ralo_core.config.setting import setting
 from ralo_core.data import Problem
 from ralo_core.errors import DataError
-from ralo_core.importing import import_function
+from ralo_core.user_functions import import_function
 from ralo_tasks.records.fields import FieldMapping
 
 

@@ -14,10 +14,10 @@ import attrs
 from ralo_core.components import BuildContext
 from ralo_core.config.checks import positive, regex
 from ralo_core.config.setting import setting
-from ralo_core.data import Answer, Problem
+from ralo_core.data import Problem, Response
 from ralo_core.errors import RaloError
-from ralo_core.importing import import_function
 from ralo_core.texts import normalised
+from ralo_core.user_functions import import_function
 from ralo_tasks.arithmetic import verify
 from ralo_tasks.final_answer import item_answer, item_reference, says_how
 
@@ -28,7 +28,7 @@ class ArithmeticReward:
     def __init__(self, settings: None, context: BuildContext) -> None:
         """Take no options."""
 
-    def score(self, problem: Problem, answers: Sequence[Answer]) -> list[float]:
+    def score(self, problem: Problem, answers: Sequence[Response]) -> list[float]:
         """Return 1 or 0 per answer."""
         return [float(verify(answer.text, problem.answer)) for answer in answers]
 
@@ -55,7 +55,7 @@ class ExactReward:
         self._settings = settings
         self._pattern = re.compile(settings.pattern) if settings.pattern else None
 
-    def score(self, problem: Problem, answers: Sequence[Answer]) -> list[float]:
+    def score(self, problem: Problem, answers: Sequence[Response]) -> list[float]:
         """Return 1 or 0 per answer."""
         if says_how(problem):
             reference = normalised(item_reference(problem))
@@ -93,7 +93,7 @@ class FormatReward:
     def __init__(self, settings: FormatSettings, context: BuildContext) -> None:
         self._pattern = re.compile(settings.pattern, re.DOTALL)
 
-    def score(self, problem: Problem, answers: Sequence[Answer]) -> list[float]:
+    def score(self, problem: Problem, answers: Sequence[Response]) -> list[float]:
         """Return 1 or 0 per answer."""
         return [float(self._pattern.fullmatch(answer.text) is not None) for answer in answers]
 
@@ -113,7 +113,7 @@ class OverlongReward:
     def __init__(self, settings: OverlongSettings, context: BuildContext) -> None:
         self._settings = settings
 
-    def score(self, problem: Problem, answers: Sequence[Answer]) -> list[float]:
+    def score(self, problem: Problem, answers: Sequence[Response]) -> list[float]:
         """Return a number in [-1, 0] per answer."""
         most, buffer = self._settings.max_tokens, self._settings.buffer_tokens
         return [-min(max(answer.tokens - most + buffer, 0) / buffer, 1.0) for answer in answers]
@@ -133,7 +133,7 @@ class FunctionReward:
         self._path = settings.path
         self._function = import_function(settings.path, "reward.function.path")
 
-    def score(self, problem: Problem, answers: Sequence[Answer]) -> list[float]:
+    def score(self, problem: Problem, answers: Sequence[Response]) -> list[float]:
         """Return what the function says; raises `RaloError` if it is not a number per answer."""
         scores = list(self._function(problem, answers))
         fine = all(isinstance(score, Real) and math.isfinite(score) for score in scores)

@@ -10,7 +10,7 @@ import attrs
 from ralo_core.components import BuildContext
 from ralo_core.config.checks import capital_letters
 from ralo_core.config.setting import setting
-from ralo_core.data import Answer, Problem
+from ralo_core.data import Problem, Response
 from ralo_core.texts import letter_of
 from ralo_tasks.final_answer import LETTERS, final_letter
 from ralo_tasks.final_answer.item import letters
@@ -33,7 +33,7 @@ class ChoiceReward:
     def __init__(self, settings: ChoiceSettings, context: BuildContext) -> None:
         self._letters = settings.letters
 
-    def score(self, problem: Problem, answers: Sequence[Answer]) -> list[float]:
+    def score(self, problem: Problem, answers: Sequence[Response]) -> list[float]:
         """Return 1 or 0 per answer; all 0 where the reference is no letter."""
         reference, among = letter_of(problem.answer), letters(problem, self._letters)
         chosen = [final_letter(answer.text, among) for answer in answers]

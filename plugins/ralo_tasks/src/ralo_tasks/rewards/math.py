@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from ralo_core import Answer, BuildContext, Problem
+from ralo_core import BuildContext, Problem, Response
 from ralo_tasks.rewards.settings import MathSettings
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class MathReward:
         self._lock = threading.Lock()
         self._judge: subprocess.Popen[str] | None = None
 
-    def score(self, problem: Problem, answers: Sequence[Answer]) -> list[float]:
+    def score(self, problem: Problem, answers: Sequence[Response]) -> list[float]:
         """Return `correct` or `wrong` per answer; one that cannot be judged in time is wrong."""
         verdicts: dict[str, bool] = {}  # a group often has the same answer many times
         for answer in answers:

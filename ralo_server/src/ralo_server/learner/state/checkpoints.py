@@ -15,7 +15,7 @@ import attrs
 
 from ralo_core.config import LearnerSettings
 from ralo_server.learner.state.folders import OptimizerFolders
-from ralo_server.learner.state.master_state import Master
+from ralo_server.learner.state.master_state import MasterState
 from ralo_server.store import Store
 from ralo_server.store.versions import Origin
 
@@ -36,7 +36,7 @@ class Checkpoints:
     _thread: ThreadPoolExecutor = attrs.field(factory=lambda: ThreadPoolExecutor(1), init=False)
     _under_way: tuple[int, Origin, Future[str]] | None = attrs.field(default=None, init=False)
 
-    def make_if_due(self, master: Master) -> None:
+    def make_if_due(self, master: MasterState) -> None:
         """Begin a checkpoint of `master`, the state of the newest version, if it is time."""
         begun = len(self._under_way[1].replay) if self._under_way else 0
         steps = self.store.versions.newest_origin().replay[begun:]
@@ -52,7 +52,7 @@ class Checkpoints:
         every = self.settings.keep_every
         return bool(every) and self.store.versions.newest_number() % every == 0
 
-    def make(self, master: Master) -> None:
+    def make(self, master: MasterState) -> None:
         """Begin a checkpoint of `master`, unless the newest version is at one already."""
         self.settle()
         origin, number = self.store.versions.newest_origin(), self.store.versions.newest_number()

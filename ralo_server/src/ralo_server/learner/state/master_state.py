@@ -21,9 +21,9 @@ from torch import Tensor
 from ralo_core.errors import RaloError
 from ralo_core.protocols import OptimizerFactory
 from ralo_server.learner.state.sliced_optimizer import SlicedOptimizer
-from ralo_server.learner.state.state_files import Draft, StateFiles, open_model, open_state
+from ralo_server.learner.state.state_files import StateFiles, WorkingCopy, open_model, open_state
 from ralo_server.learner.step.times import AGGREGATE, CLIP, STEP, StepTimes
-from ralo_server.store.redo import Redo
+from ralo_server.store.step_log import StepLog
 
 SLICE_VALUES = 1 << 19
 """Values of one slice: weights, gradient and moments of it stay in the processor's cache."""
@@ -45,7 +45,7 @@ class Slice:
         return tensors[self.name + key].view(-1)[self.start : self.stop]
 
 
-class Master:
+class MasterState:
     """Weights and optimizer state in `files`, walked in slices of `slice_values`.
 
     Raises `RaloError` if the state is not that of the optimizer which `policy` builds.
@@ -55,7 +55,7 @@ class Master:
         self, files: StateFiles, policy: OptimizerFactory, slice_values: int = SLICE_VALUES
     ) -> None:
         self._files, self._slice_values = files, slice_values
-        self._draft: Draft | None = None
+        self._draft: WorkingCopy | None = None
         self._optimizer = SlicedOptimizer(policy, self.shapes())
         self._keys: dict[str, list[str]] = {name: [] for name in files.weights}
         for path in self._optimizer.state_specs:
@@ -65,12 +65,12 @@ class Master:
             raise RaloError(self._mismatch())
 
     @classmethod
-    def of_model(cls, directory: Path, policy: OptimizerFactory) -> "Master":
+    def of_model(cls, directory: Path, policy: OptimizerFactory) -> "MasterState":
         """Return the master weights of the directory of a Hugging Face model, or of an adapter."""
         return cls(open_model(directory), policy)
 
     @classmethod
-    def restore(cls, directory: Path, policy: OptimizerFactory) -> "Master":
+    def restore(cls, directory: Path, policy: OptimizerFactory) -> "MasterState":
         """Return those of the folder of a checkpoint."""
         return cls(open_state(directory), policy)
 
@@ -95,7 +95,7 @@ class Master:
 
     @contextmanager
     def step(
-        self, gradient: GradientSlices, redo: Redo, begin: Callable[[], Path], times: StepTimes
+        self, gradient: GradientSlices, redo: StepLog, begin: Callable[[], Path], times: StepTimes
     ) -> Iterator[Iterator[Tensor]]:
         """Take the step of `redo` with `gradient`, before clipping; `times` has where time went.
 
@@ -106,7 +106,7 @@ class Master:
         self._optimizer.set_learning_rate(redo.learning_rate)
         scratch = _Scratch(self._slice_values)
         if self._draft is None:
-            self._draft = Draft(begin(), self._files, self._optimizer.state_specs)
+            self._draft = WorkingCopy(begin(), self._files, self._optimizer.state_specs)
         yield self._step_into(self._draft, gradient, redo.clip, scratch, times)
         self._files = self._draft.files
 
@@ -118,7 +118,7 @@ class Master:
 
     def _step_into(
         self,
-        draft: Draft,
+        draft: WorkingCopy,
         gradient: GradientSlices,
         clip: float,
         scratch: "_Scratch",
@@ -134,7 +134,7 @@ class Master:
             yield weights
 
     def _step_slice(
-        self, draft: Draft, piece: Slice, gradient: Tensor, scratch: "_Scratch"
+        self, draft: WorkingCopy, piece: Slice, gradient: Tensor, scratch: "_Scratch"
     ) -> Tensor:
         """Step one slice with its clipped `gradient`, float32[n]; return the new weights."""
         weights = scratch.copy("weights", piece.of(self._files.weights), torch.float32)
@@ -145,7 +145,7 @@ class Master:
             self._write_state(draft, piece, key, torch.as_tensor(after[key]))
         return weights
 
-    def _write_state(self, draft: Draft, piece: Slice, key: str, value: Tensor) -> None:
+    def _write_state(self, draft: WorkingCopy, piece: Slice, key: str, value: Tensor) -> None:
         """Write state of a slice; a scalar with the last, for every slice begins with it."""
         if value.ndim:
             draft.write_state(piece.name, key, piece.start, value)

@@ -20,7 +20,7 @@ from torch import Tensor
 from ralo_core.data import WeightVersion
 from ralo_core.errors import RaloError
 from ralo_server.learner.publish.tensor_file import open_tensors
-from ralo_server.learner.state.master_state import Master
+from ralo_server.learner.state.master_state import MasterState
 from ralo_server.learner.step.step_files import StepFiles
 from ralo_server.store import Store
 
@@ -34,7 +34,7 @@ class Recovery:
     store: Store
     files: StepFiles
 
-    def restore(self, model: Path) -> Master:
+    def restore(self, model: Path) -> MasterState:
         """Return the state of the newest version; before the first, that of the folder `model`,
         which may be an adapter's.
 
@@ -43,15 +43,15 @@ class Recovery:
         origin, policy = self.store.versions.newest_origin(), self.files.optimizer
         if origin.checkpoint:
             folder = self.store.directory.optimizer / origin.checkpoint
-            master = Master.restore(folder, policy)
+            master = MasterState.restore(folder, policy)
         else:
-            master = Master.of_model(model, policy)
+            master = MasterState.of_model(model, policy)
         for step in origin.replay:
             log.info("step %d is taken again, from its gradients", step)
             self.files.replay(master, self.store.redo.read(step))
         return master
 
-    def publish_if_different(self, master: Master) -> WeightVersion | None:
+    def publish_if_different(self, master: MasterState) -> WeightVersion | None:
         """Publish what was restored if it is not the newest version; return that version.
 
         Raises `RaloError` if a gradient that it was restored with is damaged.
@@ -83,7 +83,7 @@ class Recovery:
         self.store.steps.commit_restored(version)
         return version
 
-    def _differing(self, master: Master, version: WeightVersion) -> int:
+    def _differing(self, master: MasterState, version: WeightVersion) -> int:
         """Return how many published weights `master` would publish otherwise, bit by bit."""
         folder, published = self.store.versions.directory(version.number), dict[str, Tensor]()
         for file in version.files:

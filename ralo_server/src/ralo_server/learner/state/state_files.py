@@ -48,7 +48,7 @@ def open_state(directory: Path) -> StateFiles:
     return _sorted(open_tensors(directory / _MASTER), open_tensors(directory / _STATE))
 
 
-class Draft:
+class WorkingCopy:
     """The files of the step after `like`, being written in `directory`; `state` says what state.
 
     The constants are copied at once. Raises `RaloError` if the disk has no room.

@@ -17,10 +17,10 @@ from ralo_core.protocols import Aggregator, GradientCodec, OptimizerFactory
 from ralo_server.learner.publish.publisher import Publisher
 from ralo_server.learner.publish.tensor_file import NewTensorFile
 from ralo_server.learner.state.folders import OptimizerFolders
-from ralo_server.learner.state.master_state import GradientSlices, Master
+from ralo_server.learner.state.master_state import GradientSlices, MasterState
 from ralo_server.learner.step.aggregate import Aggregate
 from ralo_server.learner.step.times import AGGREGATE, PUBLISH, StepTimes
-from ralo_server.store.redo import Redo
+from ralo_server.store.step_log import StepLog
 
 Terms = Sequence[tuple[Path, float]]
 """(file of a gradient, its weight, above 0)."""
@@ -36,7 +36,7 @@ class WrittenStep:
     of its parts."""
 
     version: WeightVersion
-    redo: Redo
+    redo: StepLog
     norm: float
     seconds: Mapping[str, float]
 
@@ -53,7 +53,7 @@ class StepFiles:
 
     def write(
         self,
-        master: Master,
+        master: MasterState,
         step: int,
         terms: Terms,
         target: Path,
@@ -75,7 +75,7 @@ class StepFiles:
             names = ", ".join(path.name for path, _ in terms)
             msg = f"the gradients of step {step} combine to a norm of {norm}: {names}"
             raise NotFiniteError(msg)
-        redo = Redo(
+        redo = StepLog(
             step=step,
             terms=terms,
             learning_rate=self.optimizer.learning_rate(step) * rate_factor,
@@ -90,7 +90,7 @@ class StepFiles:
             )
         return WrittenStep(version=version, redo=redo, norm=norm, seconds=times.seconds)
 
-    def replay(self, master: Master, redo: Redo) -> None:
+    def replay(self, master: MasterState, redo: StepLog) -> None:
         """Take a committed step again, without publishing anything."""
         gradient = self._aggregate(redo.terms, master.shapes()).values
         with master.step(gradient, redo, self.folders.begin, StepTimes()) as weights:

@@ -7,7 +7,7 @@ import attrs
 from attrs.validators import deep_iterable, deep_mapping, instance_of
 
 from ralo_core.config.checks import at_least, between, one_of
-from ralo_core.data import EngineReport, ItemAnswers, WeightsReport
+from ralo_core.data import EngineReport, ItemResponses, WeightsReport
 from ralo_core.identifiers import identifier
 from ralo_server.store.compute import REPORTED_ROLES
 
@@ -111,7 +111,7 @@ class EvalReport:
 
     job_id: str = attrs.field(validator=identifier)
     lease_id: str = attrs.field(validator=identifier)
-    answers: list[ItemAnswers]
+    answers: list[ItemResponses]
 
 
 @attrs.frozen(kw_only=True)

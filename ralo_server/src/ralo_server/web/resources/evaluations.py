@@ -4,7 +4,7 @@ import attrs
 import falcon
 
 from ralo_server.evaluation.results import read_rows
-from ralo_server.store.evaluations import NotToBeHadError
+from ralo_server.store.evaluations import EvaluationUnavailableError
 from ralo_server.web.requests.bodies import read_json
 from ralo_server.web.requests.messages import EvalRequest
 from ralo_server.web.responses.problem_documents import invalid, run_over
@@ -24,7 +24,7 @@ class EvalRequests:
             raise run_over()
         try:
             asked = self.services.store.evaluations.request(body.benchmarks, body.version)
-        except NotToBeHadError as error:
+        except EvaluationUnavailableError as error:
             raise invalid(str(error)) from error
         response.media = {"evaluations": asked}
 

@@ -17,7 +17,7 @@ from ralo_core import BuildContext, Completion, EngineStats, GenerationRequest
 from ralo_core.adapters import has_adapter
 from ralo_core.request_checks import check_requests
 from ralo_worker.adapters import open_causal_lm
-from ralo_worker.engines.model_facts import (
+from ralo_worker.engines.model_info import (
     eos_token_ids,
     max_length,
     model_directory,

@@ -26,7 +26,7 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from ralo_core import BuildContext, Completion, EngineStats, GenerationRequest, RaloError
 from ralo_core.request_checks import check_requests
-from ralo_worker.engines.model_facts import (
+from ralo_worker.engines.model_info import (
     eos_token_ids,
     model_directory,
     version_number,

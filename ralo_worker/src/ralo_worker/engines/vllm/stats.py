@@ -11,7 +11,7 @@ from ralo_core import EngineStats
 
 
 class Counters(StatLoggerBase):
-    """Sums what vLLM reports; one object per engine, written by its output loop only."""
+    """BatchTotals what vLLM reports; one object per engine, written by its output loop only."""
 
     def __init__(self) -> None:
         self._running = self._waiting = 0

@@ -14,7 +14,7 @@ from ralo_worker.trainer.compute.token_means import TokenMeans
 
 
 @attrs.define
-class Sums:
+class BatchTotals:
     """The loss's normaliser and metrics, summed; distance from what sampled; means over tokens."""
 
     normaliser: float = 0.0
@@ -28,9 +28,9 @@ class Sums:
         for name, value in metrics.items():
             self.metrics[name] += value
 
-    def merged(self, others: Iterable["Sums"]) -> "Sums":
+    def merged(self, others: Iterable["BatchTotals"]) -> "BatchTotals":
         """Return what this and `others` have come to together."""
-        total = Sums()
+        total = BatchTotals()
         for each in (self, *others):
             total.add(each.normaliser, each.metrics)
             total.distance.extend(each.distance)

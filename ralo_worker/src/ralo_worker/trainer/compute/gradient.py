@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ralo_core.protocols import Correction, Loss, LossBatch
-from ralo_worker.trainer.compute.batch_totals import Sums
+from ralo_worker.trainer.compute.batch_totals import BatchTotals
 from ralo_worker.trainer.compute.gradient_sums import GradientSums
 from ralo_worker.trainer.compute.policy import Policy, on_device
 from ralo_worker.trainer.compute.regularisation import Regulariser
@@ -56,14 +56,14 @@ def accumulate(
     batches: Iterable[MicroBatch],
     corrections: Mapping[str, Correction],
     regulariser: Regulariser | None,
-) -> Sums:
+) -> BatchTotals:
     """Add the gradient of the summed `loss` over all `batches` to the policy's `GradientSums`, and
     return what else they came to.
 
     `corrections`, by name and in order, weigh the advantages by how far the policy is from what
     sampled.
     """
-    sums = Sums()
+    sums = BatchTotals()
     for batch in batches:
         _add(policy, loss, on_device(batch, policy.device), corrections, regulariser, sums)
     return sums
@@ -80,7 +80,7 @@ def idle(policy: Policy, regulariser: Regulariser | None, batch: MicroBatch) -> 
     (logprobs.sum() * 0.0).backward()
 
 
-def divided(gradients: GradientSums, sums: Sums, left_out: float = 0.0) -> Gradient:
+def divided(gradients: GradientSums, sums: BatchTotals, left_out: float = 0.0) -> Gradient:
     """Return the sums over the normaliser; they are divided in place, and `gradients` is clear."""
     weight = sums.normaliser + left_out
     tensors = {
@@ -96,7 +96,7 @@ def _add(
     batch: MicroBatch,
     corrections: Mapping[str, Correction],
     regulariser: Regulariser | None,
-    sums: Sums,
+    sums: BatchTotals,
 ) -> None:
     """Add the gradient of a micro-batch to the policy's own, and all else to `sums`."""
     rewarded = regulariser is not None and regulariser.settings.entropy > 0

@@ -23,15 +23,15 @@ from torch.distributed.tensor import DTensor
 
 from ralo_core import RolloutTree
 from ralo_core.config import LocalStepsSettings
-from ralo_worker.trainer.compute.batch_totals import Sums
+from ralo_worker.trainer.compute.batch_totals import BatchTotals
 from ralo_worker.trainer.compute.gradient import Gradient
-from ralo_worker.trainer.parallel.data_parallel import Summed, Together
+from ralo_worker.trainer.parallel.data_parallel import AccumulatedGradient, DataParallel
 
 
 class LocalSteps:
     """Takes the inner steps that `settings` say with what `together` computes."""
 
-    def __init__(self, together: Together, settings: LocalStepsSettings) -> None:
+    def __init__(self, together: DataParallel, settings: LocalStepsSettings) -> None:
         self._together, self._settings = together, settings
         self._trained: Mapping[str, Tensor] = together.objective.gradients.trained
         self._optimizer = torch.optim.AdamW(
@@ -42,7 +42,7 @@ class LocalSteps:
         """Return the pseudo-gradient of `trees` from the policy's weights, which are those of
         `version` before and after, with the tensors that this rank owns.
 
-        Its weight is the sum of the parts' normalisers. None and `Halted` as `Together.gradient`.
+        Its weight is the sum of the parts' normalisers. None and `Halted` as `DataParallel.gradient`.
         """
         start = {name: value.detach().clone() for name, value in self._trained.items()}
         taken = []
@@ -56,7 +56,7 @@ class LocalSteps:
         finally:
             self._restore(start)
 
-    def _step(self, summed: Summed) -> None:
+    def _step(self, summed: AccumulatedGradient) -> None:
         """Take the same inner step on every rank."""
         together = self._together
         with together.phases("reduce"):
@@ -71,7 +71,7 @@ class LocalSteps:
             together.objective.gradients.clear()
 
     @torch.no_grad()
-    def _moved(self, start: Mapping[str, Tensor], taken: Sequence[Summed]) -> Gradient:
+    def _moved(self, start: Mapping[str, Tensor], taken: Sequence[AccumulatedGradient]) -> Gradient:
         together, found = self._together, {}
         with together.phases("reduce"):
             for name, before in start.items():
@@ -82,7 +82,7 @@ class LocalSteps:
         return Gradient(
             tensors=found,
             weight=sum(each.weight for each in taken),
-            metrics=Sums().merged(each.sums for each in taken).mean_metrics(),
+            metrics=BatchTotals().merged(each.sums for each in taken).mean_metrics(),
         )
 
     @torch.no_grad()

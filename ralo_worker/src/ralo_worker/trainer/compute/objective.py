@@ -16,7 +16,7 @@ import attrs
 from ralo_core import BuildContext, RolloutTree
 from ralo_core.config import Config, RegularisationSettings, TrainerSettings
 from ralo_core.protocols import AdvantageEstimator, Correction, Loss
-from ralo_worker.trainer.compute.batch_totals import Sums
+from ralo_worker.trainer.compute.batch_totals import BatchTotals
 from ralo_worker.trainer.compute.gradient import accumulate, idle
 from ralo_worker.trainer.compute.gradient_sums import GradientSums, gradient_sums
 from ralo_worker.trainer.compute.model import WithoutAdapter, attends_fully, pair_cost
@@ -28,9 +28,9 @@ from ralo_worker.trainer.layout.micro_batches import MicroBatch
 from ralo_worker.trainer.layout.packs import Pack, make_packs
 from ralo_worker.trainer.layout.rows import Row, make_rows, without_zeros
 from ralo_worker.trainer.layout.token_budget import TokenBudget
-from ralo_worker.trainer.parallel.micro_batch_schedule import Share, Turns
+from ralo_worker.trainer.parallel.micro_batch_schedule import MicroBatchSchedule, Share
 from ralo_worker.trainer.parallel.rank_shards import split_packs
-from ralo_worker.trainer.parallel.stop_check import Pace
+from ralo_worker.trainer.parallel.stop_check import StopCheck
 
 R = TypeVar("R")
 
@@ -61,7 +61,7 @@ class Objective:
     loss: Loss
     corrections: Mapping[str, Correction]
     regulariser: Regulariser | None = None
-    pace: Pace = attrs.field(factory=Pace)
+    pace: StopCheck = attrs.field(factory=StopCheck)
 
     def plan(self, trees: Sequence[RolloutTree]) -> Plan:
         """Return what is computed of `trees`: the same for the same trees and settings."""
@@ -90,13 +90,13 @@ class Objective:
         """Let the corrections see what the surveys of all packs of a batch gave."""
         show(parts, self.corrections.values())
 
-    def accumulate(self, share: Share, version: int) -> Sums:
+    def accumulate(self, share: Share, version: int) -> BatchTotals:
         """Clear `gradients`, put the gradient sums of a share there, and return what else it came
         to. It starts anew with smaller micro-batches where memory runs out."""
         rest = partial(idle, self.policy, self.regulariser)
         return self._take_turns(share, version, self._accumulated, rest)
 
-    def _accumulated(self, batches: Iterable[MicroBatch]) -> Sums:
+    def _accumulated(self, batches: Iterable[MicroBatch]) -> BatchTotals:
         self.gradients.clear()
         return accumulate(self.policy, self.loss, batches, self.corrections, self.regulariser)
 
@@ -117,11 +117,11 @@ class Objective:
             rest(batch)
         return found
 
-    def _turns(self, share: Share, version: int, tokens: int) -> Turns:
+    def _turns(self, share: Share, version: int, tokens: int) -> MicroBatchSchedule:
         if tokens < self.settings.microbatch_tokens:  # the packs were planned for more memory
             rows = [row for pack in share.packs for row in pack.rows]
             share = attrs.evolve(share, packs=self._joined(self._packs(rows, tokens), tokens))
-        return Turns(share, tokens, version, self.pace)
+        return MicroBatchSchedule(share, tokens, version, self.pace)
 
     def _packs(self, rows: Sequence[Row], tokens: int) -> list[Pack]:
         return list(make_packs(rows, self._limit(tokens), pair_cost(self.policy.model)))
@@ -140,7 +140,7 @@ def open_objective(
     config: Config,
     policy: Policy,
     reference: Policy | WithoutAdapter | None,
-    pace: Pace | None = None,
+    pace: StopCheck | None = None,
 ) -> Objective:
     """Return what `config` says of the trainer, for `policy`; `reference` is the policy that a KL
     is measured to, None where none is asked for. Both as they are trained: sharded, if at all.
@@ -160,5 +160,5 @@ def open_objective(
         loss=loss,
         corrections=config.build_pipeline("correction", context),
         regulariser=regulariser,
-        pace=pace or Pace(),
+        pace=pace or StopCheck(),
     )

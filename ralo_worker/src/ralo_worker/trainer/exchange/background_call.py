@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 R = TypeVar("R")
 
 
-class Beside(Generic[R]):
+class BackgroundCall(Generic[R]):
     """Runs calls in a thread of its own, `name`, one after the other; at once if not `overlap`."""
 
     def __init__(self, name: str, overlap: bool) -> None:

@@ -12,7 +12,7 @@ from collections import deque
 
 from ralo_core import Batch
 from ralo_core.client import Client
-from ralo_worker.trainer.exchange.background_call import Beside
+from ralo_worker.trainer.exchange.background_call import BackgroundCall
 from ralo_worker.trainer.exchange.phases import Phases
 
 _WAIT_SECONDS = 2.0
@@ -21,7 +21,7 @@ _EARLY = 2.0
 """Times what a fetch took: the next may take longer."""
 
 
-class BatchesAhead:
+class BatchPrefetch:
     """Batches from `client`; none ahead without `overlap`."""
 
     def __init__(
@@ -29,7 +29,7 @@ class BatchesAhead:
     ) -> None:
         self._client, self._phases, self._stopping = client, phases, stopping
         self._overlap = overlap
-        self._ahead: Beside[Batch | None] = Beside("ralo-fetch", overlap)
+        self._ahead: BackgroundCall[Batch | None] = BackgroundCall("ralo-fetch", overlap)
         self._took: deque[float] = deque(maxlen=_REMEMBERED)
 
     def next(self) -> Batch | None:

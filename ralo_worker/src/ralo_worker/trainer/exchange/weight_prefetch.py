@@ -11,31 +11,31 @@ from contextlib import suppress
 
 from ralo_core.errors import RunOver
 from ralo_worker.membership import Activity
-from ralo_worker.trainer.exchange.background_call import Beside
+from ralo_worker.trainer.exchange.background_call import BackgroundCall
 from ralo_worker.weights.cache import WeightsCache
-from ralo_worker.weights.local_version import Staged
+from ralo_worker.weights.local_version import LocalVersion
 
 _WAIT_SECONDS = 2.0
 
 
-class WeightsAhead:
+class WeightPrefetch:
     """The versions of `cache` that are newer than `first`; looks for them by itself if `overlap`,
     else when it is asked."""
 
     def __init__(
         self,
         cache: WeightsCache,
-        first: Staged,
+        first: LocalVersion,
         activity: Activity,
         stopping: threading.Event,
         overlap: bool,
     ) -> None:
         self._cache, self._activity, self._stopping = cache, activity, stopping
         self._newest = first.version.number
-        self._staged: dict[int, Staged] = {}
+        self._staged: dict[int, LocalVersion] = {}
         self._lock = threading.Lock()
         self._over = False
-        self._following: Beside[None] = Beside("ralo-weights", overlap)
+        self._following: BackgroundCall[None] = BackgroundCall("ralo-weights", overlap)
         self._overlap = overlap
         if overlap:
             self._following.start(self._follow)
@@ -49,7 +49,7 @@ class WeightsAhead:
         with self._lock:
             return set(self._staged)
 
-    def take(self, number: int) -> Staged:
+    def take(self, number: int) -> LocalVersion:
         """Return version `number`, which is here, and forget it and the older ones."""
         with self._lock:
             found = self._staged[number]

@@ -13,7 +13,7 @@ import attrs
 
 from ralo_core import RolloutTree
 from ralo_worker.membership import Activity
-from ralo_worker.trainer.compute.batch_totals import Sums
+from ralo_worker.trainer.compute.batch_totals import BatchTotals
 from ralo_worker.trainer.compute.gradient import Gradient
 from ralo_worker.trainer.compute.objective import Objective
 from ralo_worker.trainer.exchange.phases import Phases
@@ -25,16 +25,16 @@ R = TypeVar("R")
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Summed:
+class AccumulatedGradient:
     """What a batch has come to on all ranks, whose gradient sums each rank has by itself yet; the
     gradient is their sum over `weight`."""
 
-    sums: Sums
+    sums: BatchTotals
     weight: float
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Together:
+class DataParallel:
     """`objective` on the ranks of `group`, by default this process alone; `owned_by` says which
     rank gets the gradient of which parameter."""
 
@@ -64,7 +64,7 @@ class Together:
         metrics = summed.sums.mean_metrics()
         return Gradient(tensors=tensors, weight=summed.weight, metrics=metrics)
 
-    def summed(self, trees: Sequence[RolloutTree], version: int) -> Summed | None:
+    def summed(self, trees: Sequence[RolloutTree], version: int) -> AccumulatedGradient | None:
         """Let the objective's `gradients` hold this rank's part of the gradient sums of `trees`;
         return what they are to be divided by. None and `Halted` as `gradient`."""
         objective, group = self.objective, self.group
@@ -75,8 +75,8 @@ class Together:
             mine = objective.share(plan, group.rank, group.size)
         parts = self._everywhere(lambda: objective.survey(mine, version))
         objective.show([part for some in parts for part in some])
-        sums = Sums().merged(self._everywhere(lambda: objective.accumulate(mine, version)))
-        return Summed(sums=sums, weight=sums.normaliser + plan.left_out)
+        sums = BatchTotals().merged(self._everywhere(lambda: objective.accumulate(mine, version)))
+        return AccumulatedGradient(sums=sums, weight=sums.normaliser + plan.left_out)
 
     def _everywhere(self, compute: Callable[[], R]) -> list[R]:
         """Return what `compute` gives on every rank. Raises `Halted` if it did on any."""

@@ -9,7 +9,7 @@ import attrs
 
 from ralo_worker.trainer.layout.micro_batches import MicroBatch, cut, micro_batches
 from ralo_worker.trainer.layout.packs import Pack
-from ralo_worker.trainer.parallel.stop_check import Pace
+from ralo_worker.trainer.parallel.stop_check import StopCheck
 
 
 @attrs.frozen(eq=False)
@@ -20,10 +20,10 @@ class Share:
     spare: Pack
 
 
-class Turns:
+class MicroBatchSchedule:
     """The turns of `share` in micro-batches of at most `max_tokens`, at weights of `version`."""
 
-    def __init__(self, share: Share, max_tokens: int, version: int, pace: Pace) -> None:
+    def __init__(self, share: Share, max_tokens: int, version: int, pace: StopCheck) -> None:
         self._share, self._max_tokens, self._version = share, max_tokens, version
         self._pace = pace
         count = sum(1 for _ in cut(share.packs, max_tokens))

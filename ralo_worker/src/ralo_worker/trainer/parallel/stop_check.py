@@ -20,7 +20,7 @@ class Halted(Exception):  # noqa: N818 (it is no error)
 
 
 @attrs.frozen(eq=False)
-class Pace:
+class StopCheck:
     """The pace of a rank that computes by itself, until `stopping`."""
 
     stopping: threading.Event = attrs.field(factory=threading.Event)
@@ -38,7 +38,7 @@ class Pace:
 
 
 @attrs.frozen(eq=False)
-class CommonPace(Pace):
+class CommonPace(StopCheck):
     """The pace of ranks that compute in step, over `channel`."""
 
     channel: Channel = attrs.field(factory=Channel)

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from ralo_core import Completion, GenerationRequest, Problem
-from ralo_core.client import EvalJob
-from ralo_core.data import Answering
+from ralo_core.client import EvaluationShard
+from ralo_core.data import ResponseSettings
 from ralo_core.errors import RaloError
 from ralo_core.protocols import InferenceEngine
 from ralo_worker.sampler.rollout_pipeline import Rollouts
@@ -22,7 +22,7 @@ Asked = Sequence[Completion] | str
 """The answers to an item, or why it could not be asked."""
 
 
-async def answers(rollouts: Rollouts, lane: InferenceEngine, job: EvalJob) -> list[Asked]:
+async def answers(rollouts: Rollouts, lane: InferenceEngine, job: EvaluationShard) -> list[Asked]:
     """Return what weight version ``job.version`` answers to each item.
 
     Raises `RaloError` if the engine answered with another version.
@@ -41,7 +41,9 @@ async def answers(rollouts: Rollouts, lane: InferenceEngine, job: EvalJob) -> li
     return [request if isinstance(request, str) else next(groups) for request in requests]
 
 
-def _request(rollouts: Rollouts, problem: Problem, answering: Answering) -> GenerationRequest | str:
+def _request(
+    rollouts: Rollouts, problem: Problem, answering: ResponseSettings
+) -> GenerationRequest | str:
     """Return what asks `problem`, or why nothing can."""
     try:
         context = rollouts.context(problem)

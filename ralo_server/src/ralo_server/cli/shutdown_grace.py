@@ -15,7 +15,7 @@ _LONGEST_SECONDS = 60.0
 
 
 @attrs.define
-class Farewell:
+class ShutdownGrace:
     """The end of the run in `store`, looked at once a second."""
 
     store: Store

@@ -13,7 +13,7 @@ from ralo_server.store.database import Database
 
 
 @attrs.frozen
-class Readers:
+class VersionHolds:
     """Holds that last `seconds`; `clock` gives the unix time in seconds."""
 
     database: Database

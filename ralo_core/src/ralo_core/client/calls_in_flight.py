@@ -7,7 +7,7 @@ import threading
 from types import TracebackType
 
 
-class Underway:
+class CallsInFlight:
     """A context manager for many threads at once: each block inside it is under way."""
 
     def __init__(self) -> None:

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from ralo_server.doctor.finding import Finding, Patient
+from ralo_server.doctor.finding import Finding, RunUnderTest
 from ralo_server.store import Store
 from ralo_server.store.inspection import known_blobs, known_optimizers
 
 
-def strays(patient: Patient) -> Iterator[Finding]:
+def strays(patient: RunUnderTest) -> Iterator[Finding]:
     """Nothing lies about that the run does not need."""
     if patient.running:
         return

@@ -22,7 +22,7 @@ _NEEDED = """SELECT DISTINCT g.blob FROM versions v, json_each(v.replay) r
 
 
 @attrs.frozen(kw_only=True)
-class Redo:
+class StepLog:
     """All that a step depends on but the state before it: its gradients as (file, weight that
     the aggregator gave), the learning rate, and the factor that clipping came to."""
 
@@ -39,7 +39,7 @@ class RedoLog:
     database: Database
     folder: Path
 
-    def read(self, step: int) -> Redo:
+    def read(self, step: int) -> StepLog:
         """Return what committed step `step` did; raises `RaloError` if a file of it is gone."""
         (row,) = self.database.rows("SELECT learning_rate, clip FROM steps WHERE step = ?", step)
         fault = self.lost([step])
@@ -49,7 +49,7 @@ class RedoLog:
                 "back to an older version with ralo rollback"
             )
             raise RaloError(msg)
-        return Redo(step=step, terms=self._terms(step), learning_rate=row[0], clip=row[1])
+        return StepLog(step=step, terms=self._terms(step), learning_rate=row[0], clip=row[1])
 
     def lost(self, steps: Sequence[int]) -> str:
         """Return which gradient of `steps` is not there with all its bytes, ``""`` if all are."""
@@ -96,7 +96,7 @@ def _identity(path: Path, chunk_bytes: int) -> str:
         return identity_of(digest_of([chunk]) for chunk in chunks)
 
 
-def log_step(connection: sqlite3.Connection, redo: Redo) -> None:
+def log_step(connection: sqlite3.Connection, redo: StepLog) -> None:
     """Log a step inside the transaction that commits it; its gradients become ``applied``."""
     connection.execute(
         "UPDATE steps SET learning_rate = ?, clip = ? WHERE step = ?",
