@@ -3,10 +3,17 @@
 import attrs
 import falcon
 
+from ralo_core.errors import WireError
+from ralo_core.messages.evaluations import (
+    EvalRequest,
+    EvaluationRows,
+    Evaluations,
+    RequestedEvaluations,
+)
+from ralo_core.structuring import structure_reply, unstructure
 from ralo_server.evaluation.results import read_rows
 from ralo_server.store.evaluations import EvaluationUnavailableError
 from ralo_server.web.requests.bodies import read_json
-from ralo_server.web.requests.messages import EvalRequest
 from ralo_server.web.responses.problem_documents import invalid, run_over
 from ralo_server.web.services import Services
 
@@ -26,7 +33,7 @@ class EvalRequests:
             asked = self.services.store.evaluations.request(body.benchmarks, body.version)
         except EvaluationUnavailableError as error:
             raise invalid(str(error)) from error
-        response.media = {"evaluations": asked}
+        response.media = unstructure(structure_reply({"evaluations": asked}, RequestedEvaluations))
 
 
 @attrs.frozen
@@ -40,7 +47,7 @@ class EvalResults:
         results = self.services.store.evaluations.results(
             request.get_param("benchmark"), request.get_param_as_int("version")
         )
-        response.media = {"evaluations": results}
+        response.media = unstructure(structure_reply({"evaluations": results}, Evaluations))
 
 
 @attrs.frozen
@@ -57,10 +64,11 @@ class EvalRows:
         if not store.evaluations.results(benchmark, version):
             raise _no_rows(f"there is no result of {benchmark} for version {version}")
         try:
-            rows = read_rows(store.directory, version, benchmark)
-        except (OSError, ValueError) as error:
+            stored = read_rows(store.directory, version, benchmark)
+            rows = structure_reply({"rows": stored}, EvaluationRows)
+        except (OSError, ValueError, WireError) as error:
             raise _no_rows(f"the answers are gone: {error}; ralo doctor tells more") from error
-        response.media = {"rows": rows}
+        response.media = unstructure(rows)
 
 
 def _no_rows(detail: str) -> falcon.HTTPNotFound:
