@@ -9,8 +9,9 @@ import logging
 
 import attrs
 
-from ralo_core.client import Client, EvaluationShard
+from ralo_core.client import Client
 from ralo_core.errors import ServerError
+from ralo_core.messages.evaluations import EvaluationShard
 from ralo_worker.sampler.engine_shares import EngineShare, EngineShares
 from ralo_worker.sampler.grading import Graders, judged
 from ralo_worker.sampler.responding import answers
@@ -86,12 +87,12 @@ class Evaluations:
             except ServerError as error:
                 if error.status != 409:
                     raise
-                log.warning("answers to %s came too late: %s", job.id, error)
+                log.warning("answers to %s came too late: %s", job.job_id, error)
             correct = sum(sum(item.correct) for item in items)
             count = len(items) * job.answering.samples
             log.info(
                 "%s, version %d: %d of %d answers are correct",
-                job.id, version, correct, count,
+                job.job_id, version, correct, count,
             )  # fmt: skip
             job = await self._another(lane, version)
 

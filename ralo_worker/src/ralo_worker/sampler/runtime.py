@@ -26,7 +26,7 @@ from ralo_worker.sampler.grading import Graders
 from ralo_worker.sampler.in_flight import Work
 from ralo_worker.sampler.rollout_pipeline import Rollouts
 from ralo_worker.sampler.usage_meter import UsageMeter
-from ralo_worker.sampler.weight_sync import WAIT_SECONDS, WeightSync
+from ralo_worker.sampler.weight_sync import WeightSync
 from ralo_worker.weights.cache import WeightsCache
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Sampler:
         """Sample until the end; raises what made it impossible to go on."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         try:
-            if await self._weights_are_there():
+            if await asyncio.to_thread(self.member.wait_for_first_weights):
                 await self._open()
                 await self._sample()
         except RunOver as news:
@@ -71,7 +71,7 @@ class Sampler:
                 raise
         finally:
             self.member.stopping.set()
-            await self._leave()
+            await asyncio.to_thread(self.member.leave)
 
     async def _sample(self) -> None:
         self.member.start_heartbeat()
@@ -82,21 +82,13 @@ class Sampler:
             await self.work.wind_up(_FINISHING_SECONDS)
             await self.lanes.engine.close()
 
-    async def _weights_are_there(self) -> bool:
-        """Wait for the first version; False if told to stop before."""
-        while await asyncio.to_thread(self.client.version, -1, WAIT_SECONDS) is None:
-            if self.member.stopping.is_set():
-                return False
-            log.info("waiting for the first weights")
-        return True
-
     async def _open(self) -> None:
         """Get the newest weights and build engine, algorithm and rewards."""
         cache = await asyncio.to_thread(
             WeightsCache, self.client, self.member.run, relays=self.member.relays
         )
         staged = await asyncio.to_thread(cache.newest, -1)
-        if staged is None:  # there is one since `_weights_are_there`
+        if staged is None:  # there is one since `wait_for_first_weights`
             msg = "the server has no weights"
             raise RaloError(msg)
         context = BuildContext(role="sampler", model_dir=staged.directory)
@@ -144,14 +136,6 @@ class Sampler:
             stats = attrs.evolve(stats, waiting=stats.waiting + self.lanes.outside)
             self.member.activity.engine = meter.read(time.monotonic(), stats)
             await asyncio.sleep(_METER_SECONDS)
-
-    async def _leave(self) -> None:
-        """Say goodbye, as far as the server can still be reached: what is unfinished goes back."""
-        try:
-            returned = await asyncio.to_thread(self.member.leave)
-            log.info("left the run, %d leases went back", returned)
-        except (ConnectionError, RaloError) as error:
-            log.warning("could not say goodbye, leases end by themselves: %s", error)
 
 
 def build_rollouts(config: Config, context: BuildContext, engine: InferenceEngine) -> Rollouts:
