@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ralo.cli.run_client import run_client, run_client_options
 from ralo.views.view import status_view
+from ralo_core.structuring import unstructure
 
 _FILE_WIDTH = 160
 """Columns where there is no terminal that has some."""
@@ -24,7 +25,7 @@ def status(run_dir: str, url: str, token: str, ca: Path | None, as_json: bool) -
     with run_client(run_dir, url, token, ca) as client:
         stats = client.stats()
     if as_json:
-        click.echo(json.dumps(stats, indent=1))
+        click.echo(json.dumps(unstructure(stats), indent=1))
         return
     console = Console(soft_wrap=True)
     if not console.is_terminal:

@@ -26,7 +26,7 @@ def stop(run_dir: str, url: str, token: str, ca: Path | None, wait: bool) -> Non
     No new problems are handed out; what is sampled is trained on, and the last version published.
     """
     with run_client(run_dir, url, token, ca) as client:
-        state = client.stop()["state"]
+        state = client.stop()
         if wait and state != "finished":
             state = _wait(client)
     click.echo(f"the run is {state}")
@@ -36,7 +36,7 @@ def _wait(client: Client) -> str:
     history, view = History(), PlainView(Console())
     while True:
         history.add(client.stats())
-        state = str(history.latest["state"])
+        state = history.latest.state
         if state == "finished":
             return state
         view.show(history)

@@ -21,7 +21,7 @@ from ralo_core.errors import RaloError
 
 _PATIENCE_SECONDS = 1.0
 """How long a server that is away is asked again within one look; the next look comes anyway."""
-_ANSWER_SECONDS = 5.0
+_REPLY_SECONDS = 5.0
 
 
 @click.command()
@@ -50,8 +50,7 @@ def _watch(client: Client, console: Console, refresh: float) -> None:
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             try:
-                answer = client.transport.request("GET", "/stats", timeout=_ANSWER_SECONDS)
-                history.add(answer.json())
+                history.add(client.stats(timeout=_REPLY_SECONDS))
                 trouble, since = "", time.monotonic()
             except ConnectionError as error:
                 away = time.monotonic() - since

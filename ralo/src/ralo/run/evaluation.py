@@ -1,13 +1,12 @@
 """Evaluations that a person asks for: of a model without training, or of a run that is running.
 
-Neighbours: ``ralo eval`` calls it. A model is evaluated by a run that takes no step: a real
+A model is evaluated by a run that takes no step: a real
 orchestrator, told to drain before any worker is there, and real samplers. So the path is that of
 training, and what is killed or stopped goes on where it was.
 """
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import attrs
 from rich.console import Console
@@ -15,6 +14,7 @@ from rich.console import Console
 from ralo.run.stats import History
 from ralo_core.client import Client
 from ralo_core.errors import RaloError
+from ralo_core.messages.evaluations import Evaluation
 
 _POLL_SECONDS = 0.5
 _LINE_SECONDS = 5.0
@@ -36,18 +36,16 @@ def config_assignments(
     return assignments
 
 
-def ask(client: Client, benchmarks: Sequence[str], version: int | None) -> list[dict[str, Any]]:
+def ask(client: Client, benchmarks: Sequence[str], version: int | None) -> list[Evaluation]:
     """Ask benchmarks of a version of a running run (None: the newest) and wait for the results.
 
     Raises `ServerError` where one cannot be asked, `RaloError` if the run ends before it answers.
     """
     asked = client.request_evaluation(benchmarks, version)
     while True:
-        state = client.health()["state"]
+        state = client.health().state
         found = [
-            result
-            for wish in asked
-            for result in client.eval_results(wish["benchmark"], wish["version"])
+            result for wish in asked for result in client.eval_results(wish.benchmark, wish.version)
         ]
         if len(found) == len(asked):
             return found
@@ -71,10 +69,10 @@ class Progress:
     def show(self, history: History) -> None:
         """Print a line if it is time for one and it says something new."""
         stats = history.latest
-        shards = stats["evaluation"]
-        left = shards["waiting"] + shards["leased"]
+        shards = stats.evaluation
+        left = shards.waiting + shards.leased
         line = (
-            f"{stats['state']}: {shards['reported']} of {left + shards['reported']} shards "
+            f"{stats.state}: {shards.reported} of {left + shards.reported} shards "
             f"answered, {_samplers(history)}"
         )
         if time.monotonic() >= self._next and line != self._said:
@@ -86,10 +84,6 @@ class Progress:
 
 
 def _samplers(history: History) -> str:
-    engines = [
-        worker["engine"]
-        for worker in history.latest["workers"]
-        if worker["alive"] and "engine" in worker
-    ]
-    speed = sum(engine["tokens_per_second"] for engine in engines)
+    engines = history.latest.engines()
+    speed = sum(engine.tokens_per_second for engine in engines)
     return f"{len(engines)} samplers, {speed:,.0f} tokens/s"

@@ -64,7 +64,7 @@ class RolloutSegment:
     tokens: int
     text: str
     logprob: float | None
-    logprobs: Sequence[float | None]
+    logprobs: Sequence[float]
     pieces: Sequence[str]
     advantage: float | None
 
@@ -75,8 +75,8 @@ class RolloutLeaf:
 
     segment: int
     finish_reason: str
-    reward: float | None
-    rewards: Mapping[str, float | None]
+    reward: float
+    rewards: Mapping[str, float]
     tokens: int
 
 

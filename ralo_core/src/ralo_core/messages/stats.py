@@ -5,6 +5,7 @@ from typing import Any
 
 import attrs
 
+from ralo_core.data import EngineReport
 from ralo_core.messages.evaluations import Evaluation
 from ralo_core.messages.workers import WorkerReport
 
@@ -152,6 +153,11 @@ class RunStats:
     evaluations: tuple[Evaluation, ...]
     evaluation: ShardCounts
     last_error: str
+
+    def engines(self) -> list[EngineReport]:
+        """Return what the samplers that are here say of their engines."""
+        here = (worker.engine for worker in self.workers if worker.alive)
+        return [engine for engine in here if engine is not None]
 
 
 @attrs.frozen(kw_only=True)

@@ -1,6 +1,5 @@
 """A stored rollout tree as the reply of ``/rollouts/{number}``, with texts and advantages."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -73,6 +72,5 @@ def _leaves(tree: RolloutTree) -> list[RolloutLeaf]:
     ]
 
 
-def _rounded(value: Any) -> float | None:
-    number = float(value)
-    return round(number, _DIGITS) if math.isfinite(number) else None
+def _rounded(value: Any) -> float:
+    return round(float(value), _DIGITS)
