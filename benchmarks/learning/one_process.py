@@ -21,8 +21,8 @@ from safetensors.torch import save_model
 
 from ralo_core import BenchmarkSettings, BuildContext, Problem, RolloutTree
 from ralo_core.cli.options import gather
-from ralo_core.messages.evaluations import EvaluationShard
 from ralo_core.config import Config, RegularisationSettings, TrainerSettings
+from ralo_core.messages.evaluations import EvaluationShard
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.store.benchmarks import Plan

@@ -10,7 +10,6 @@ from web_process import WebProcess
 
 from ralo_server.rundir.tokens import make_tokens
 
-
 JUST_HERE = {
     "host": "h", "pid": 1, "version": 0, "tokens": 0, "working_seconds": 0.0, "waiting_seconds": 0.0
 }  # fmt: skip

@@ -1,8 +1,8 @@
 """Train on this machine: model, run directory, processes, view, end.
 
-Neighbours: the click command in `cli.run` calls `LocalRun`; the processes are ``ralo serve``,
-``ralo sample`` and ``ralo train``, started through the command line so that this module never
-imports server or worker. It talks to the orchestrator like any other client.
+The processes ``ralo serve``, ``ralo sample`` and ``ralo train`` are started through the command
+line, so that this module imports neither server nor worker. It talks to the orchestrator like any
+other client.
 """
 
 import os

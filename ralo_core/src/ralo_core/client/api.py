@@ -102,7 +102,7 @@ class Client:
         return structure_reply(reply.json(), Stats)
 
     def register(
-        self, role: str, plugins: Sequence[PluginVersion], *, host: str, pid: int
+        self, role: str, plugins: Sequence[PluginVersion], *, host: str = "", pid: int = 0
     ) -> Registered:
         """Register this worker and its plugins; a plugin mismatch raises `ServerError` 409."""
         body = Register(
