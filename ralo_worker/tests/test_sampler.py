@@ -259,6 +259,7 @@ def sampler_with(made, client):
         stopping=threading.Event(),
         start_heartbeat=lambda: None,
         leave=client.leave,
+        wait_for_first_weights=lambda: True,
     )
     sampler = Sampler(member)
 

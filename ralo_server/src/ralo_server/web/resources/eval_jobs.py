@@ -1,4 +1,4 @@
-"""Evaluation jobs: shards that samplers lease and report."""
+"""Evaluation shards that samplers lease and report."""
 
 import attrs
 import falcon
@@ -47,7 +47,7 @@ class EvalReports:
     services: Services
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Store the answers to a shard; with those to the last one comes the result."""
+        """Store the responses to a shard; with those to the last one comes the result."""
         body = read_json(request, EvalReport, self.services.server.max_body_mb * MIB)
         check_owner(self.services, request, body.lease_id)
         self._check(body)
@@ -74,7 +74,7 @@ class EvalReports:
         items, samples = size
         if len(body.answers) != items:
             raise invalid(f"'answers' must have {items} entries, got {len(body.answers)}")
-        for place, answers in enumerate(body.answers):
-            if answers.counts() != {samples}:
-                found = sorted(answers.counts())
+        for place, responses in enumerate(body.answers):
+            if responses.counts() != {samples}:
+                found = sorted(responses.counts())
                 raise invalid(f"answers[{place}]: every list must have {samples}, got {found}")

@@ -1,4 +1,4 @@
-"""Evaluations: asked for on demand, their results, the answers behind them."""
+"""Evaluations: asked for on demand, their results, the responses behind them."""
 
 import attrs
 import falcon
@@ -57,7 +57,7 @@ class EvalRows:
     services: Services
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Give the answers of one evaluation; 404 where there is no result of it."""
+        """Give the responses of one evaluation; 404 where there is no result of it."""
         benchmark = request.get_param("benchmark", required=True)
         version = request.get_param_as_int("version", required=True)
         store = self.services.store
@@ -67,9 +67,9 @@ class EvalRows:
             stored = read_rows(store.directory, version, benchmark)
             rows = structure_reply({"rows": stored}, EvaluationRows)
         except (OSError, ValueError, WireError) as error:
-            raise _no_rows(f"the answers are gone: {error}; ralo doctor tells more") from error
+            raise _no_rows(f"the responses are gone: {error}; ralo doctor tells more") from error
         response.media = unstructure(rows)
 
 
 def _no_rows(detail: str) -> falcon.HTTPNotFound:
-    return falcon.HTTPNotFound(title="no such answers", description=detail)
+    return falcon.HTTPNotFound(title="no such responses", description=detail)
