@@ -141,8 +141,12 @@ def unstructure(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, str | int | float):
-        return value  # first, because a message may hold a hundred thousand numbers
+    # Exact types first: a message may hold a hundred thousand numbers.
+    kind = type(value)
+    if kind is float or kind is str or kind is int or value is None:
+        return value
+    if kind is dict:
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence | frozenset | set) and not isinstance(value, str):

@@ -1,9 +1,12 @@
 """``GET /stats``: the whole state of a run out of the store, and nothing that is not in it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
 
 from ralo_core.config import LearnerSettings, RunSettings, TrainerSettings
-from ralo_core.messages.evaluations import Evaluation
+from ralo_core.messages.evaluations import Estimate, Evaluation
 from ralo_core.messages.stats import (
     BatchCounts,
     GradientCounts,
@@ -63,10 +66,17 @@ def present_state(store: Store) -> RunStats:
         batch_trees=store.config.section(TrainerSettings).batch_trees,
         gradients_per_step=store.config.section(LearnerSettings).gradients_per_step,
         workers=structure_reply(store.workers.all(), tuple[WorkerStats, ...]),
-        evaluations=structure_reply(results, tuple[Evaluation, ...]),
+        evaluations=tuple(map(_evaluation, results)),
         evaluation=ShardCounts(**store.shards.counts()),
         last_error=get_fact(database, "last_error", ""),
     )
+
+
+def _evaluation(result: Mapping[str, Any]) -> Evaluation:
+    # Made directly, not structured: there may be hundreds, and the store checked them on their way.
+    fields = {field.name: result[field.name] for field in attrs.fields(Evaluation)}
+    metrics = {name: Estimate(**bounds) for name, bounds in result["metrics"].items()}
+    return Evaluation(**{**fields, "metrics": metrics})
 
 
 def _problems(store: Store) -> ProblemCounts:

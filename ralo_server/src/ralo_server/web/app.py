@@ -95,7 +95,6 @@ def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
         "/eval/job/claim": (EvalClaim(services), SAMPLERS),
         "/eval/job/report": (EvalReports(services), SAMPLERS),
         "/eval/results": (EvalResults(services), VIEWERS),
-        # For scripts that look at responses; ``ralo eval`` and the dashboard show results only.
         "/eval/rows": (EvalRows(services), VIEWERS),
         "/eval/request": (EvalRequests(services), NOBODY),
         "/eval/fit": (EvalFit(services), VIEWERS),

@@ -60,8 +60,7 @@ class Watch:
     def look(self) -> Bulletin:
         """Return what there is; nothing is new at the first look."""
         state, over = self.state()
-        document = unstructure(state)
-        evaluations = {json_text(item): item for item in document["evaluations"]}
+        evaluations = {json_text(item): item for item in unstructure(state.evaluations)}
         items: list[Item] = []
         if self._last_step is None:
             self._last_step = state.step
@@ -72,5 +71,8 @@ class Watch:
             items += [Item(0, event("eval", item)) for item in new]
         self._evaluations = set(evaluations)
         return Bulletin(
-            stats=event("stats", document), items=items, last_step=self._last_step, over=over
+            stats=event("stats", unstructure(state)),
+            items=items,
+            last_step=self._last_step,
+            over=over,
         )

@@ -43,7 +43,7 @@ class WorkerRegister:
         if lacks:
             raise falcon.HTTPConflict(title="plugins do not match", description=lacks)
         store = self.services.store
-        facts = {
+        known = {
             "host": body.host,
             "pid": body.pid,
             "version": store.versions.newest_number(),
@@ -51,7 +51,7 @@ class WorkerRegister:
             "working_seconds": 0.0,
             "waiting_seconds": 0.0,
         }
-        if store.workers.register(body.worker_id, body.role, facts):
+        if store.workers.register(body.worker_id, body.role, known):
             self.services.notify("ralo_worker_joined", worker_id=body.worker_id, role=body.role)
         lease_seconds = self.services.server.lease_seconds
         reply = Registered(
