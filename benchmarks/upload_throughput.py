@@ -39,8 +39,8 @@ from safetensors.numpy import save_file
 from ralo_core import PROMPT, TreeBuilder, WeightVersion, wire
 from ralo_core.client import Client
 from ralo_core.config import resolve, set_layer
+from ralo_core.files.atomic import write_blob
 from ralo_core.files.digests import digest_of
-from ralo_core.files.whole import write_blob
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.cli.serve import listen

@@ -25,7 +25,7 @@ from ralo_core.config import (
     WeightsSettings,
 )
 from ralo_core.errors import ConfigError, RaloError
-from ralo_core.files.whole import write_blob
+from ralo_core.files.atomic import write_blob
 from ralo_core.protocols import ProblemProvider
 from ralo_core.structuring import structure
 from ralo_server.evaluation.drawing import checked_benchmarks

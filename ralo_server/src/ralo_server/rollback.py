@@ -17,7 +17,7 @@ import attrs
 
 from ralo_core.data import WeightVersion
 from ralo_core.errors import RaloError
-from ralo_core.files.whole import new_directory
+from ralo_core.files.atomic import new_directory
 from ralo_server.models.version_files import damage, write_manifest
 from ralo_server.store import Store
 from ralo_server.store.rollbacks import Discarded

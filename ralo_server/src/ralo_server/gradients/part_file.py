@@ -15,8 +15,8 @@ from pathlib import Path
 
 import attrs
 
+from ralo_core.files.atomic import sync
 from ralo_core.files.digests import Digest
-from ralo_core.files.whole import sync
 
 _writing = threading.Lock()
 """The kernel lets one thread at a time write into a file, and lets the others spin for it, which

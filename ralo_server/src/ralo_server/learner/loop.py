@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ralo_core.components import BuildContext
 from ralo_core.config import LearnerSettings, LoraSettings, WeightsSettings
-from ralo_core.files.whole import write_blob
+from ralo_core.files.atomic import write_blob
 from ralo_core.plugins import PluginHost
 from ralo_core.protocols import ScalingOptimizerFactory
 from ralo_core.supervise import StopSignal

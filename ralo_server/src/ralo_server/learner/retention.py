@@ -10,7 +10,7 @@ import shutil
 import attrs
 
 from ralo_core.config import LearnerSettings
-from ralo_core.files.whole import UNFINISHED
+from ralo_core.files.atomic import UNFINISHED
 from ralo_server.learner.state.folders import OptimizerFolders
 from ralo_server.store import Store
 from ralo_server.store.inspection import known_optimizers

@@ -12,7 +12,7 @@ from pathlib import Path
 from ralo_core.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, has_adapter
 from ralo_core.data import WeightVersion
 from ralo_core.errors import RaloError
-from ralo_core.files.whole import new_directory
+from ralo_core.files.atomic import new_directory
 from ralo_server.models.model_files import INDEX, weight_files
 from ralo_server.models.version_files import damage
 from ralo_server.store.versions import Versions

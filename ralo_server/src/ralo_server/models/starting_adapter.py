@@ -18,8 +18,8 @@ import safetensors.numpy
 from ralo_core.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_names
 from ralo_core.config import LoraSettings
 from ralo_core.errors import ConfigError
+from ralo_core.files.atomic import write_blob
 from ralo_core.files.safetensors_layout import read_places
-from ralo_core.files.whole import write_blob
 from ralo_server.models.model_files import model_type, weight_files
 
 Layers = Mapping[str, tuple[int, int]]

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 
 from ralo_core.data import WeightVersion
 from ralo_core.errors import ConfigError
+from ralo_core.files.digests import sha256_of
 from ralo_core.files.safetensors_layout import read_places
-from ralo_core.files.whole import sha256_of
 from ralo_core.structuring import structure, unstructure
 
 MANIFEST = "manifest.json"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from ralo_core.access import ROLES, read_tokens
 from ralo_core.config import ServerSettings
-from ralo_core.files.whole import write_blob
+from ralo_core.files.atomic import write_blob
 from ralo_server.rundir.directory import RunDirectory
 
 _RANDOM_BYTES = 24

@@ -14,7 +14,7 @@ from typing import Any
 
 from ralo_core.components import BuildContext
 from ralo_core.errors import RaloError
-from ralo_core.files.whole import write_blob
+from ralo_core.files.atomic import write_blob
 from ralo_server.rundir.secrets_removed import without_secrets
 from ralo_server.trackers.packages import require
 from ralo_server.trackers.settings import WandbSettings

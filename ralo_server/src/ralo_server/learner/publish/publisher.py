@@ -23,8 +23,9 @@ from ralo_core.adapters import ADAPTER_WEIGHTS
 from ralo_core.config import Config, LearnerSettings, LoraSettings
 from ralo_core.data import WeightFile, WeightVersion
 from ralo_core.errors import ConfigError
+from ralo_core.files.atomic import UNFINISHED, new_directory
+from ralo_core.files.digests import sha256_of
 from ralo_core.files.hashed_file import write_hashed
-from ralo_core.files.whole import UNFINISHED, new_directory, sha256_of
 from ralo_server.learner.publish.delta_writer import Differences
 from ralo_server.learner.publish.tensor_file import Spec, bytes_of
 from ralo_server.learner.publish.weight_shards import Shard, index_of, size_of, split

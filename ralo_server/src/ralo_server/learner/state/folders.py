@@ -14,7 +14,7 @@ from pathlib import Path
 
 import attrs
 
-from ralo_core.files.whole import UNFINISHED, sync
+from ralo_core.files.atomic import UNFINISHED, sync
 
 
 @attrs.define
