@@ -28,8 +28,8 @@ def run(server, random_gradient):
     for seed in (1, 2, 3):
         made.fill(2)
         made.send_gradient(made.batch().id, random_gradient(seed), f"g{seed}")
-        learner._step(learner._due("running"))
-        learner._settle()
+        learner.step(learner.due())
+        learner.settle()
     made.fill(5)
     made.send_gradient(made.batch().id, random_gradient(4), "pending")
     made.leased_batch = made.batch()

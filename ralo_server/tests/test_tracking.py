@@ -164,7 +164,7 @@ def test_a_tracker_that_hangs_holds_up_nobody(server, random_gradient, monkeypat
     for step in (1, 2, 3):
         run.fill(1)
         run.send_gradient(run.batch().id, random_gradient(step), f"g{step}")
-        learner._step(learner._due("running"))
+        learner.step(learner.due())
         learner.trackers.tell()
     assert tracker.called.wait(10)
     monkeypatch.setattr(module, "_BUSY_SECONDS", 0.0)
@@ -196,8 +196,8 @@ def committed(server, random_gradient):
         for step in (1, 2, 3):
             run.fill(1)
             run.send_gradient(run.batch().id, random_gradient(step), f"g{step}")
-            learner._step(learner._due("running"))
-        learner._settle()
+            learner.step(learner.due())
+        learner.settle()
         return run.directory.root
 
     return make

@@ -81,6 +81,11 @@ class RunDirectory:
         return self.root / "weights"
 
     @property
+    def parameters_file(self) -> Path:
+        """Name and shape of every trained parameter, as JSON."""
+        return self.weights / "parameters.json"
+
+    @property
     def optimizer(self) -> Path:
         """Checkpoints: master weights and optimizer state, one folder per version that has one."""
         return self.root / "optimizer"

@@ -1,11 +1,8 @@
 """The folder ``optimizer/``: checkpoints, the working copy, and a spare folder.
 
 A checkpoint is never changed. The working copy is stepped in place: no row names it, it is not
-synced, and after a start it is written over, whole. It becomes a checkpoint by being set aside,
+synced, and after a start it is overwritten as a whole. It becomes a checkpoint by being set aside,
 synced and renamed.
-
-Neighbours: `step_files` begins working copies, `checkpoints` completes them, `retention` says
-which checkpoints are needed. It knows nothing of what is in the files.
 """
 
 import shutil
