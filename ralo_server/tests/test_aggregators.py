@@ -12,12 +12,12 @@ from safetensors.numpy import save_file
 from ralo_core.builtin.codecs import Bfloat16Codec, Float32Codec, from_bfloat16, to_bfloat16
 from ralo_core.protocols import GradientInfo
 from ralo_server.aggregators.means import Diloco, StalenessMean, TokenMean, TrimmedMean
-from ralo_server.learner.step.aggregate import Aggregate, slice_values
-from ralo_server.optimizers.settings import (
+from ralo_server.aggregators.settings import (
     DilocoSettings,
     StalenessMeanSettings,
     TrimmedMeanSettings,
 )
+from ralo_server.learner.step.aggregate import Aggregate, slice_values
 
 torch.set_num_threads(1)
 

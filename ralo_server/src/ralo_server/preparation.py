@@ -1,7 +1,7 @@
-"""Makes a run directory out of a resolved config, or gets an existing one ready to go on.
+"""Makes a run directory out of a resolved config, or prepares an existing one to be continued.
 
-Neighbours: ``ralo serve`` calls `prepare` before it starts any process, so that whatever the
-user can mend (model, data, options) is said at once and on the terminal.
+It runs before any process is started, so that every fault that the user can repair (model, data,
+options) is reported at once and on the terminal.
 """
 
 import json

@@ -1,12 +1,12 @@
 """Goes back to a version that is kept, together with its optimizer state.
 
-Neighbours: ``ralo rollback`` calls it with the run's lock held; `store.rollbacks` commits. The
-files of the new version are hard links, for nobody changes a file of a version once it has its
-name. Checkpoint and logged gradients are shared: they stay as long as any kept version is
-restored from them, and the learner may write over a folder that none needs, so no link may lead
-into it. The next start restores the state. Killed before the commit
-it leaves a folder that nothing points at, killed after it blobs: both go at the next start or
-with ``ralo doctor --fix``.
+The caller holds the run's lock. The files of the new version are hard links, for nobody changes a
+file of a version once it has its name. Checkpoint and logged gradients are not linked but shared:
+they stay as long as any kept version is restored from them, and the learner may write over a folder
+that none needs, so no link may lead into it. The next start restores the state.
+
+Killed before the commit, this leaves a folder that no row names; killed after it, blobs that no row
+names. Both are removed at the next start or with ``ralo doctor --fix``.
 """
 
 import os

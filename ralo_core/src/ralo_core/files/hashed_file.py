@@ -1,8 +1,4 @@
-"""Writes a file front to back, hashes it and brings it to the disk, beside the work that makes it.
-
-Neighbours: the learner writes weights and deltas with it, workers the weights that they make of a
-delta. It knows nothing of what it writes.
-"""
+"""Writes a file front to back, hashing it and bringing it to the disk while its content is made."""
 
 import hashlib
 import os

@@ -1,8 +1,4 @@
-"""``ralo doctor``: checks a run directory and says what it would mend.
-
-Neighbours: `ralo_server.doctor` has the checks; this module prints, and holds the lock while it
-mends.
-"""
+"""``ralo doctor``: checks a run directory and prints what it would repair, or repairs it."""
 
 import sys
 from collections.abc import Sequence

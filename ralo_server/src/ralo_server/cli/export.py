@@ -1,7 +1,4 @@
-"""``ralo export``: a version of a run as a Hugging Face model, or its adapter.
-
-Neighbours: `ralo_server.models.export` does it; this module says what happened.
-"""
+"""``ralo export``: a version of a run as a Hugging Face model, or its adapter."""
 
 from pathlib import Path
 

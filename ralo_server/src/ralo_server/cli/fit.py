@@ -1,7 +1,6 @@
 """``ralo fit``: the scaling law of a run, as a table and a picture.
 
-Neighbours: `ralo_server.scaling` finds it. It reads state.db of a run, which may be running, and
-needs matplotlib for the picture only.
+It reads state.db of a run, which may be running, and needs matplotlib for the picture only.
 """
 
 import json

@@ -1,7 +1,6 @@
 """``ralo plot``: metrics of runs as a picture.
 
-Neighbours: `ralo_server.rundir.metrics_file` reads what the jsonl tracker wrote; matplotlib draws. No
-orchestrator is needed.
+It reads the files that the jsonl tracker wrote. No orchestrator is needed.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,4 @@
-"""``ralo rollback``: a stopped run goes back to a version that is kept.
-
-Neighbours: `ralo_server.rollback` does it; this module takes the lock and says what happened.
-"""
+"""``ralo rollback``: a stopped run goes back to a version that is kept."""
 
 from pathlib import Path
 

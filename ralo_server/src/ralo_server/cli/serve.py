@@ -1,8 +1,7 @@
 """``ralo serve``: the web processes and the learner of one run, supervised.
 
-Neighbours: `preparation` makes the run directory; the processes are ``ralo_server.web`` and
-``ralo_server.learner``. It stays until a signal comes, also when the run is over: workers and
-people still ask. Only with ``--until-finished``, where it holds a job of a scheduler, it ends.
+It stays until a signal arrives, also when the run is over: workers and people still ask. Only with
+``--until-finished`` it ends by itself, for schedulers whose job it holds.
 """
 
 import socket

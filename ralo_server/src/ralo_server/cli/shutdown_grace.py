@@ -1,7 +1,4 @@
-"""When an orchestrator whose run is over may go: its workers have heard of it and left.
-
-Neighbours: ``ralo serve --until-finished`` asks; `store` knows the run's state and its workers.
-"""
+"""How long an orchestrator whose run is over waits for its workers to hear of it and leave."""
 
 import time
 

@@ -1,8 +1,8 @@
 """The file of an upload while it is received: preallocated, written in place by many requests.
 
-Neighbours: the web side's gradient resources; the learner maps the same file later. Locks are
-of the open file description, so they hold between threads and between processes, and the kernel
-frees them with the last of both. It knows bytes, not gradients.
+The learner maps the same file later, so an upload is written once. Locks belong to the open file
+description: they hold between threads and between processes, and the kernel frees them when the
+last descriptor is closed, also after a kill.
 """
 
 import fcntl

@@ -1,7 +1,7 @@
 """``python -m ralo_server.learner RUN_DIR``: the learner process of a run.
 
-Neighbours: ``ralo serve`` starts it and starts it again when it fails; it goes on from the last
-committed step.
+``ralo serve`` starts it, and starts it again when it fails; it continues from the last committed
+step.
 """
 
 import logging

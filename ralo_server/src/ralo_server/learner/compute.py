@@ -1,7 +1,6 @@
 """What the learner spends: steps are work, all other time of its process is waiting.
 
-Neighbours: `loop` says when it works; `ralo_server.store.compute` adds it to what workers report.
-It is one device, the machine that it runs on, however many threads a step takes.
+The learner is one device, the machine that it runs on, however many threads a step takes.
 """
 
 import os

@@ -1,8 +1,7 @@
 """What of a run's files may go: after every step, and after a process that was killed.
 
-Neighbours: `loop` calls it behind each commit and at its start; the store says what is kept, and
-`optimizer_folders` removes or reuses checkpoints. A folder or blob goes only after the transaction
-that forgot it.
+A folder or blob is removed only after the transaction that forgot it: a row never names a file that
+is gone.
 """
 
 import shutil

@@ -1,8 +1,7 @@
-"""A version of a run as a directory of its own, for those who know nothing of runs.
+"""A version of a run as a directory of its own, for programs that know nothing of runs.
 
 A run of the whole model gives the version, a LoRA run its adapter or the model with that merged in.
-Neighbours: ``ralo export`` calls it, `merging` computes. The run goes on meanwhile, if it does: a
-version that is kept is never changed.
+The run may be running: a version that is kept is never changed.
 """
 
 import shutil

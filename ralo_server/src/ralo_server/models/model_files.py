@@ -1,7 +1,6 @@
 """A Hugging Face model directory as the orchestrator sees it: files, checked without torch.
 
-Neighbours: `preparation` checks and copies the files that are not weights; the learner reads
-the weight files. It knows nothing of architectures.
+Only names of files and the config are looked at, so any architecture will do.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""The adapter that a LoRA run begins with: peft's, made of what a model's files say of its layers.
+"""The adapter that a LoRA run begins with, in peft's format, for the layers of a model.
 
 A is drawn as the weights of a linear layer are (Kaiming), B is 0: the run begins at the model as it
-is. Neighbours: `preparation` checks and writes it, the learner takes it for the weights that are
-trained. It knows names and shapes, no architectures: a layer is a matrix within a numbered block.
+is. Only names and shapes are looked at, not the architecture: a layer is a matrix within a numbered
+block.
 """
 
 import json

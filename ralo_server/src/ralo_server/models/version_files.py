@@ -2,8 +2,6 @@
 
 ``manifest.json`` holds the fields of `WeightVersion` and, under ``tensors``, what each weights
 file says of its tensors: dtype, shape, and the name of that file.
-
-Neighbours: the learner and ``ralo rollback`` write versions; ``ralo doctor`` looks at every one.
 """
 
 import json

@@ -1,7 +1,6 @@
 """The run directory: where everything of a run lies, and the config it runs with.
 
-Neighbours: `preparation` fills it, web processes and the learner open it. Deleting it is the
-only way to lose a run.
+All state of a run is in it. The processes of an orchestrator meet nowhere else.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Who works in a run directory: one orchestrator at a time, held by a lock of the kernel.
 
-Neighbours: ``ralo serve`` takes it and hands it on to its processes, so that it is free only
-when the last of them is gone; ``ralo rollback`` and ``ralo doctor --fix`` take it to be alone;
-``ralo runs`` looks at it. A lock cannot be left behind: the kernel gives it back.
+``ralo serve`` takes it and passes it to its processes, so that it is free only when the last of
+them is gone. Whatever changes a stopped run takes it, too. A lock cannot be left behind: the kernel
+frees it.
 """
 
 import fcntl

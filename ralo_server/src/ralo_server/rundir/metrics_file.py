@@ -1,7 +1,4 @@
-"""Curves of metrics out of a run's ``metrics.jsonl``: no orchestrator is needed for them.
-
-Neighbours: the jsonl tracker writes the file, ``ralo plot`` draws the curves.
-"""
+"""Curves of metrics out of a run's ``metrics.jsonl``: no orchestrator is needed for them."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,6 @@
 """Whether a run asks for tokens, and the making of them.
 
-Neighbours: ``ralo serve`` makes them before anything listens, the web side compares with them,
-`ralo_core.access` reads the file. Roles and what they may call are in `web.access`.
+They are made before anything listens: there is no moment in which a run is open to all.
 """
 
 import ipaddress

@@ -1,6 +1,6 @@
 """``python -m ralo_server.scaling``: fit the points on standard input, print the fit, both JSON.
 
-Neighbours: `background` starts it beside a web process, which answers others meanwhile.
+It is a process of its own so that the web process answers others meanwhile.
 """
 
 import json

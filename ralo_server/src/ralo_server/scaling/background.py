@@ -1,10 +1,8 @@
 """Fits for a web process, computed in child processes: a fit takes seconds of a core.
 
-The answer is kept with the points that it is of; as long as these are the same it is not computed
-again. There is one child for a curve, and one at a time: who asks for another curve waits.
-
-Neighbours: `web.resources.scaling` asks until there is an answer; `__main__` is the child. scipy is
-never loaded into the web process.
+A fit is kept with its points, and is not computed again as long as these are the same. One child
+runs at a time: a request for another curve has to ask again. scipy is never loaded into the web
+process.
 """
 
 import json

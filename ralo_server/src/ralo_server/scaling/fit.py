@@ -1,8 +1,4 @@
-"""A scaling law through measured points, with intervals and a band, or why there is none.
-
-Neighbours: `least_squares`, `intervals` and `verdict` do the parts; `ralo fit` and the child
-process of the web side call this.
-"""
+"""A scaling law through measured points, with intervals and a band, or why there is none."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

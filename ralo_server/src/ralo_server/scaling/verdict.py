@@ -1,9 +1,7 @@
 """Whether measured points determine a scaling law, and if not, why: one sentence.
 
-A law with four numbers goes through almost anything, and its asymptote is then a guess far outside
-what was measured. So a fit is refused unless the points show a rise, its bend and where it leads.
-
-Neighbours: `fit` asks before and after it fits; nothing is fitted here but lines.
+A law with four numbers fits almost anything, and its asymptote is then a guess far outside what was
+measured. So a fit is refused unless the points show a rise, its bend and where it leads.
 """
 
 import numpy as np

@@ -1,8 +1,7 @@
 """The `wandb` tracker: a run at Weights & Biases, or its files in the run directory to sync later.
 
-Neighbours: `learner.delivery` calls it on a thread of its own, so that it may wait for a network.
-The x-axis is the optimizer step, not wandb's count of calls: an evaluation arrives later than the
-step it belongs to.
+Its calls may wait for a network: the learner makes them on a thread of their own. The x-axis is the
+optimizer step, not wandb's count of calls: an evaluation arrives later than the step it belongs to.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
-"""Brings the parts of published versions to the object store, beside the steps.
+"""Copies the parts of published versions to the object store, while steps are taken.
 
-Neighbours: `loop` starts the thread and wakes it after a commit; `store.parts` says what is
-missing, so a process that was killed goes on where it was. A store that is slow or away delays
-nothing but itself: until a part is there the orchestrator serves it.
+The store of the run says what is missing, so a process that was killed continues where it was. An
+object store that is slow or away delays nothing else: until a part is there the orchestrator
+serves it.
 """
 
 import logging

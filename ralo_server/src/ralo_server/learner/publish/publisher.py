@@ -1,8 +1,7 @@
 """Writes a weight version: a complete Hugging Face model directory with its manifest.
 
-Neighbours: `step_files` and `loop` call it before they commit; the version exists for others only
-after that. `shards` says what goes into which file, `differing` finds what changed since the
-version before. The weights come as a stream of slices and are never whole in memory.
+It is called before the commit; until then nobody else knows of the version. The weights come as a
+stream of slices and are never whole in memory.
 """
 
 import hashlib

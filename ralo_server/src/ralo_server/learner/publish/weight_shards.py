@@ -1,7 +1,4 @@
-"""Which tensor goes into which weights file: Hugging Face's layout, one file where all fit.
-
-Neighbours: `publishing` writes the files. It knows names and sizes, no values.
-"""
+"""Which tensor goes into which weights file: Hugging Face's layout, one file where all fit."""
 
 import json
 import math

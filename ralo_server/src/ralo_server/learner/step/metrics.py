@@ -1,7 +1,6 @@
 """What a step reports, computed from the trees and gradients it consumed.
 
-Neighbours: `loop` adds time and optimizer numbers, `tree_diagnostics` the shape of the trees; the
-names are those of `docs/metrics.md`.
+The names are those of `docs/metrics.md`.
 """
 
 from collections import defaultdict

@@ -1,7 +1,6 @@
 """Hands the records of a run to one tracker, in order, on a thread of its own.
 
-Neighbours: `tracking` starts one per tracker; `store.records` has the line and the tracker's
-position in it. A tracker that fails is asked again, later and later; nothing is left out, and
+A tracker that fails is asked again, after longer and longer pauses. No record is left out, and
 neither the learner nor another tracker waits.
 """
 

@@ -1,7 +1,6 @@
 """The trackers of a run, each with a thread of its own: `jsonl`, and those that the config lists.
 
-Neighbours: `loop` says when something was committed and when the run ends; `delivery` is the way to
-one tracker. What a tracker has not taken stays in `store.records` for the next start.
+What a tracker has not taken at the end stays in the store for the next start.
 """
 
 import logging
