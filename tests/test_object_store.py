@@ -17,7 +17,7 @@ from ralo_core.config import resolve, set_layer
 from ralo_core.errors import RaloError
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_server.learner.publish.object_store_uploads import StoreUploads
+from ralo_server.learner.publish.object_store_uploads import ObjectStoreUploads
 from ralo_server.models.object_store import ObjectStore
 from ralo_server.preparation import prepare
 from ralo_server.rundir.directory import RunDirectory
@@ -53,7 +53,7 @@ def uploads():
     started = []
 
     def start(store, target):
-        thread = StoreUploads(store.parts, target, QUICK)
+        thread = ObjectStoreUploads(store.parts, target, QUICK)
         thread.start()
         started.append(thread)
         return thread

@@ -175,8 +175,8 @@ def test_a_tracker_that_hangs_holds_up_nobody(server, random_gradient, monkeypat
     assert (run.store.records.waiting("hung"), run.store.records.waiting("jsonl")) == (3, 0)
     said = [record.message for record in caplog.records if "tracker hung" in record.message]
     assert len(said) == 2
-    assert "has not come back for" in said[0]
-    assert "has not taken 3 records: they come at the next start" in said[1]
+    assert "has not returned for" in said[0]
+    assert "has not taken 3 records: it gets them at the next start" in said[1]
     tracker.free.set()
     assert hung.join(10)
     assert [step for step, _ in tracker.taken] == [1, 2, 3]

@@ -22,7 +22,7 @@ def ralo_register_aggregators() -> list[Component]:
             name="diloco",
             factory="ralo_server.aggregators.means:Diloco",
             config="ralo_server.aggregators.settings:DilocoSettings",
-            summary="mean of the ways that trainers went in local steps",
+            summary="mean of how far trainers went in local steps",
         ),
         Component(
             name="trimmed_mean",
@@ -105,7 +105,7 @@ def ralo_register_commands() -> list[Command]:
         Command(
             name="doctor",
             target="ralo_server.cli.doctor:doctor",
-            summary="Check a run directory, and mend what can be mended.",
+            summary="Check a run directory, and repair what can be repaired.",
         ),
         Command(
             name="export",

@@ -7,9 +7,7 @@ options) is reported at once and on the terminal.
 import json
 import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -57,7 +55,9 @@ def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
     _check_same_model(directory, config)
     _check_same_adapter(directory, config.section(LoraSettings))
     new = not directory.config_file.exists()
-    facts = _checked_facts(config) if new else {}
+    if new:
+        _check_model(config)
+    problem_count = _problem_count(config) if new else None
     benchmarks = checked_benchmarks(directory, config)
     for folder in (
         directory.samples,
@@ -69,11 +69,11 @@ def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
     ):
         folder.mkdir(parents=True, exist_ok=True)
     if new:
-        shutil.rmtree(directory.model, ignore_errors=True)  # of a start that broke off
+        shutil.rmtree(directory.model, ignore_errors=True)  # left by a start that was interrupted
         copy_model_files(Path(config.section(RunSettings).model), directory.model)
         if config.section(LoraSettings).rank:
             _prepare_adapter(directory, config)
-        _prepare_state(directory, config, recipe, facts)
+        _prepare_state(directory, config, recipe, problem_count)
     benchmarks.write(Benchmarks(Database(directory.state)))
     model_path = str(Path(config.section(RunSettings).model).resolve())
     settings = {
@@ -99,7 +99,7 @@ def _check_store(weights: WeightsSettings) -> None:
 
 
 def _check_trackers(directory: RunDirectory, config: Config) -> None:
-    """Raise `RaloError` for a tracker that cannot be built, for want of its package, say."""
+    """Raise `RaloError` for a tracker that cannot be built: its package may be missing."""
     for name in tracker_names(config):
         context = BuildContext(role="orchestrator", run_dir=directory.root)
         config.build_named("trackers", name, context)
@@ -167,7 +167,7 @@ def _check_same_adapter(directory: RunDirectory, lora: LoraSettings) -> None:
     if not directory.config_file.exists():
         return
     before = structure(directory.settings()["config"].get("lora", {}), LoraSettings)
-    # Trainers open the model anew; all else is in the files of the run.
+    # Trainers open the model at each start, in any dtype; all else is in the files of the run.
     if attrs.evolve(before, base_dtype=lora.base_dtype) != lora and (before.rank or lora.rank):
         there = f"a LoRA run ({before})" if before.rank else "a run of the whole model"
         msg = f"{directory.root} holds {there}; [lora] cannot change: choose another --run-dir"
@@ -186,31 +186,34 @@ def _prepare_adapter(directory: RunDirectory, config: Config) -> None:
 
 
 def _prepare_state(
-    directory: RunDirectory, config: Config, recipe: str, facts: Mapping[str, Any]
+    directory: RunDirectory, config: Config, recipe: str, problem_count: int | None
 ) -> None:
     put_facts(
         Database(directory.state),
         {
             "run": config.section(RunSettings).name or directory.root.name,
             "recipe": recipe,
-            **facts,
+            "problem_count": problem_count,
             "started": time.time(),
         },
     )
 
 
-def _checked_facts(config: Config) -> Mapping[str, Any]:
-    """Return, for a finite provider, the number of problems.
-
-    Raises `RaloError` for a model or data set that cannot work, before anything is written.
-    """
+def _check_model(config: Config) -> None:
+    """Raise `RaloError` for a model that cannot be trained as the config says."""
     model, lora = Path(config.section(RunSettings).model), config.section(LoraSettings)
     check_model(model)
     if lora.rank:
         chosen_layers(model, lora)
+
+
+def _problem_count(config: Config) -> int | None:
+    """Return how many problems the provider has, None if it does not end.
+
+    Raises `RaloError` for a data set that cannot work.
+    """
     provider = make_provider(config)
     try:
-        total = len(provider)  # type: ignore[arg-type]
+        return len(provider)  # type: ignore[arg-type]
     except TypeError:
-        total = None
-    return {"problem_count": total}
+        return None

@@ -35,7 +35,7 @@ def roll_back(store: Store, target: int) -> tuple[WeightVersion, Discarded]:
         msg = f"version {target} is the newest one: there is nothing to go back from"
         raise RaloError(msg)
     number = newest + 1
-    # The delta of the old version leads to this one from versions that were abandoned or are gone.
+    # No deltas: those of the old version start at versions that were abandoned or are gone.
     version = attrs.evolve(
         old.version, number=number, parent=target, created=time.time(), deltas=()
     )
@@ -68,7 +68,7 @@ def lacks_state(store: Store, kept: KeptVersion) -> str:
         return f"its optimizer state {checkpoint} is gone"
     if checkpoint or replay:
         return store.redo.lost(replay)
-    # Without a folder the learner begins anew, with the model that version 0 was made of.
+    # Without a checkpoint the learner starts from the model that version 0 was made of.
     first = store.versions.get(0)
     same = first is not None and first.sha256 == kept.version.sha256
     return "" if same else "its optimizer state was not kept"

@@ -13,14 +13,14 @@ _LONGEST_SECONDS = 60.0
 
 @attrs.define
 class ShutdownGrace:
-    """The end of the run in `store`, looked at once a second."""
+    """The grace of the run in `store`, which is looked at once a second."""
 
     store: Store
     _next_look: float = attrs.field(default=0.0, init=False)
     _finished: float | None = attrs.field(default=None, init=False)
 
     def over(self) -> bool:
-        """Say whether the run is over and nobody is left to hear of it, or a minute has passed."""
+        """Say whether the run is over and either no worker is left or a minute has passed."""
         now = time.monotonic()
         if now < self._next_look:
             return False

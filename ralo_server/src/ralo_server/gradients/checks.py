@@ -27,7 +27,8 @@ REASONS = (DECLARATION, LAYOUT, NOT_FINITE, OUTLIER)
 
 MAX_CHUNKS = 1 << 14
 NORMS_WINDOW, NORMS_NEEDED = 64, 8
-"""The median is over this many of the last accepted norms, and judges from so many on."""
+"""The median is over the last `NORMS_WINDOW` accepted norms; with fewer than `NORMS_NEEDED` of them
+no gradient is refused for its norm."""
 
 _SLICE_VALUES = 1 << 20
 """Values that are decoded together: 4 MiB as float32. The slices of a step are shorter, for there

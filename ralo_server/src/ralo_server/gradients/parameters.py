@@ -1,4 +1,4 @@
-"""The shapes of the trained parameters: the learner writes them, whoever checks a gradient reads.
+"""The shapes of the trained parameters: written by the learner, read where gradients are validated.
 
 A web process cannot ask the weights themselves: it has no torch, and the model may be large.
 """

@@ -24,11 +24,11 @@ takes more CPU than the write. Here they sleep."""
 
 
 class Occupied(Exception):  # noqa: N818 (it passes)
-    """Raised when somebody else writes to, or checks, these bytes just now."""
+    """Raised while another request writes to, or validates, these bytes."""
 
 
 class Removed(Exception):  # noqa: N818 (the upload ended, which is no fault)
-    """Raised when the file is not there any more."""
+    """Raised when the file is gone."""
 
 
 @attrs.frozen
@@ -72,7 +72,7 @@ class PartFile:
 def write_through(descriptor: int, offset: int, blocks: Iterable[bytes | memoryview]) -> str:
     """Write `blocks` from `offset` on, to the disk; return their digest in hexadecimal.
 
-    The data is on the disk before anything says so: nobody reads it again to make sure.
+    When this returns the data is on the disk. It is not read again to verify it.
     """
     digest = Digest()
     for block in blocks:

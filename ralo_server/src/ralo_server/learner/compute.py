@@ -19,7 +19,7 @@ _REPORT_SECONDS = 2.0
 @attrs.define
 class LearnerCompute:
     """The time of a learner that starts now, reported to `compute`; for its main thread. `clock`
-    gives seconds of any clock that only goes on."""
+    returns the seconds of a monotonic clock."""
 
     compute: Compute
     clock: Callable[[], float] = time.monotonic

@@ -3,7 +3,7 @@
 A step is durable through one transaction, which names the new version and the gradients that it
 was made with. The optimizer state is durable through a checkpoint, every few steps, and these
 gradients: a process killed anywhere takes the steps after the checkpoint again (`recovery`).
-Trackers and plugins hear of a step after it is committed, and cannot undo it.
+Trackers and plugins are told of a step after it is committed, and cannot undo it.
 """
 
 import logging
@@ -19,7 +19,7 @@ from ralo_core.supervise import StopSignal
 from ralo_server.gradients.parameters import write_parameter_shapes
 from ralo_server.learner.clock import Clock
 from ralo_server.learner.compute import LearnerCompute
-from ralo_server.learner.publish.object_store_uploads import StoreUploads
+from ralo_server.learner.publish.object_store_uploads import ObjectStoreUploads
 from ralo_server.learner.publish.publisher import Publisher
 from ralo_server.learner.retention import Retention
 from ralo_server.learner.state.checkpoints import Checkpoints
@@ -75,7 +75,9 @@ class Learner:
         self.clock = Clock(store)
         self.compute = LearnerCompute(store.compute)
         where = self.config.section(WeightsSettings).store
-        self.uploads = StoreUploads(store.parts, ObjectStore(where)) if where else None
+        self.object_store_uploads = (
+            ObjectStoreUploads(store.parts, ObjectStore(where)) if where else None
+        )
         self._commit_seconds: dict[str, float] = {}
         self.left_behind = False
         """Whether a tracker still hangs after the end."""
@@ -115,9 +117,9 @@ class Learner:
             self._publish_first()
         restored = recovery.publish_if_different(self.master)
         if restored is not None:
-            self._tell_published(restored.number)
-        if self.uploads:
-            self.uploads.start()
+            self._notify_published(restored.number)
+        if self.object_store_uploads:
+            self.object_store_uploads.start()
         self.checkpoints.make_if_due(self.master)
         log.info("at step %d, version %d", run.step(), self.store.versions.newest_number())
         self.host.notify("ralo_run_started", run=run.name(), config=self.config.data)
@@ -128,7 +130,7 @@ class Learner:
             target, 0, master.shapes(), master.weights(), master.constants
         )
         self.store.steps.commit_first(version, list(self.store.benchmarks.plans()))
-        self._tell_published(0)
+        self._notify_published(0)
 
     def due(self, state: str = RUNNING) -> Sequence[PendingGradient]:
         """Return the gradients of the next step of a run in `state`, none if it is not due."""
@@ -225,12 +227,12 @@ class Learner:
         # A step's metrics are part of its transaction: the next step reports how long that took.
         self._commit_seconds = {"step/commit_seconds": time.monotonic() - committing}
         self.host.notify("ralo_step_committed", step=step, metrics=metrics)
-        self._tell_published(number)
+        self._notify_published(number)
         if self.checkpoints.ready():
             self.checkpoints.settle()
         self.retention.after_commit()
-        if self.uploads:
-            self.uploads.wake()
+        if self.object_store_uploads:
+            self.object_store_uploads.wake()
 
     def settle(self) -> None:
         """Wait for the checkpoint that is being written, if any, and remove what it replaces."""
@@ -260,7 +262,7 @@ class Learner:
             **gradient_metrics(applied, trees, version),
         }
 
-    def _tell_published(self, number: int) -> None:
+    def _notify_published(self, number: int) -> None:
         directory = str(self.store.versions.directory(number))
         self.host.notify("ralo_weights_published", version=number, directory=directory)
 
@@ -274,10 +276,13 @@ class Learner:
         self.close()
 
     def close(self) -> None:
-        """Bring everything under way to an end, so that the next start has nothing to redo."""
+        """Let the checkpoint and the trackers finish, and remove the working copy.
+
+        Afterwards the learner takes no step; a new one continues from what is on the disk.
+        """
         self.compute.report()
         self.settle()
         self.retention.at_end()
-        if self.uploads:
-            self.uploads.close()
+        if self.object_store_uploads:
+            self.object_store_uploads.close()
         self.left_behind = not self.trackers.close()

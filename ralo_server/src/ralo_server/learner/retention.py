@@ -24,7 +24,10 @@ class Retention:
     folders: OptimizerFolders
 
     def after_commit(self) -> None:
-        """Remove what the last commit made superfluous, but for one optimizer folder."""
+        """Remove what the last commit made superfluous.
+
+        One optimizer folder stays: the next working copy overwrites its files.
+        """
         versions = self.store.versions
         for number in versions.prune(self.settings.keep_last_versions, self.settings.keep_every):
             shutil.rmtree(versions.directory(number), ignore_errors=True)
@@ -48,7 +51,7 @@ class Retention:
         self.folders.clear(known_optimizers(self.store.database), working=True)
 
     def _remove_used_up(self) -> None:
-        """Remove gradients that nobody will read again and trees whose step is committed."""
+        """Remove gradients that no version is restored from, and trees whose step is committed."""
         for gradient in self.store.steps.consumed_blobs():
             (self.store.directory.gradients / gradient).unlink(missing_ok=True)
         self.store.trees.delete_trained()

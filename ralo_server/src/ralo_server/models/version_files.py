@@ -50,13 +50,13 @@ def damage(folder: Path, version: WeightVersion) -> str:
             return f"{file.name} has {path.stat().st_size} bytes instead of {file.size}"
         if sha256_of(path) != file.sha256:
             return f"{file.name} has another sha256 than its manifest says"
-    return "" if _manifest_agrees(folder, version) else f"{MANIFEST} is another"
+    return "" if _manifest_agrees(folder, version) else f"{MANIFEST} is not that of this version"
 
 
 def _manifest_agrees(folder: Path, version: WeightVersion) -> bool:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        # Manifests of before had no tensors.
+        # Manifests of earlier releases had no tensors.
         tensors = manifest.get(_TENSORS) or _tensors(folder, version)
         return read_manifest(folder) == version and bool(tensors == _tensors(folder, version))
     except (OSError, ValueError, AttributeError, ConfigError, SafetensorError):

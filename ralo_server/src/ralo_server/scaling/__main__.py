@@ -11,7 +11,7 @@ from ralo_core.supervise import die_with
 from ralo_server.scaling.fit import fit
 
 _NICENESS = 19
-"""Nobody waits for a fit as workers wait for an answer."""
+"""A fit gives way to the web processes: workers wait for those."""
 
 
 def main() -> None:

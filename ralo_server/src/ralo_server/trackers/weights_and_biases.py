@@ -24,7 +24,7 @@ _FLUSH_SECONDS = 5.0
 
 
 class WandbTracker:
-    """Logs to the run whose id lies in the run directory: a restart goes on with it.
+    """Logs to the run whose id lies in the run directory: a restart continues it.
 
     What `log` gave is in wandb's file a few seconds later; until then it counts as not taken.
     """
@@ -58,11 +58,11 @@ class WandbTracker:
             self._run = None
 
     def _drop(self) -> None:
-        """Forget a run that takes nothing: its process may be gone; the next call opens it anew."""
+        """Drop a run whose call failed: its process may be gone. The next call opens it again."""
         import wandb
 
         self._run = None
-        # A process that is gone cannot be told to end, which is raised; the fault itself was said.
+        # A process that is gone cannot be told to end, and wandb raises that; `log` has raised why.
         with contextlib.suppress(Exception):
             wandb.teardown(exit_code=1)
 

@@ -24,7 +24,7 @@ _TOO_LARGE = "it would hardly be smaller than the weights"
 _Bytes = npt.NDArray[np.uint8]
 
 
-class Differences:
+class VersionDeltaWriter:
     """The difference from version `parent` in `folder`, given up beyond `most_bytes`; blocks wait
     in the file `spill`. Weights are of `dtype`; tensors of others must not change."""
 

@@ -15,7 +15,7 @@ from ralo_server.store.parts import Parts
 log = logging.getLogger(__name__)
 
 
-class StoreUploads:
+class ObjectStoreUploads:
     """A thread that keeps `target` at the parts of the versions that are kept."""
 
     def __init__(self, parts: Parts, target: ObjectStore, backoff: Backoff | None = None) -> None:

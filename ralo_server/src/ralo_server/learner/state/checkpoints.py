@@ -47,7 +47,11 @@ class Checkpoints:
             self.make(master)
 
     def _is_kept_for_good(self) -> bool:
-        """Such a version must not keep the gradients before it for good, too."""
+        """Say whether the newest version is never pruned.
+
+        It gets a checkpoint: restored from an older one, it would keep the gradients since then
+        for good, too.
+        """
         every = self.settings.keep_every
         return bool(every) and self.store.versions.newest_number() % every == 0
 

@@ -64,6 +64,7 @@ class OptimizerFolders:
         """Remove all checkpoints but those `needed`, one to be written over, and what was set
         aside last."""
         for folder in self._unneeded(needed):
+            # It may be a checkpoint that is still being synced, or one that no row names yet.
             if self._set_aside and folder.name.startswith(self._set_aside.stem):
                 continue
             if self._spare in (None, folder) and not folder.name.endswith(UNFINISHED):
@@ -72,7 +73,7 @@ class OptimizerFolders:
                 shutil.rmtree(folder)
 
     def clear(self, needed: Collection[str], working: bool) -> None:
-        """Remove everything but the checkpoints that are `needed`, and the working copy or not."""
+        """Remove everything but the `needed` checkpoints; with `working` the working copy, too."""
         self._spare = self._set_aside = None
         for folder in self._unneeded(needed):
             shutil.rmtree(folder)

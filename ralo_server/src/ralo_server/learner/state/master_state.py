@@ -166,7 +166,7 @@ class MasterState:
             working_copy.write_state(piece.name, key, 0, value)
 
     def _state_before(self, piece: Slice, scratch: "_Scratch") -> dict[str, Tensor]:
-        """Return the state of a slice as the optimizer may change it; empty in the first step."""
+        """Return a copy of a slice's state for the optimizer to change; empty before any step."""
         if not self._files.state:
             return {}
         before = {}
