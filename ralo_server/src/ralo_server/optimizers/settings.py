@@ -16,7 +16,9 @@ class ScheduleSettings:
     lr: float = setting(1e-6, "learning rate after warm-up", positive)
     warmup_steps: int = setting(0, "steps of linear rise of the learning rate", at_least(0))
     schedule: str = setting(
-        "constant", "course after warm-up", one_of("constant", "cosine", "linear")
+        "constant",
+        "course of the learning rate after warm-up",
+        one_of("constant", "cosine", "linear"),
     )
     total_steps: int = setting(
         0, "step at which 'cosine' and 'linear' reach their end", at_least(0)
@@ -74,8 +76,12 @@ class SgdSettings(ScheduleSettings):
 class NesterovSettings(ScheduleSettings):
     """``[optimizer.nesterov]``; the defaults are those of DiLoCo's outer step."""
 
-    lr: float = setting(0.7, "share of the way that trainers went", positive)
-    momentum: float = setting(0.9, "decay of the running sum of ways", positive, between(0.0, 1.0))
+    lr: float = setting(
+        0.7, "learning rate of the outer step; 1: all of the way that trainers went", positive
+    )
+    momentum: float = setting(
+        0.9, "decay of the running sum of pseudo-gradients", positive, between(0.0, 1.0)
+    )
     max_grad_norm: float = setting(
         0.0, "bound on the global norm of the aggregate; 0: no clipping", at_least(0)
     )
