@@ -86,7 +86,7 @@ def main() -> None:
     upload = copies * statistics.median(uploads)
     step, mine = median(theirs, "step"), cycle["seconds"] / EVERY
     # What goes through maps no counter shows: the state is read and written in place, but for one
-    # step of a cycle, which writes it by calls; the door and the step each read a gradient.
+    # step of a cycle, which writes it by calls; validation and step each read a gradient.
     state = STATE_BYTES * billions * 1e9
     written = copies * size + cycle["wchar"] / EVERY + state * (EVERY - 1) / EVERY
     mapped = 2 * copies * size + state

@@ -1,4 +1,4 @@
-"""The door: gradients that must not be used are refused by name, and counted."""
+"""Validation: gradients that must not be used are refused by name, and counted."""
 
 import json
 import math

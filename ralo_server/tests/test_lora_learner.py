@@ -1,4 +1,4 @@
-"""A learner that trains an adapter: what it begins with, steps, publishes, and goes on from."""
+"""A learner that trains an adapter: what it begins with, steps, publishes, and continues from."""
 
 import json
 import math

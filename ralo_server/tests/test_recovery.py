@@ -76,7 +76,7 @@ def weights_of(run, version):
 
 
 def restarted(run, dead):
-    """Return a learner that goes on where `dead` ended; no component may be asked about the past.
+    """Return a learner that continues where `dead` ended; no component may be asked about the past.
 
     A checkpoint that `dead` had begun comes to its end first: killed, nothing would write on.
     """

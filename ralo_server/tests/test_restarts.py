@@ -1,4 +1,4 @@
-"""A learner that is started anew goes on exactly where the last committed step ended."""
+"""A learner that is started again continues exactly where the last committed step ended."""
 
 import pytest
 import torch

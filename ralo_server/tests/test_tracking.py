@@ -1,4 +1,4 @@
-"""Trackers that fail, hang or are killed: the learner goes on, every record arrives, in order."""
+"""Trackers that fail, hang or are killed: the learner continues, every record arrives, in order."""
 
 import json
 import logging
