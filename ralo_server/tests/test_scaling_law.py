@@ -124,15 +124,15 @@ def falling(rng, count):
 
 REFUSED = {
     "a straight line in log-compute": (line_in_log, "no bend beyond the noise"),
-    "a straight line": (line, "C_mid is outside|not covered|not determined|no bend"),
+    "a straight line": (line, "C_mid lies outside|not determined|no bend"),
     "a flat curve": (flat, "no rise beyond the noise"),
     "a falling curve": (falling, "no rise beyond the noise"),
     "half a sigmoid": (
         curve(0.02, 0.5),
-        "the asymptote is not covered|the asymptote is not determined|C_mid is outside",
+        "the asymptote is not determined|C_mid lies outside",
     ),
-    "a beginning": (curve(0.02, 0.2), "not covered|not determined|C_mid is outside|no bend"),
-    "an end": (curve(0.9, 0.999), "C_mid is outside|no bend|no rise|not covered|is not determined"),
+    "a beginning": (curve(0.02, 0.2), "not determined|C_mid lies outside|no bend"),
+    "an end": (curve(0.9, 0.999), "lies outside|no bend|no rise|is not determined"),
 }
 
 

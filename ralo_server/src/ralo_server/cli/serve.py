@@ -69,7 +69,7 @@ def serve(
         name = f"{recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
         directory = RunDirectory((run_dir or Path("runs") / name).resolve())
     elif recipe or config_file or tiny or run_dir:
-        raise click.UsageError("only --set goes with --resume: the run has its config already")
+        raise click.UsageError("--resume takes --set only: the run has its config")
     else:
         directory = RunDirectory(resume.resolve())
         config, recipe = stored_config(directory, registry, assignments)
