@@ -39,9 +39,7 @@ _TAKE_OVER_SECONDS = 20.0
     metavar="RUN",
     help="Continue the run in this directory with its config; --set may change limits.",
 )
-@click.option(
-    "--hide-tokens", is_flag=True, help="Do not print new tokens, only the path of their file."
-)
+@click.option("--hide-tokens", is_flag=True, help="Do not print new tokens, only their file.")
 @click.option(
     "--until-finished",
     is_flag=True,
