@@ -127,10 +127,7 @@ REFUSED = {
     "a straight line": (line, "C_mid lies outside|not determined|no bend"),
     "a flat curve": (flat, "no rise beyond the noise"),
     "a falling curve": (falling, "no rise beyond the noise"),
-    "half a sigmoid": (
-        curve(0.02, 0.5),
-        "the asymptote is not determined|C_mid lies outside",
-    ),
+    "half a sigmoid": (curve(0.02, 0.5), "the asymptote is not determined|C_mid lies outside"),
     "a beginning": (curve(0.02, 0.2), "not determined|C_mid lies outside|no bend"),
     "an end": (curve(0.9, 0.999), "lies outside|no bend|no rise|is not determined"),
 }
