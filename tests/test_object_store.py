@@ -17,7 +17,7 @@ from ralo_core.config import resolve, set_layer
 from ralo_core.errors import RaloError
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_server.learner.publish.object_store_uploads import StoreUploads
+from ralo_server.learner.publish.object_store_uploads import ObjectStoreUploads
 from ralo_server.models.object_store import ObjectStore
 from ralo_server.preparation import prepare
 from ralo_server.rundir.directory import RunDirectory
@@ -53,7 +53,7 @@ def uploads():
     started = []
 
     def start(store, target):
-        thread = StoreUploads(store.parts, target, QUICK)
+        thread = ObjectStoreUploads(store.parts, target, QUICK)
         thread.start()
         started.append(thread)
         return thread
@@ -125,7 +125,7 @@ def test_a_store_that_is_away_is_tried_again_and_said_once(make_store, uploads, 
     wait_for(all_stored(store))
     assert names(tmp_path / "bucket") == digests(version)
     wait_for(lambda: [r.levelname for r in caplog.records if "takes" in r.message][:1])
-    assert sum("takes no parts" in record.message for record in caplog.records) == 1
+    assert sum("no part can be put into" in record.message for record in caplog.records) == 1
 
 
 def test_a_version_pruned_before_its_turn_stops_nothing(make_store, uploads, tmp_path):

@@ -48,7 +48,7 @@ def store(tmp_path):
     directory = RunDirectory(tmp_path / "run")
     prepare(directory, config, "test")
     store = Store(directory, config)
-    Learner(store, PluginHost())._open()
+    Learner(store, PluginHost()).open()
     return store
 
 

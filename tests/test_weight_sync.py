@@ -45,7 +45,7 @@ class Orchestrator:
         prepare(directory, config, "test")
         self.store = Store(directory, config)
         self.learner = Learner(self.store, PluginHost())
-        self.learner._open()
+        self.learner.open()
         self.client = Client(url, "worker")
 
     def publish(self):
@@ -58,7 +58,7 @@ class Orchestrator:
             WEIGHT, upload_id=uuid.uuid4().hex, batch_id=self.client.batch().id,
             base_version=0, weight=1.0, codec="none", metrics={},
         )  # fmt: skip
-        self.learner._step(self.store.gradients.pending())
+        self.learner.step(self.store.gradients.pending())
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ def test_a_step_commits_what_had_been_spent(leased, random_gradient):
     assert run.send_gradient(batch.id, random_gradient(0), "u").status_code == 200
     learner = run.the_learner
     with learner.compute.working():
-        learner._step(learner._due("running"))
+        learner.step(learner.due())
     (step,) = run.http.simulate_get("/stats").json["steps"]
     assert step["compute/sampler_seconds"] == 1.0
     assert step["compute/tokens"] == 3

@@ -223,13 +223,13 @@ def test_a_second_orchestrator_is_refused_while_a_child_of_the_first_lives(tmp_p
     try:
         with (
             pytest.raises(RaloError, match="another orchestrator is running"),
-            lock(directory, patience=0.0),
+            lock(directory, wait_seconds=0.0),
         ):
             pass
     finally:
         child.kill()
         child.wait()
-    with lock(directory, patience=5.0):
+    with lock(directory, wait_seconds=5.0):
         assert directory.lock_file.read_text() == str(os.getpid())
     assert directory.lock_file.read_text() == ""
 

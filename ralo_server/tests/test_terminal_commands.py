@@ -24,7 +24,7 @@ def web(server, random_gradient):
     run.take_steps(learner, random_gradient, 2)
     run.fill(1)
     run.report(run.claim(), [True, False])
-    learner._close()
+    learner.close()
     process = WebProcess(run.directory)
     yield process
     process.close()

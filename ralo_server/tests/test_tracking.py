@@ -1,4 +1,4 @@
-"""Trackers that fail, hang or are killed: the learner goes on, every record arrives, in order."""
+"""Trackers that fail, hang or are killed: the learner continues, every record arrives, in order."""
 
 import json
 import logging
@@ -164,7 +164,7 @@ def test_a_tracker_that_hangs_holds_up_nobody(server, random_gradient, monkeypat
     for step in (1, 2, 3):
         run.fill(1)
         run.send_gradient(run.batch().id, random_gradient(step), f"g{step}")
-        learner._step(learner._due("running"))
+        learner.step(learner.due())
         learner.trackers.tell()
     assert tracker.called.wait(10)
     monkeypatch.setattr(module, "_BUSY_SECONDS", 0.0)
@@ -175,8 +175,8 @@ def test_a_tracker_that_hangs_holds_up_nobody(server, random_gradient, monkeypat
     assert (run.store.records.waiting("hung"), run.store.records.waiting("jsonl")) == (3, 0)
     said = [record.message for record in caplog.records if "tracker hung" in record.message]
     assert len(said) == 2
-    assert "has not come back for" in said[0]
-    assert "has not taken 3 records: they come at the next start" in said[1]
+    assert "has not returned for" in said[0]
+    assert "has not taken 3 records: it gets them at the next start" in said[1]
     tracker.free.set()
     assert hung.join(10)
     assert [step for step, _ in tracker.taken] == [1, 2, 3]
@@ -196,8 +196,8 @@ def committed(server, random_gradient):
         for step in (1, 2, 3):
             run.fill(1)
             run.send_gradient(run.batch().id, random_gradient(step), f"g{step}")
-            learner._step(learner._due("running"))
-        learner._settle()
+            learner.step(learner.due())
+        learner.settle()
         return run.directory.root
 
     return make

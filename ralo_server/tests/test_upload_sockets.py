@@ -252,7 +252,7 @@ def test_a_trainer_that_is_held_back_keeps_its_lease_by_its_heartbeat(serve):
     waiting.start()
     time.sleep(2.5)  # longer than two leases
     assert waiting.is_alive()
-    run.the_learner._step(run.store.gradients.pending())
+    run.the_learner.step(run.store.gradients.pending())
     waiting.join(30)
     stop.set()
     assert [upload_id for upload_id, _ in committed(run)] == ["second"]

@@ -1,8 +1,7 @@
 """``ralo serve``: the web processes and the learner of one run, supervised.
 
-Neighbours: `preparation` makes the run directory; the processes are ``ralo_server.web`` and
-``ralo_server.learner``. It stays until a signal comes, also when the run is over: workers and
-people still ask. Only with ``--until-finished``, where it holds a job of a scheduler, it ends.
+It stays until a signal arrives, also when the run is over: workers and people still ask. Only with
+``--until-finished`` it ends by itself, for schedulers whose job it holds.
 """
 
 import socket
@@ -38,13 +37,13 @@ _TAKE_OVER_SECONDS = 20.0
     "--resume",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="RUN",
-    help="Go on with the run in this directory and its config; --set may change limits.",
+    help="Continue the run in this directory with its config; --set may change limits.",
 )
-@click.option("--hide-tokens", is_flag=True, help="Do not print new tokens, only where they lie.")
+@click.option("--hide-tokens", is_flag=True, help="Do not print new tokens, only their file.")
 @click.option(
     "--until-finished",
     is_flag=True,
-    help="End when the run is over and its workers have left, a minute later at the latest.",
+    help="End once the run is over and its workers have left; wait a minute at most.",
 )
 @click.pass_context
 def serve(
@@ -101,7 +100,7 @@ def _serve(
 
 
 def _guard(directory: RunDirectory, server: ServerSettings, hide_tokens: bool) -> None:
-    """Make the tokens of a run that needs some, and say who may come in."""
+    """Make the tokens of a run that needs some, and print who can send requests."""
     if required(server):
         made = make_tokens(directory)
         for role, token in ({} if hide_tokens else made).items():
@@ -109,8 +108,8 @@ def _guard(directory: RunDirectory, server: ServerSettings, hide_tokens: bool) -
         click.echo(f"requests need a token; they are in {directory.tokens_file}")
     elif not is_loopback(server.host):
         click.echo(
-            f"warning: server.auth = 'off' and the server listens on {server.host}: everybody who "
-            "can reach it can stop the run, read its data and change its weights",
+            f"warning: server.auth = 'off' and the server listens on {server.host}: whoever can "
+            "reach it can stop the run, read its data and change its weights",
             err=True,
         )
 
@@ -118,8 +117,8 @@ def _guard(directory: RunDirectory, server: ServerSettings, hide_tokens: bool) -
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens at host and port; raises `RaloError` if none can.
 
-    The supervisor owns it: when a web process dies, the next one serves at the same port, and
-    who connects in between waits instead of being refused.
+    This process keeps it open: when a web process dies, the next one serves at the same port, and
+    clients that connect in between wait instead of being refused.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

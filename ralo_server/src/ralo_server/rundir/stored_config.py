@@ -1,8 +1,4 @@
-"""The config that a run directory was made with, as a layer that ``--set`` goes over.
-
-Neighbours: ``ralo serve --resume`` starts from it. `ralo_server.rundir.directory` reads the file,
-`ralo_core.config` checks what comes out.
-"""
+"""The config that a run directory was made with, as a layer that ``--set`` goes over."""
 
 from collections.abc import Sequence
 
