@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_model
 
 from ralo_core import BenchmarkSettings, BuildContext, Problem, RolloutTree
-from ralo_core.cli.options import gather
+from ralo_core.cli.config_source import ConfigSource
 from ralo_core.client import EvaluationShard
 from ralo_core.config import Config, RegularisationSettings, TrainerSettings
 from ralo_core.plugins import PluginHost
@@ -65,7 +65,8 @@ class OneProcess:
     ) -> None:
         registry = Registry(PluginHost().load())
         assignments = [f"run.model={model}", *settings]
-        self.config = gather(registry, recipe, None, assignments, tiny=True)
+        source = ConfigSource(recipe=recipe, assignments=assignments, tiny=True)
+        self.config = source.gather(registry)
         self.work, self.lag, self.version = work, lag, 0
         shutil.copytree(model, self._directory(0))
         self.model = open_model(self._directory(0))

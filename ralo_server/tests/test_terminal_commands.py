@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -92,9 +93,14 @@ class Terminal:
         size = {"COLUMNS": "80", "LINES": "24", "TERM": "xterm-256color"}
         self.process = subprocess.Popen(
             command, stdin=slave, stdout=slave, stderr=slave, env={**os.environ, **size},
-            start_new_session=True, preexec_fn=lambda: os.open(os.ttyname(slave), os.O_RDWR),
+            start_new_session=True, preexec_fn=lambda: self._begin(slave),
         )  # fmt: skip
         os.close(slave)
+
+    @staticmethod
+    def _begin(slave):
+        os.open(os.ttyname(slave), os.O_RDWR)  # makes it the terminal whose Ctrl-C it gets
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
 
     def wait_for(self, text):
         """Wait until `text` is drawn, from now on."""

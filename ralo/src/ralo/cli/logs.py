@@ -1,7 +1,4 @@
-"""``ralo logs``: what the processes of a run have written.
-
-Neighbours: `run.logs` reads; this module prints.
-"""
+"""``ralo logs``: what the processes of a run have written."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -33,9 +30,12 @@ def logs(run_dir: Path, names: Sequence[str], follow: bool, lines: int) -> None:
         raise RaloError(msg)
     found = Logs(folder, names)
     _print(found.tail(lines))
-    while follow:
-        time.sleep(_POLL_SECONDS)
-        _print(found.added())
+    try:
+        while follow:
+            time.sleep(_POLL_SECONDS)
+            _print(found.added())
+    except KeyboardInterrupt:
+        return  # this is how following ends; click would call it aborted
 
 
 def _print(lines: Iterable[Line]) -> None:

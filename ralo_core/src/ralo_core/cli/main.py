@@ -17,6 +17,7 @@ from ralo_core.cli.options import PLUGIN_ENV
 from ralo_core.errors import RaloError, nearest
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry, load_object
+from ralo_core.supervise import take_interrupts
 
 
 class PluginGroup(click.Group):
@@ -45,6 +46,7 @@ class PluginGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a `RaloError` becomes a message and exit code 1."""
+        take_interrupts()
         try:
             return super().invoke(ctx)
         except RaloError as error:
