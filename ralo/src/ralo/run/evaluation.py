@@ -1,8 +1,8 @@
 """Evaluations that a person asks for: of a model without training, or of a run that is running.
 
-Neighbours: ``ralo eval`` calls it. A model is evaluated by a run that takes no step: a real
-orchestrator, told to drain before any worker is there, and real samplers. So the path is that of
-training, and what is killed or stopped goes on where it was.
+A model is evaluated by a run that takes no step: a real orchestrator, told to drain before any
+worker is there, and real samplers. So the code path is that of training, and an evaluation that was
+killed or stopped continues where it was.
 """
 
 import time

@@ -1,8 +1,4 @@
-"""Rates over time out of successive ``GET /stats`` answers.
-
-Neighbours: `run.local` feeds it, `run.view` and `run.bottleneck` read it. It computes
-differences and draws no conclusions.
-"""
+"""Rates over time out of successive ``GET /stats`` answers."""
 
 import time
 from collections import deque

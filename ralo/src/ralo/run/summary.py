@@ -1,7 +1,4 @@
-"""The closing words of a run: what it reached, where the weights are, how to go on.
-
-Neighbours: `run.local` prints it from the last ``/stats``.
-"""
+"""The closing words of a run: what it reached, where the weights are, how to go on."""
 
 import shlex
 from collections.abc import Sequence

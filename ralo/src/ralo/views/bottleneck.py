@@ -1,7 +1,6 @@
 """One sentence: what limits the run, and which knob moves it.
 
-Neighbours: `run.stats` measures, `run.view` prints. The rule reads from slowest to fastest
-link: who waits tells who is waited for.
+The rule looks at who waits: if trainers wait, samplers are too slow, and the other way round.
 """
 
 from ralo.run.stats import History, Stats

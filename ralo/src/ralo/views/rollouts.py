@@ -1,7 +1,6 @@
 """Rollouts in the terminal: a table of many, and one as a tree.
 
-Neighbours: ``ralo show rollouts`` has the JSON of ``/rollouts`` and prints what comes out. Texts
-are what a model wrote: what would move the cursor or change colours is made visible instead.
+Texts are what a model wrote: what would move the cursor or change colours is made visible instead.
 """
 
 import time

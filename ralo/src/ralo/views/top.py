@@ -1,8 +1,6 @@
 """The screen of ``ralo top``: state, curves, queues, workers, results, and what limits the run.
 
-Neighbours: the command feeds it with the history of ``/stats``; `run.view`, `run.worker_table`,
-`run.bottleneck` and `run.sparkline` make the parts. It fits the terminal that it is given: a
-narrow one gets shorter curves, a low one fewer workers.
+It fits the terminal that it is given: a narrow one gets shorter curves, a low one fewer workers.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,8 +1,6 @@
 """What a person sees of a run: a live panel, plain lines with ``--plain``, or its status, once.
 
-Neighbours: `run.local` calls `show` twice a second with the history of ``/stats``, ``ralo status``
-calls `status_view`; `run.chart`, `run.bottleneck` and `run.worker_table` make the parts. It draws
-and decides nothing.
+The views draw and decide nothing.
 """
 
 import time
