@@ -27,14 +27,20 @@ _FILE_WIDTH = 160
 @click.command(name="eval")
 @click.argument("model", required=False, default="")
 @click.option("--benchmark", "benchmarks", multiple=True, required=True, metavar="NAME",
-              help="What is asked; can be given several times.")  # fmt: skip
+              help="A benchmark to evaluate; can be given several times.")  # fmt: skip
 @click.option("--samples", type=click.IntRange(min=1), help="Responses to each item.")
 @click.option("--samplers", type=click.IntRange(min=1), default=1, show_default=True,
               help="Sampler processes for MODEL.")  # fmt: skip
 @click.option("--run-dir", type=click.Path(path_type=Path),
               help="With MODEL: where the evaluation lies, default runs/eval-TIME; given again, it "
-              "goes on. Without: the run that is asked.")  # fmt: skip
-@click.option("--server", "url", default="", metavar="URL", help="The run that is asked.")
+              "continues. Without MODEL: the run that is asked.")  # fmt: skip
+@click.option(
+    "--server",
+    "url",
+    default="",
+    metavar="URL",
+    help="The orchestrator's URL, where no --run-dir is given.",
+)
 @click.option("--version", type=click.IntRange(min=0), help="Version of the run; default: newest.")
 @token_option("Token of the admin, where --run-dir does not have it.")
 @click.option("--json", "as_json", is_flag=True, help="Print results as GET /eval/results does.")
@@ -105,5 +111,5 @@ def _of_model(ctx: click.Context, options: Mapping[str, Any], console: Console) 
     console.print(f"run directory: {run_dir} (logs in {run_dir / 'logs'})", soft_wrap=True)
     stats = local.execute(Progress(console))
     if stats["state"] != "finished":
-        console.print(f"stopped; the same command with --run-dir {run_dir} goes on")
+        console.print(f"stopped; the same command with --run-dir {run_dir} continues it")
     return list(stats["evaluations"])

@@ -38,7 +38,7 @@ def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--run-dir",
             type=click.Path(path_type=Path),
             required=True,
-            help="Where everything of the run lies; given again, the run goes on.",
+            help="Where everything of the run lies; given again, the run continues.",
         ),
         click.option("--dry-run", is_flag=True, help="Print what would be started."),
     )
@@ -48,7 +48,7 @@ def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @plan_options
 @click.pass_context
 def local(ctx: click.Context, source: ConfigSource, run_dir: Path, dry_run: bool) -> None:
-    """Start a run on this machine that goes on when the terminal is closed."""
+    """Start a run on this machine that continues when the terminal is closed."""
     plan = _plan(ctx, source, run_dir, dry_run)
     if dry_run:
         for process in on_this_machine.processes_of(plan):

@@ -15,7 +15,7 @@ _POLL_SECONDS = 0.25
 @click.command()
 @click.argument("run_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Print new lines as they come, until Ctrl-C.")
 @click.option(
     "-n", "--lines", default=20, show_default=True, type=click.IntRange(min=0), help="Last lines."
 )

@@ -19,8 +19,8 @@ from ralo_core.client import Client
 from ralo_core.errors import RaloError
 
 _PATIENCE_SECONDS = 1.0
-"""How long a server that is away is asked again within one look; the next look comes anyway."""
-_ANSWER_SECONDS = 5.0
+"""How long one look retries; the next look comes anyway."""
+_RESPONSE_SECONDS = 5.0
 
 
 @click.command()
@@ -33,7 +33,7 @@ def top(target: RunTarget, refresh: float) -> None:
     """Watch the run in RUN_DIR, or at --server, until Ctrl-C."""
     console = Console()
     if not console.is_terminal:
-        msg = "ralo top draws on a terminal, and this is none: ralo status prints once"
+        msg = "ralo top needs a terminal, and the output is none; ralo status prints the state once"
         raise RaloError(msg)
     logging.getLogger("ralo_core.client").setLevel(logging.ERROR)  # it would write over the screen
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -49,11 +49,11 @@ def _watch(client: Client, console: Console, refresh: float) -> None:
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             try:
-                answer = client.transport.request("GET", "/stats", timeout=_ANSWER_SECONDS)
-                history.add(answer.json())
+                reply = client.transport.request("GET", "/stats", timeout=_RESPONSE_SECONDS)
+                history.add(reply.json())
                 trouble, since = "", time.monotonic()
             except ConnectionError as error:
                 away = time.monotonic() - since
-                trouble = f"no answer for {away:.0f} s, asking again ({error})"
+                trouble = f"the orchestrator has not responded for {away:.0f} s; retrying ({error})"
             live.update(screen(history, console, trouble), refresh=True)
             time.sleep(refresh)

@@ -70,14 +70,14 @@ def rollout_tree(rollout: Document, characters: int) -> RenderableType:
     root = Tree(_cut(rollout["prompt"], characters), guide_style="dim")
     branches = {_PROMPT: root}
     for segment in rollout["segments"]:
-        text = Group(_facts(segment), _cut(segment["text"], characters))
+        text = Group(_summary(segment), _cut(segment["text"], characters))
         branches[segment["index"]] = branches[segment["parent"]].add(text)
     for leaf in rollout["leaves"]:
         branches[leaf["segment"]].add(_leaf(leaf))
     return Group(heading, root)
 
 
-def _facts(segment: Document) -> Text:
+def _summary(segment: Document) -> Text:
     """Return a segment's numbers; the colour is that of its mean log-prob."""
     logprob, advantage = segment["logprob"], segment["advantage"]
     parts = [f"v{segment['version']}", f"{segment['tokens']} tokens"]

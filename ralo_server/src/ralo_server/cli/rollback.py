@@ -33,4 +33,4 @@ def rollback(run: Path, version: int) -> None:
         f"version {made.number} is version {version} again, weights and optimizer state; "
         f"discarded: {len(discarded.gradients)} gradients, {len(discarded.trees)} trees"
     )
-    click.echo(f"go on with: ralo serve --resume {run}")
+    click.echo(f"continue with: ralo serve --resume {run}")

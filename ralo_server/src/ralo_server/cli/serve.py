@@ -38,7 +38,7 @@ _TAKE_OVER_SECONDS = 20.0
     "--resume",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="RUN",
-    help="Go on with the run in this directory and its config; --set may change limits.",
+    help="Continue the run in this directory with its config; --set may change limits.",
 )
 @click.option("--hide-tokens", is_flag=True, help="Do not print new tokens, only where they lie.")
 @click.option(

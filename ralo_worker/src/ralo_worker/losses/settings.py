@@ -15,11 +15,12 @@ class ClipSettings:
     )
     clip_high: float = setting(
         0.28,
-        "the policy ratio is clipped above at 1 + clip_high; above clip_low: clip-higher (DAPO)",
+        "the policy ratio is clipped above at 1 + clip_high; DAPO has it larger than clip_low",
         at_least(0),
     )
     average: str = setting(
-        "token", "what has equal weight: every 'token', every response ('sequence'), or 'constant': "
+        "token",
+        "what has equal weight: every 'token', every response ('sequence'), or 'constant': "
         "every response, the sum over its tokens divided by constant_tokens",
         one_of("token", "sequence", "constant"),
     )  # fmt: skip
