@@ -50,12 +50,13 @@ def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
     Raises `RaloError` for a model, data set or option that cannot work. A directory that holds
     a run keeps its model, problems and name; limits and sizes may change.
     """
+    run, lora = config.section(RunSettings), config.section(LoraSettings)
     _check_sizes(config)
     _check_certificate(config.section(ServerSettings))
     _check_store(config.section(WeightsSettings))
     _check_trackers(directory, config)
-    _check_same_model(directory, config)
-    _check_same_adapter(directory, config.section(LoraSettings))
+    _check_same_model(directory, run.model)
+    _check_same_adapter(directory, lora)
     new = not directory.config_file.exists()
     facts = _checked_facts(config) if new else {}
     benchmarks = checked_benchmarks(directory, config)
@@ -70,12 +71,12 @@ def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     if new:
         shutil.rmtree(directory.model, ignore_errors=True)  # of a start that broke off
-        copy_model_files(Path(config.section(RunSettings).model), directory.model)
-        if config.section(LoraSettings).rank:
-            _prepare_adapter(directory, config)
+        copy_model_files(Path(run.model), directory.model)
+        if lora.rank:
+            _prepare_adapter(directory, run, lora)
         _prepare_state(directory, config, recipe, facts)
     benchmarks.write(Benchmarks(Database(directory.state)))
-    model_path = str(Path(config.section(RunSettings).model).resolve())
+    model_path = str(Path(run.model).resolve())
     settings = {
         "config": {**config.data, "run": {**config.data["run"], "model": model_path}},
         "sources": dict(config.sources),
@@ -107,7 +108,8 @@ def _check_trackers(directory: RunDirectory, config: Config) -> None:
 
 def _check_sizes(config: Config) -> None:
     server, faults = config.section(ServerSettings), []
-    batch = config.section(TrainerSettings).batch_trees
+    trainer = config.section(TrainerSettings)
+    batch = trainer.batch_trees
     if server.queued_trees < batch:
         faults.append(
             f"server.queued_trees ({server.queued_trees}) must be at least trainer.batch_trees "
@@ -119,7 +121,7 @@ def _check_sizes(config: Config) -> None:
             f"server.pending_gradients ({server.pending_gradients}) must be at least "
             f"learner.gradients_per_step ({step}): a step could never be due"
         )
-    parts, trainer = config.section(LocalStepsSettings).steps, config.section(TrainerSettings)
+    parts = config.section(LocalStepsSettings).steps
     if parts > batch:
         faults.append(
             f"local_steps.steps ({parts}) must be at most trainer.batch_trees ({batch}): each step "
@@ -147,8 +149,7 @@ def _check_certificate(server: ServerSettings) -> None:
         raise ConfigError(faults)
 
 
-def _check_same_model(directory: RunDirectory, config: Config) -> None:
-    model = config.section(RunSettings).model
+def _check_same_model(directory: RunDirectory, model: str) -> None:
     if not model:
         fault = "run.model is not set: give a Hugging Face model directory (ralo model tiny DIR)"
         raise ConfigError([fault])
@@ -174,9 +175,8 @@ def _check_same_adapter(directory: RunDirectory, lora: LoraSettings) -> None:
         raise RaloError(msg)
 
 
-def _prepare_adapter(directory: RunDirectory, config: Config) -> None:
+def _prepare_adapter(directory: RunDirectory, run: RunSettings, lora: LoraSettings) -> None:
     """Let the run have its own copy of the model, which every version links, and an adapter."""
-    run, lora = config.section(RunSettings), config.section(LoraSettings)
     model = Path(run.model)
     layers = chosen_layers(model, lora)
     copy_weights(model, directory.model)
