@@ -1,6 +1,6 @@
 """An engine and its problems without time or tokens: one tick is one decoding step.
 
-Neighbours: `test_concurrency` lets `ConcurrencyController` decide how many problems are begun.
+A real `ConcurrencyController` decides how many problems are begun.
 """
 
 from collections import deque

@@ -1,6 +1,6 @@
 """The sampler's part in evaluations: it leases shards, asks their version for responses, reports.
 
-A shard is asked of one version exactly, so the weights are held while it is under way. The
+A shard is asked of one version exactly, so the weights are held while it is in flight. The
 heartbeat renews the leases.
 """
 

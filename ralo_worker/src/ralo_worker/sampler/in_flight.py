@@ -58,7 +58,7 @@ class InFlight:
                 continue
             leased = await asyncio.to_thread(self.client.problems, wanted, _WAIT_SECONDS)
             for item in leased or ():
-                self._tasks[item.lease_id] = asyncio.create_task(self._work(item))
+                self._tasks[item.lease_id] = asyncio.create_task(self._do(item))
             await asyncio.sleep(0)  # they begin, so that their requests are counted
 
     async def wind_up(self, seconds: float) -> None:
@@ -74,7 +74,11 @@ class InFlight:
                 task.cancel()
 
     def record(self) -> None:
-        """Record the time since the last change under the load of that time."""
+        """Record the time since the last call under the load of that time.
+
+        Whatever changes the load calls it; `Sampler` also does, several times a second, so that the
+        activity is right while nothing changes.
+        """
         before, now = self._load, time.monotonic()
         self.concurrency.passed(now - self._since, before)
         self._timer.spent(self._busy(before), self._evaluating)
@@ -94,7 +98,7 @@ class InFlight:
         taken = load.sampling + load.finishing
         return taken / max(1, taken + self.concurrency.wanted(load))
 
-    async def _work(self, leased: LeasedProblem) -> None:
+    async def _do(self, leased: LeasedProblem) -> None:
         """Sample, score and upload one problem; a failure is reported and costs no other one."""
         try:
             grown = await self._sample(leased)
