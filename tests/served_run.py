@@ -1,6 +1,6 @@
 """A real ``ralo serve`` and, beside it, real workers: processes, or a sampler in this one.
 
-Neighbours: tests that need the whole system but want to look into a sampler while it works.
+For tests that need the whole system but want to look into a sampler while it works.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import threading
 import time
 
 from ralo_core.access import ADMIN
-from ralo_core.client import Client
+from ralo_core.client import Client, Connection
 from ralo_core.client.address import address_of
 from ralo_worker.membership import join
 from ralo_worker.sampler.runtime import SECTIONS, Sampler
@@ -90,7 +90,9 @@ class InThread:
 
     async def _run(self, url):
         self._loop = asyncio.get_running_loop()
-        member = await asyncio.to_thread(join, url, "sampler", SECTIONS, threading.Event())
+        member = await asyncio.to_thread(
+            join, Connection(url=url), "sampler", SECTIONS, threading.Event()
+        )
         self.sampler = Sampler(member)
         opening = self.sampler._open
 

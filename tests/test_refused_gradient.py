@@ -11,7 +11,7 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from ralo_core import PROMPT, TreeBuilder
-from ralo_core.client import Client
+from ralo_core.client import Client, Connection
 from ralo_core.config import resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
@@ -77,7 +77,7 @@ def test_the_batch_is_set_aside_and_the_trainer_goes_on(store, url):
     client, stopping = Client(url, "sampler"), threading.Event()
     upload_tree(client, POISON)
     upload_tree(client, 8)
-    trainer = Trainer(join(url, "trainer", SECTIONS, stopping))
+    trainer = Trainer(join(Connection(url=url), "trainer", SECTIONS, stopping))
     thread = threading.Thread(target=trainer.run)
     thread.start()
     deadline = time.monotonic() + 60

@@ -20,7 +20,7 @@ from web_process import WebProcess, wait_for
 from ralo.launch.relay import Relay
 from ralo_core.access import SAMPLER, VIEWER
 from ralo_core.cli.main import main
-from ralo_core.client import Client
+from ralo_core.client import Client, Connection
 from ralo_core.config import resolve, set_layer
 from ralo_core.errors import RaloError
 from ralo_core.plugins import PluginHost
@@ -216,7 +216,8 @@ def test_the_relays_of_a_worker_come_before_those_of_the_run(tmp_path):
     assignments = [f"run.model={model(tmp_path)}", 'weights.sources=["http://c"]']
     prepare(directory, resolve([set_layer(assignments)], Registry(PluginHost().load())), "")
     web = WebProcess(directory)
-    member = join(web.url, "sampler", (), threading.Event(), relays=["http://a", "http://b"])
+    connection = Connection(url=web.url, relays=["http://a", "http://b"])
+    member = join(connection, "sampler", (), threading.Event())
     web.close()
     assert member.relays == ("http://a", "http://b", "http://c")
 

@@ -1,6 +1,7 @@
 """``ralo status``, ``stop`` and ``logs`` on a real run, and workers that are told its directory."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -74,8 +75,9 @@ def test_logs_are_followed_line_by_line_also_those_that_come_later(tmp_path):
     (logs / "sample-0.log").write_text("first\n")
     command = [sys.executable, "-m", "ralo_core.cli.main", "logs", str(tmp_path), "-f", "-n", "2"]
     process = subprocess.Popen(
-        [*command, "web", "sample"], stdout=subprocess.PIPE, text=True, bufsize=1
-    )
+        [*command, "web", "sample"], stdout=subprocess.PIPE, text=True, bufsize=1,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )  # fmt: skip
     lines = iter(process.stdout)
     assert [next(lines) for _ in range(3)] == [
         "sample-0: first\n", "web: two\n", "web: three\n"
@@ -90,5 +92,5 @@ def test_logs_are_followed_line_by_line_also_those_that_come_later(tmp_path):
     assert next(lines) == "web: four\n"
     (logs / "web.log").write_text("new\n")
     assert next(lines) == "web: new\n"
-    process.terminate()
-    process.wait(10)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0, "Ctrl-C ends it, also where the parent ignores that signal"

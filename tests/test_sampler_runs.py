@@ -75,7 +75,7 @@ def test_with_enough_problems_the_engine_is_full(serve, sample_in_thread):
     load, problems = [], []
 
     def look():
-        load.append(sampler.lanes.rollouts.asked)
+        load.append(sampler.shares.rollouts.asked)
         problems.append(run.stats()["problems"]["leased"])
         return trees_done(run) >= 150
 

@@ -176,7 +176,10 @@ def test_a_run_survives_kill_9_of_every_process_and_continues_after_ctrl_c(
         *("--trainers", "2", "--samplers", "2", "--nproc", "2"),
     ]
     with (tmp_path / "out.txt").open("w") as output:
-        process = subprocess.Popen(command(*options), stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command(*options), stdout=output, stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as under nohup
+        )  # fmt: skip
         step = wait_for_step(run_dir, 2)
         for kind in (" sample ", "ralo_worker.trainer", " train ", "ralo_server.web",
                      "ralo_server.learner", " serve "):  # fmt: skip

@@ -32,8 +32,9 @@ class Orchestrator:
         self.output = run_dir.parent / f"serve-{time.monotonic_ns()}.txt"
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
-                [*RALO, "serve", *arguments], stdout=output, stderr=subprocess.STDOUT
-            )
+                [*RALO, "serve", *arguments], stdout=output, stderr=subprocess.STDOUT,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as under nohup
+            )  # fmt: skip
         self.wait_for(lambda: "serving" in self.printed())
         self.url = self.directory.url_file.read_text().strip()
 
@@ -52,7 +53,7 @@ class Orchestrator:
         return Client(self.url, token=token, backoff=Backoff(deadline=20.0), **options)
 
     def stop(self):
-        self.process.terminate()
+        self.process.send_signal(signal.SIGINT)
         assert self.process.wait(40) == 0, self.printed()
 
 

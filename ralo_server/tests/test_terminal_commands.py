@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -92,9 +93,14 @@ class Terminal:
         size = {"COLUMNS": "80", "LINES": "24", "TERM": "xterm-256color"}
         self.process = subprocess.Popen(
             command, stdin=slave, stdout=slave, stderr=slave, env={**os.environ, **size},
-            start_new_session=True, preexec_fn=lambda: os.open(os.ttyname(slave), os.O_RDWR),
+            start_new_session=True, preexec_fn=lambda: self._begin(slave),
         )  # fmt: skip
         os.close(slave)
+
+    @staticmethod
+    def _begin(slave):
+        os.open(os.ttyname(slave), os.O_RDWR)  # makes it the terminal whose Ctrl-C it gets
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
 
     def wait_for(self, text):
         """Wait until `text` is drawn, from now on."""
@@ -117,11 +123,11 @@ def test_top_draws_waits_for_a_server_that_is_away_and_ends_by_ctrl_c(web):
     try:
         terminal.wait_for("step 2")
         web.kill_9()
-        terminal.wait_for("no answer for")
+        terminal.wait_for("not responded for")
         web.start()
         terminal.wait_for("held-out greedy: accuracy 50.0%")
         terminal.wait_for("ralo sample and ralo train")
-        assert "no answer" not in terminal.drawn().rpartition("RALO run")[2]
+        assert "not responded" not in terminal.drawn().rpartition("RALO run")[2]
         terminal.press(b"\x03")
         terminal.wait_for("\x1b[?1049l")  # the screen that was there before is back
         assert terminal.process.wait(20) == 0
@@ -132,4 +138,4 @@ def test_top_draws_waits_for_a_server_that_is_away_and_ends_by_ctrl_c(web):
 
 
 def test_top_says_that_it_needs_a_terminal(tmp_path):
-    assert "ralo status prints once" in ralo("top", tmp_path, code=1)
+    assert "ralo status prints the state once" in ralo("top", tmp_path, code=1)

@@ -7,15 +7,15 @@ It stays until a signal arrives, also when the run is over: workers and people s
 import socket
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from ralo_core.cli.options import config_options, gather
+from ralo_core.cli.config_source import ConfigSource
+from ralo_core.cli.options import config_options
 from ralo_core.config import Config, LearnerSettings, ServerSettings
 from ralo_core.errors import RaloError
-from ralo_core.supervise import Child, StopSignal, Supervisor, describe_exit
+from ralo_core.supervise import StopSignal, Supervisor
 from ralo_server.cli.shutdown_grace import ShutdownGrace
 from ralo_server.doctor.orphans import remove_unqueued
 from ralo_server.preparation import prepare
@@ -48,10 +48,7 @@ _TAKE_OVER_SECONDS = 20.0
 @click.pass_context
 def serve(
     ctx: click.Context,
-    recipe: str,
-    config_file: Path | None,
-    assignments: Sequence[str],
-    tiny: bool,
+    source: ConfigSource,
     run_dir: Path | None,
     resume: Path | None,
     hide_tokens: bool,
@@ -63,14 +60,14 @@ def serve(
     """
     registry = ctx.find_root().obj
     if resume is None:
-        config = gather(registry, recipe, config_file, assignments, tiny)
+        config, recipe = source.gather(registry), source.recipe
         name = f"{recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
         directory = RunDirectory((run_dir or Path("runs") / name).resolve())
-    elif recipe or config_file or tiny or run_dir:
+    elif source.recipe or source.config_file or source.tiny or run_dir:
         raise click.UsageError("--resume takes --set only: the run has its config")
     else:
         directory = RunDirectory(resume.resolve())
-        config, recipe = stored_config(directory, registry, assignments)
+        config, recipe = stored_config(directory, registry, source.assignments)
     _serve(directory, config, recipe, hide_tokens, until_finished)
 
 
@@ -167,12 +164,5 @@ def _watch(
             click.echo(f"serving {directory.root} at {url}, with a dashboard")
         for child in supervisor.poll():
             if child.exit_code != 0 or child.name == "web":
-                raise RaloError(_obituary(child))
+                raise RaloError(child.exit_report())
         time.sleep(0.1)
-
-
-def _obituary(child: Child) -> str:
-    how = describe_exit(child.exit_code or 0)
-    return (
-        f"the {child.name} process failed ({how}); {child.log_path} ends with:\n{child.log_tail()}"
-    )

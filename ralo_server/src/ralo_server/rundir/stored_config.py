@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from ralo_core.cli.options import wished_registry
+from ralo_core.cli.config_source import configured_registry
 from ralo_core.config import Config, Layer, resolve, set_layer
 from ralo_core.registry import Registry
 from ralo_server.rundir.directory import RunDirectory
@@ -20,7 +20,7 @@ def stored_config(
     settings = directory.settings()
     stored = Layer(str(directory.config_file), settings["config"])
     layers = [stored, set_layer(assignments)]
-    config = resolve(layers, wished_registry(registry, layers))
+    config = resolve(layers, configured_registry(registry, layers))
     before = settings["sources"]
     sources = {
         path: before.get(path, "default") if source == stored.source else source
