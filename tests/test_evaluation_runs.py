@@ -9,7 +9,7 @@ import time
 
 import pytest
 from served_run import ServedRun
-from test_training_run import model, ralo
+from test_training_run import ralo
 
 from ralo_core import BuildContext, GenerationRequest
 from ralo_core.config import PromptSettings
@@ -17,8 +17,6 @@ from ralo_core.data import Problem
 from ralo_core.structuring import structure
 from ralo_core.testing import FakeEngine
 from ralo_worker.prompting import Prompting, load_tokenizer
-
-__all__ = ["model"]  # a fixture
 
 ITEMS, MOST = 12, 8
 OWN_REWARD = """import time

@@ -5,23 +5,13 @@ import os
 import random
 import signal
 import subprocess
-import time
 
 import pytest
-from test_training_run import SETTINGS, command, model, own_reward, ralo, steps_of
+from patience import PATIENCE, wait_for
+from test_training_run import SETTINGS, command, ralo, steps_of
 
 from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store.database import Database
-
-__all__ = ["model", "own_reward"]  # fixtures
-
-
-def wait_until(condition, what=lambda: "", seconds=180):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.2)
-    return found
 
 
 def stats_of(run_dir):
@@ -65,14 +55,14 @@ def test_it_outlives_its_terminal_is_found_by_its_directory_and_stops(model, tmp
     launcher = launcher_of(run_dir)
     assert os.getsid(launcher) == launcher, "no terminal's hang-up reaches it"
     logs = lambda: ralo("logs", str(run_dir))  # noqa: E731
-    wait_until(lambda: (run_dir / "server.url").exists(), logs)
-    wait_until(lambda: stats_of(run_dir)["step"] >= 2, logs)
+    wait_for(lambda: (run_dir / "server.url").exists(), logs)
+    wait_for(lambda: stats_of(run_dir)["step"] >= 2, logs)
     # One worker is killed; the launcher starts it again.
     (sampler,) = [pid for line, pid in children_of(launcher).items() if "sample" in line][:1]
     os.kill(sampler, signal.SIGKILL)
-    wait_until(lambda: len(stats_of(run_dir)["workers"]) >= 4, logs)
+    wait_for(lambda: len(stats_of(run_dir)["workers"]) >= 4, logs)
     assert "finished" in ralo("stop", str(run_dir), "--wait")
-    wait_until(lambda: not launcher_of(run_dir), logs)
+    wait_for(lambda: not launcher_of(run_dir), logs)
     assert steps_of(run_dir)
     assert "restarting" in (run_dir / "logs" / "launch.log").read_text()
 
@@ -97,7 +87,7 @@ def test_workers_that_join_leave_and_die_lose_nothing_and_count_nothing_twice(
     # The orchestrator alone; everybody else comes and goes from here.
     none = ("launch.samplers.count=0", "launch.trainers.count=0", "server.lease_seconds=4.0")
     ralo("launch", "local", *options(model, run_dir, *none, *own_reward))
-    wait_until(lambda: (run_dir / "server.url").exists())
+    wait_for(lambda: (run_dir / "server.url").exists())
     crew = []
 
     def join(role):
@@ -109,7 +99,7 @@ def test_workers_that_join_leave_and_die_lose_nothing_and_count_nothing_twice(
         at_work = [process for name, process in crew if name == role and process.poll() is None]
         process = dice.choice(at_work)
         process.send_signal(number)
-        code = process.wait(60)
+        code = process.wait(PATIENCE)
         assert code == (0 if number != signal.SIGKILL else -signal.SIGKILL)
 
     logs = lambda: ralo("logs", str(run_dir))  # noqa: E731
@@ -117,16 +107,16 @@ def test_workers_that_join_leave_and_die_lose_nothing_and_count_nothing_twice(
         join(role)
     for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1, signal.SIGKILL):
         before = stats_of(run_dir)["step"]
-        wait_until(lambda before=before: stats_of(run_dir)["step"] >= before + 2, logs)
+        wait_for(lambda before=before: stats_of(run_dir)["step"] >= before + 2, logs)
         for role in ("sample", "train"):
             join(role)
             leave(role, number)
     before = stats_of(run_dir)["step"]
-    wait_until(lambda: stats_of(run_dir)["step"] >= before + 2, logs)
+    wait_for(lambda: stats_of(run_dir)["step"] >= before + 2, logs)
     assert "finished" in ralo("stop", str(run_dir), "--wait")
     for _, process in crew:
-        process.wait(60)
-    wait_until(lambda: not launcher_of(run_dir), logs)
+        process.wait(PATIENCE)
+    wait_for(lambda: not launcher_of(run_dir), logs)
     check_books(RunDirectory(run_dir), steps_of(run_dir))
 
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 from click.testing import CliRunner
+from patience import PATIENCE
 from published import publish
 from safetensors.torch import save_file
 from slow_link import SlowLink
@@ -83,7 +84,7 @@ class Site:
 
     def close(self):
         self.nginx.terminate()
-        self.nginx.wait(20)
+        self.nginx.wait(PATIENCE)
         self.nginx.stderr.close()
         self.link.close()
         self.web.close()
@@ -155,7 +156,7 @@ def test_a_fetch_renews_the_hold_of_its_worker_through_the_relay(site):
     before = site.store.database.value("SELECT expires FROM readers")
     headers = client.transport.headers
     part = f"{site.url}/weights/parts/{site.version.files[0].sha256}"
-    assert requests.get(part, headers=headers, timeout=30).status_code == 200
+    assert requests.get(part, headers=headers, timeout=PATIENCE).status_code == 200
     assert site.store.database.value("SELECT expires FROM readers") > before + 50
 
 
@@ -199,7 +200,7 @@ def get(site, path, token, headers=None):
     session = requests.Session()
     request = requests.Request("GET", site.url, headers={**shown, **(headers or {})}).prepare()
     request.url = f"{site.url}{path}"  # as it stands: requests would mend "/../"
-    return session.send(request, timeout=60)
+    return session.send(request, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("command", [sample, train])

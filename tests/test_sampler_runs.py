@@ -6,7 +6,6 @@ import torch
 from served_run import InThread, ServedRun
 
 from ralo_core.client import Client
-from ralo_tasks.tiny_model.model import make_tiny_model
 
 torch.set_num_threads(1)
 
@@ -20,13 +19,6 @@ SETTINGS = (
 MOST_PROBLEMS = 12
 """A sampler's: groups have three requests or more under way on average, so seven fill the engine
 with a quarter waiting; one more is begun, and others are scored or handed in."""
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("models") / "tiny"
-    make_tiny_model(directory, seed=0, warmup_steps=0)
-    return directory
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import requests
+from patience import PATIENCE
 
 SETTINGS = [
     "trainer.batch_trees=4",
@@ -20,35 +21,16 @@ SETTINGS = [
 ]
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory):
-    """A tiny model without warm-up: random weights, right format."""
-    directory = tmp_path_factory.mktemp("model") / "tiny"
-    ralo("model", "tiny", str(directory), "--warmup-steps", "0")
-    return directory
-
-
 def command(*arguments):
     return [sys.executable, "-m", "ralo_core.cli.main", *arguments]
 
 
-def ralo(*arguments, timeout=240, cwd=None):
+def ralo(*arguments, timeout=2 * PATIENCE, cwd=None):
     done = subprocess.run(
         command(*arguments), capture_output=True, text=True, timeout=timeout, cwd=cwd
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-@pytest.fixture
-def own_reward(tmp_path, monkeypatch):
-    """Settings of a reward that tells even an untrained model's answers apart."""
-    (tmp_path / "telling.py").write_text(
-        "def digits(problem, answers):\n"
-        "    return [sum(map(str.isdigit, a.text)) / a.tokens for a in answers]\n"
-    )
-    monkeypatch.chdir(tmp_path)  # a function of the user's own is found in the current directory
-    return ("reward.pipeline=['function']", "reward.function.path=telling:digits")
 
 
 def run_options(model, run_dir, recipe, *settings):
@@ -183,7 +165,7 @@ def test_a_run_survives_kill_9_of_every_process_and_continues_after_ctrl_c(
             os.kill(descendants(process.pid, kind)[0], signal.SIGKILL)
             step = wait_for_step(run_dir, step + 2)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0, (tmp_path / "out.txt").read_text()
+        assert process.wait(PATIENCE) == 0, (tmp_path / "out.txt").read_text()
     reached = steps_of(run_dir)[-1]["step"]
     assert step <= reached < 60
     more = run_options(model, run_dir, "grpo", f"run.max_steps={reached + 2}", *own_reward)

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+from patience import wait_for
 from safetensors.torch import load_file
 
 STEPS = 30
@@ -25,7 +26,7 @@ def test_kill_9_of_the_learner_applies_every_gradient_exactly_once(server, rando
         "server.queued_trees=64",
     )
     process = start(run)
-    wait_until(lambda: run.store.versions.newest_number() == 0)
+    wait_for(lambda: run.store.versions.newest_number() == 0)
     parameters = {
         name: torch.nn.Parameter(value)
         for name, value in load_file(run.store.versions.directory(0) / "model.safetensors").items()
@@ -64,10 +65,3 @@ def start(run):
             stdout=log,
             stderr=log,
         )
-
-
-def wait_until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -5,6 +5,7 @@ import time
 
 import falcon
 import pytest
+from patience import PATIENCE
 
 from ralo_server.web.live.waiting import Waiting
 
@@ -24,7 +25,7 @@ def crowd():
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(10)
+            thread.join(PATIENCE)
         return responses
 
     return wait
