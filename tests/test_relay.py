@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ import pytest
 import requests
 from click.testing import CliRunner
 from patience import PATIENCE
+from ports import port_to_keep
 from published import publish
 from safetensors.torch import save_file
 from slow_link import SlowLink
@@ -59,8 +59,7 @@ class Site:
         self.start_relay()
 
     def start_relay(self):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = port_to_keep()
         self.url = f"http://127.0.0.1:{port}"
         made = CliRunner().invoke(
             main, ["launch", "relay", "--server", self.link.url, "--listen", f"127.0.0.1:{port}",

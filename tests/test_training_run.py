@@ -9,7 +9,7 @@ import time
 
 import pytest
 import requests
-from patience import PATIENCE
+from patience import PATIENCE, wait_for
 
 SETTINGS = [
     "trainer.batch_trees=4",
@@ -66,10 +66,22 @@ def test_a_run_takes_its_steps_and_leaves_a_loadable_model(recipe, model, tmp_pa
 def test_a_run_whose_rewards_are_all_equal_says_so_and_ends(recipe, silence, model, tmp_path):
     """The untrained model never solves a sum: no batch has an advantage, no step is taken."""
     run_dir = tmp_path / "run"
-    output = ralo(*run_options(model, run_dir, recipe, "run.max_minutes=0.2"))
-    assert silence in output
-    assert "finished after 0 steps" in output
+    options, printed = run_options(model, run_dir, recipe), tmp_path / "out.txt"
+    with printed.open("w") as output:
+        process = subprocess.Popen(command(*options), stdout=output, stderr=subprocess.STDOUT)
+        wait_for(lambda: silence in printed.read_text() or process.poll() is not None)
+        assert silence in printed.read_text()
+        ralo("stop", str(run_dir))
+        assert process.wait(PATIENCE) == 0, printed.read_text()
+    assert "finished after 0 steps" in printed.read_text()
     assert steps_of(run_dir) == []
+
+
+@pytest.mark.slow
+def test_a_run_ends_when_its_time_is_over(model, tmp_path):
+    run_dir = tmp_path / "run"
+    settings = ("engine.use=fake", "evaluation.problems=0", "run.max_minutes=0.05")
+    assert "finished after" in ralo(*run_options(model, run_dir, "grpo", *settings))
 
 
 @pytest.mark.slow
@@ -184,7 +196,7 @@ def test_a_run_that_asks_for_tokens_gives_its_workers_theirs(model, tmp_path, ow
     assert not any(token in written for token in tokens), "no log has them"
 
 
-def wait_for_step(run_dir, step, seconds=180):
+def wait_for_step(run_dir, step, seconds=PATIENCE):
     """Return the step that the run has reached, once that is `step` or later."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -105,7 +105,7 @@ def following(orchestrator, tmp_path, scenario):
 
 
 async def until(condition):
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -240,7 +240,7 @@ def test_a_client_carries_its_upload_through_kill_9_of_the_web_side(serve):
 
 
 def test_a_trainer_that_is_held_back_keeps_its_lease_by_its_heartbeat(serve):
-    run, web = serve("server.pending_gradients=1", "server.lease_seconds=1.0")
+    run, web = serve("server.pending_gradients=1", "server.lease_seconds=3.0")
     client = client_of(web)
     client.register("trainer", installed(run), host="h", pid=1)
     assert upload(client, leased_batch(run), "first", gradient(7))["accepted"]
@@ -254,7 +254,7 @@ def test_a_trainer_that_is_held_back_keeps_its_lease_by_its_heartbeat(serve):
     threading.Thread(target=beat, daemon=True).start()
     waiting = threading.Thread(target=upload, args=(client, batch, "second", gradient(8)))
     waiting.start()
-    time.sleep(2.5)  # longer than two leases
+    time.sleep(6.5)  # longer than two leases
     assert waiting.is_alive()
     run.the_learner._step(run.store.gradients.pending())
     waiting.join(PATIENCE)
