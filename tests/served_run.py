@@ -53,8 +53,11 @@ class ServedRun:
             process.terminate()
             process.wait(PATIENCE)
 
-    def wait_for(self, condition):
-        """Return the first true value of `condition`; a process that ends early is an error."""
+    def wait_for(self, condition, pause=0.1):
+        """Return the first true value of `condition`; a process that ends early is an error.
+
+        Most conditions ask the server, which costs it time that the run needs.
+        """
 
         def true_while_all_live():
             if not (value := condition()):
@@ -62,7 +65,7 @@ class ServedRun:
                 assert not ended, self.logs()
             return value
 
-        return wait_for(true_while_all_live, self.logs)
+        return wait_for(true_while_all_live, self.logs, pause)
 
     def stats(self):
         return self.client.stats()

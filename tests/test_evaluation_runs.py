@@ -83,7 +83,9 @@ def test_a_sampler_killed_in_an_evaluation_costs_time_only_while_training_goes_o
             run.start("sample", "--server", run.url)
         run.start("train", "--server", run.url)
         shards = sqlite3.connect(f"file:{run.directory}/state.db?mode=ro", uri=True)
-        victim, held = run.wait_for(lambda: stopped_in_the_middle(shards, run.processes))
+        victim, held = run.wait_for(
+            lambda: stopped_in_the_middle(shards, run.processes), pause=0.02
+        )
         before = run.stats()["step"]
         killed = run.processes.pop(name_of(victim, run.processes))
         killed.kill()

@@ -1,21 +1,26 @@
 """``ralo launch local``: a run without a terminal, whose workers come and go as they like."""
 
-import json
 import os
 import random
 import signal
 import subprocess
+from functools import partial
 
 import pytest
 from patience import PATIENCE, wait_for
 from test_training_run import SETTINGS, command, ralo, steps_of
 
+from ralo_core.access import ADMIN
+from ralo_core.client import Client
+from ralo_core.client.address import address_of
 from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store.database import Database
 
+wait_until = partial(wait_for, pause=0.2)  # each look asks another process
+
 
 def stats_of(run_dir):
-    return json.loads(ralo("status", str(run_dir), "--json"))
+    return Client(address_of(str(run_dir), ADMIN)).stats()
 
 
 def children_of(pid):
@@ -55,14 +60,14 @@ def test_it_outlives_its_terminal_is_found_by_its_directory_and_stops(model, tmp
     launcher = launcher_of(run_dir)
     assert os.getsid(launcher) == launcher, "no terminal's hang-up reaches it"
     logs = lambda: ralo("logs", str(run_dir))  # noqa: E731
-    wait_for(lambda: (run_dir / "server.url").exists(), logs)
-    wait_for(lambda: stats_of(run_dir)["step"] >= 2, logs)
+    wait_until(lambda: (run_dir / "server.url").exists(), logs)
+    wait_until(lambda: stats_of(run_dir)["step"] >= 2, logs)
     # One worker is killed; the launcher starts it again.
     (sampler,) = [pid for line, pid in children_of(launcher).items() if "sample" in line][:1]
     os.kill(sampler, signal.SIGKILL)
-    wait_for(lambda: len(stats_of(run_dir)["workers"]) >= 4, logs)
+    wait_until(lambda: len(stats_of(run_dir)["workers"]) >= 4, logs)
     assert "finished" in ralo("stop", str(run_dir), "--wait")
-    wait_for(lambda: not launcher_of(run_dir), logs)
+    wait_until(lambda: not launcher_of(run_dir), logs)
     assert steps_of(run_dir)
     assert "restarting" in (run_dir / "logs" / "launch.log").read_text()
 
@@ -87,7 +92,7 @@ def test_workers_that_join_leave_and_die_lose_nothing_and_count_nothing_twice(
     # The orchestrator alone; everybody else comes and goes from here.
     none = ("launch.samplers.count=0", "launch.trainers.count=0", "server.lease_seconds=4.0")
     ralo("launch", "local", *options(model, run_dir, *none, *own_reward))
-    wait_for(lambda: (run_dir / "server.url").exists())
+    wait_until(lambda: (run_dir / "server.url").exists())
     crew = []
 
     def join(role):
@@ -107,16 +112,16 @@ def test_workers_that_join_leave_and_die_lose_nothing_and_count_nothing_twice(
         join(role)
     for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1, signal.SIGKILL):
         before = stats_of(run_dir)["step"]
-        wait_for(lambda before=before: stats_of(run_dir)["step"] >= before + 2, logs)
+        wait_until(lambda before=before: stats_of(run_dir)["step"] >= before + 2, logs)
         for role in ("sample", "train"):
             join(role)
             leave(role, number)
     before = stats_of(run_dir)["step"]
-    wait_for(lambda: stats_of(run_dir)["step"] >= before + 2, logs)
+    wait_until(lambda: stats_of(run_dir)["step"] >= before + 2, logs)
     assert "finished" in ralo("stop", str(run_dir), "--wait")
     for _, process in crew:
         process.wait(PATIENCE)
-    wait_for(lambda: not launcher_of(run_dir), logs)
+    wait_until(lambda: not launcher_of(run_dir), logs)
     check_books(RunDirectory(run_dir), steps_of(run_dir))
 
 

@@ -71,7 +71,7 @@ def test_with_enough_problems_the_engine_is_full(serve, sample_in_thread):
         problems.append(run.stats()["problems"]["leased"])
         return trees_done(run) >= 150
 
-    run.wait_for(look)
+    run.wait_for(look, pause=0.02)
     assert sum(min(asked, CAPACITY) for asked in load) >= 0.7 * CAPACITY * len(load)
     assert sum(load) <= 2 * CAPACITY * len(load), "what waits makes older trees"
     assert max(problems) <= MOST_PROBLEMS
@@ -90,7 +90,7 @@ def test_two_samplers_share_what_the_queue_admits(serve):
         leased.append(stats["problems"]["leased"])
         return stats["trees"]["queued"] == 80
 
-    run.wait_for(full)
+    run.wait_for(full, pause=0.02)
     assert max(leased) <= 2 * MOST_PROBLEMS
     assert run.stats()["problems"]["issued"] == 80
     tokens = run.stats()["tokens"]["decoded"]
