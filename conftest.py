@@ -6,7 +6,9 @@ packages are imported here, before pytest does it.
 """
 
 import contextlib
+import functools
 import importlib
+import importlib.metadata
 import os
 import random
 import sys
@@ -18,6 +20,12 @@ from hypothesis import HealthCheck, settings
 # Several tests run at once (`nox -s tests`), so each process computes with one thread. This must be
 # set before torch is imported, here or in a process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Almost every test opens the plugins. To look through all that is installed takes most of the time
+# of that, so each path is looked through once. The modules below take the function from here.
+_look = functools.cache(lambda path, *chosen: _entry_points(**dict(chosen)))
+_entry_points = importlib.metadata.entry_points
+importlib.metadata.entry_points = lambda **chosen: _look(tuple(sys.path), *chosen.items())
 
 for package in ("ralo", "ralo_core", "ralo_server", "ralo_worker"):
     with contextlib.suppress(ModuleNotFoundError):  # a session may install only some of them
