@@ -7,6 +7,7 @@ import threading
 
 import pytest
 import requests
+from patience import PATIENCE
 from published import publish
 from safetensors.torch import save_file
 from torch import ones
@@ -159,7 +160,7 @@ def test_a_filesystem_without_signatures_leaves_the_serving_to_the_orchestrator(
     uploads(store, ObjectStore("memory://run"))
     wait_for(all_stored(store))
     web = WebProcess(directory)
-    answer = requests.get(f"{web.url}/weights/parts/{version.files[0].sha256}", timeout=20)
+    answer = requests.get(f"{web.url}/weights/parts/{version.files[0].sha256}", timeout=PATIENCE)
     web.close()
     assert (answer.content, answer.history) == (CONTENT, [])
 
@@ -196,7 +197,7 @@ def s3(monkeypatch):
     fs.S3FileSystem().mkdir("bucket")
     yield url
     process.kill()
-    process.wait(20)
+    process.wait(PATIENCE)
     process.stdout.close()
     fs.S3FileSystem.clear_instance_cache()
 
@@ -207,16 +208,16 @@ def test_parts_come_from_s3_by_signed_urls_once_they_are_there(make_store, uploa
     (part,) = version.files
     web = WebProcess(directory)
     address = f"{web.url}/weights/parts/{part.sha256}"
-    before = requests.get(address, timeout=20)
+    before = requests.get(address, timeout=PATIENCE)
     assert (before.content, before.history) == (CONTENT, []), "it is not there yet"
     uploads(store, ObjectStore("s3://bucket/run"))
     wait_for(all_stored(store))
-    answer = requests.get(address, timeout=20, allow_redirects=False)
+    answer = requests.get(address, timeout=PATIENCE, allow_redirects=False)
     assert answer.status_code == 307
     assert answer.headers["Location"].startswith(f"{s3}/bucket/run/{part.sha256}?")
     assert "Signature=" in answer.headers["Location"]
     assert answer.headers["Cache-Control"] == "no-store"
-    direct = requests.get(address, headers={"X-Ralo-Direct": "1"}, timeout=20)
+    direct = requests.get(address, headers={"X-Ralo-Direct": "1"}, timeout=PATIENCE)
     assert (direct.content, direct.history) == (CONTENT, [])
     # From here on the orchestrator has no bytes to give: they can only come from the store.
     store.parts.find(part.sha256).path.unlink()

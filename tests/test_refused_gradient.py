@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from ralo_core import PROMPT, TreeBuilder
@@ -62,7 +63,7 @@ def url(store):
         )
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         web.terminate()
-        web.wait(20)
+        web.wait(PATIENCE)
 
 
 def upload_tree(client, first_token):
@@ -80,12 +81,12 @@ def test_the_batch_is_set_aside_and_the_trainer_goes_on(store, url):
     trainer = Trainer(join(Connection(url=url), "trainer", SECTIONS, stopping))
     thread = threading.Thread(target=trainer.run)
     thread.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not store.gradients.pending() and thread.is_alive():
         assert time.monotonic() < deadline, "the second batch was never reached"
         time.sleep(0.05)
     stopping.set()
-    thread.join(30)
+    thread.join(PATIENCE)
     stats = client.stats()
     assert stats["trees"]["failed"] == 1
     assert stats["gradients"]["refused_by_reason"]["not_finite"] == 1

@@ -8,11 +8,10 @@ import time
 
 import jsonschema
 import pytest
+from patience import PATIENCE
 from served_run import ServedRun
 from test_openapi import SPEC
-from test_training_run import SETTINGS, command, model, own_reward, ralo
-
-__all__ = ["model", "own_reward"]  # fixtures
+from test_training_run import SETTINGS, command, ralo
 
 STATS = {"$ref": "#/components/schemas/Stats", "components": SPEC["components"]}
 
@@ -27,7 +26,7 @@ def run(model, tmp_path, own_reward, monkeypatch):
 
 
 def refused(*arguments):
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode != 0
     return done.stderr
 
@@ -54,7 +53,7 @@ def test_a_run_is_shown_followed_and_stopped_by_its_directory(run):
     assert "the run is finished" in ralo("stop", where, "--wait")
     assert "finished" in ralo("status", where).splitlines()[0]
     for name in [name for name in run.processes if not name.startswith("serve")]:
-        assert run.processes.pop(name).wait(60) == 0, run.logs()
+        assert run.processes.pop(name).wait(PATIENCE) == 0, run.logs()
 
 
 @pytest.mark.slow
@@ -93,4 +92,4 @@ def test_logs_are_followed_line_by_line_also_those_that_come_later(tmp_path):
     (logs / "web.log").write_text("new\n")
     assert next(lines) == "web: new\n"
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 0, "Ctrl-C ends it, also where the parent ignores that signal"
+    assert process.wait(PATIENCE) == 0, "Ctrl-C ends it, also where the parent ignores that signal"

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE
 from safetensors.torch import load_file, save_file
 
 from ralo_core import PROMPT, TreeBuilder
@@ -105,7 +106,7 @@ def make_run(tmp_path):
     yield make
     for process, listener in started:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)
         listener.close()
 
 

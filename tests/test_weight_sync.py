@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from counted_engine import CountedEngine
+from patience import PATIENCE
 from safetensors.torch import save_file
 
 from ralo_core import PROMPT, GenerationRequest, TreeBuilder
@@ -77,7 +78,7 @@ def orchestrator(tmp_path):
         )
         yield made
         web.terminate()
-        web.wait(20)
+        web.wait(PATIENCE)
 
 
 def following(orchestrator, tmp_path, scenario):
@@ -104,7 +105,7 @@ def following(orchestrator, tmp_path, scenario):
 
 
 async def until(condition):
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -5,6 +5,7 @@ import hypothesis.strategies as st
 import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
+from patience import PATIENCE
 from web_process import WebProcess
 
 from ralo_server.learner.compute import LearnerCompute
@@ -148,12 +149,12 @@ def test_acknowledged_reports_survive_a_kill_of_the_web_process(make_run):
     directory = make_run("server.port=0")
     web = WebProcess(directory)
     try:
-        answer = requests.post(f"{web.url}/compute/report", json=body(), timeout=20)
+        answer = requests.post(f"{web.url}/compute/report", json=body(), timeout=PATIENCE)
         assert answer.status_code == 200
         web.kill_9()
         web.start()
-        requests.post(f"{web.url}/compute/report", json=body(), timeout=20)
-        found = requests.get(f"{web.url}/compute/stats", timeout=20).json()
+        requests.post(f"{web.url}/compute/report", json=body(), timeout=PATIENCE)
+        found = requests.get(f"{web.url}/compute/stats", timeout=PATIENCE).json()
         assert found["roles"]["sampler"]["tokens"] == 3
     finally:
         web.close()

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import requests
+from patience import PATIENCE
 
 from ralo_core import PROMPT, TreeBuilder
 from ralo_core.access import ADMIN, ROLES, SAMPLER, VIEWER, read_tokens
@@ -41,7 +42,7 @@ class Orchestrator:
     def printed(self):
         return self.output.read_text()
 
-    def wait_for(self, condition, seconds=60):
+    def wait_for(self, condition, seconds=PATIENCE):
         deadline = time.monotonic() + seconds
         while not condition():
             assert self.process.poll() is None, self.printed()
@@ -50,11 +51,11 @@ class Orchestrator:
 
     def client(self, role=None, **options):
         token = read_tokens(self.directory.root)[role] if role else ""
-        return Client(self.url, token=token, backoff=Backoff(deadline=20.0), **options)
+        return Client(self.url, token=token, backoff=Backoff(deadline=PATIENCE), **options)
 
     def stop(self):
         self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(40) == 0, self.printed()
+        assert self.process.wait(PATIENCE) == 0, self.printed()
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def serve():
     for orchestrator in started:
         if orchestrator.process.poll() is None:
             orchestrator.process.terminate()
-            orchestrator.process.wait(40)
+            orchestrator.process.wait(PATIENCE)
 
 
 def options(model, run_dir, *settings):
@@ -153,9 +154,9 @@ def test_headers_beyond_the_limit_are_refused(serve, model, tmp_path):
     run_dir = tmp_path / "run"
     server = serve(run_dir, *options(model, run_dir))
     for headers in ({"X-Long": "x" * 9000}, {f"X-{n}": "1" for n in range(80)}, {"X_Under": "1"}):
-        answer = requests.get(f"{server.url}/health", headers=headers, timeout=9)
+        answer = requests.get(f"{server.url}/health", headers=headers, timeout=PATIENCE)
         assert answer.status_code in (400, 431)
-    long = requests.get(f"{server.url}/health?{'x' * 5000}", timeout=9)
+    long = requests.get(f"{server.url}/health?{'x' * 5000}", timeout=PATIENCE)
     assert long.status_code == 414
     assert server.client().health()["status"] == "ok"
 
@@ -208,7 +209,7 @@ def test_an_orchestrator_that_stays_until_the_end_goes_when_its_workers_have_lef
     time.sleep(3.0)  # it has looked again, and w1 is still here
     assert server.process.poll() is None
     worker.leave()
-    assert server.process.wait(40) == 0
+    assert server.process.wait(PATIENCE) == 0
     assert server.directory.finished_file.exists()
     again = serve(tmp_path / "run", *arguments)
     assert not again.directory.finished_file.exists()
@@ -235,7 +236,7 @@ def test_a_second_orchestrator_is_refused_while_a_child_of_the_first_lives(tmp_p
     assert directory.lock_file.read_text() == ""
 
 
-def wait_until(ask, seconds=60):
+def wait_until(ask, seconds=PATIENCE):
     deadline = time.monotonic() + seconds
     while not (answer := ask()):
         assert time.monotonic() < deadline

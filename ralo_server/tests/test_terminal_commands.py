@@ -12,6 +12,7 @@ import time
 
 import pytest
 from click.testing import CliRunner
+from patience import PATIENCE
 from web_process import WebProcess
 
 from ralo_core.cli.main import main
@@ -104,7 +105,7 @@ class Terminal:
 
     def wait_for(self, text):
         """Wait until `text` is drawn, from now on."""
-        self.screen, deadline = b"", time.monotonic() + 60
+        self.screen, deadline = b"", time.monotonic() + PATIENCE
         while text.encode() not in self.screen and text not in self.drawn():
             assert time.monotonic() < deadline, self.drawn()
             if select.select([self.master], [], [], 0.2)[0]:
@@ -130,7 +131,7 @@ def test_top_draws_waits_for_a_server_that_is_away_and_ends_by_ctrl_c(web):
         assert "not responded" not in terminal.drawn().rpartition("RALO run")[2]
         terminal.press(b"\x03")
         terminal.wait_for("\x1b[?1049l")  # the screen that was there before is back
-        assert terminal.process.wait(20) == 0
+        assert terminal.process.wait(PATIENCE) == 0
         assert b"Traceback" not in terminal.screen
     finally:
         terminal.process.kill()

@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE
 
 from ralo_core import PROMPT, BuildContext, Problem, RaloError, TreeBuilder
 from ralo_core.client import EvaluationShard, LeasedProblem
@@ -322,7 +323,7 @@ def test_a_stopped_sampler_hands_in_what_was_sampled_and_begins_no_more(model):
 
     def slow(problem, answers):
         scoring.set()
-        assert go_on.wait(30)
+        assert go_on.wait(PATIENCE)
         return np.ones(len(answers))
 
     made = rollouts(model, slow=slow)
