@@ -320,5 +320,5 @@ def peak_of_a_step(model, root, values):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_model(model, tmp_path):
     small, large = (peak_of_a_step(model, tmp_path, values << 20) for values in (1, 17))
-    # MasterState weights and moments of the difference are 12 bytes per value: 192 MiB.
+    # Master weights and moments of the difference are 12 bytes per value: 192 MiB.
     assert large - small < 32 << 20
