@@ -1,4 +1,4 @@
-"""Rates over time out of successive replies of ``GET /stats``: differences, and no conclusions."""
+"""Rates over time, computed from successive replies to ``GET /stats``."""
 
 import time
 from collections import deque
@@ -18,7 +18,7 @@ class History:
     _points: deque[tuple[float, Stats]] = attrs.field(factory=deque, init=False)
 
     def add(self, stats: Stats) -> None:
-        """Remember one reply of ``/stats``."""
+        """Add one reply to ``/stats``."""
         now = time.monotonic()
         self._points.append((now, stats))
         while now - self._points[0][0] > _WINDOW_SECONDS and len(self._points) > 2:

@@ -36,7 +36,7 @@ def summary(stats: Stats, run_dir: Path, command: Sequence[str]) -> list[str]:
     lines.append(f"weights: {weights} (a Hugging Face model directory)")
     if stats.last_error:
         lines.append(f"last error: {stats.last_error}")
-    lines.append(f"go on with: {shlex.join(command)}")
+    lines.append(f"continue with: {shlex.join(command)}")
     return lines
 
 

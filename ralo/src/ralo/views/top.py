@@ -95,11 +95,13 @@ def _curves(stats: Stats, width: int) -> RenderableType:
 
 
 def _lines(stats: Stats) -> Sequence[RenderableType]:
-    """Return what is worth a line only now and then."""
+    """Return the lines that are not always there."""
     shards, late = stats.evaluation, late_trackers(stats)
     lines = [tree_line(stats)]
     if shards.waiting + shards.leased:
-        lines.append(f"evaluation: {shards.waiting} shards waiting, {shards.leased} being answered")
+        lines.append(
+            f"evaluation: {shards.waiting} shards waiting, {shards.leased} being evaluated"
+        )
     if late:
         lines.append(late)
     return [Text(line, no_wrap=True, overflow="ellipsis") for line in lines if line]

@@ -1,4 +1,7 @@
-"""What a person sees of a run: a live panel, plain lines with ``--plain``, or its status, once."""
+"""What a person sees of a run: a live panel, plain lines with ``--plain``, or its status, once.
+
+The views draw and decide nothing.
+"""
 
 import time
 from collections.abc import Sequence
@@ -21,7 +24,7 @@ from ralo_core.messages.stats import Stats
 _SHOWN_STOPS = 3
 _GAP = "   "
 _LATE_SECONDS = 60.0
-"""A tracker behind by less is at work."""
+"""A tracker that is behind by less is not late: it is at work."""
 _WIDE = 110
 """Columns from which on two rows of numbers stand under each other."""
 
@@ -43,7 +46,7 @@ class PlainView:
     console: Console
     seconds: float = 5.0
     _next: float = attrs.field(default=0.0, init=False)
-    _said: str = attrs.field(default="", init=False)
+    _shown: str = attrs.field(default="", init=False)
 
     def show(self, history: History) -> None:
         """Print a line if it is time for one."""
@@ -52,12 +55,12 @@ class PlainView:
         self._next = time.monotonic() + self.seconds
         self.console.print(plain_line(history), highlight=False, soft_wrap=True)
         sentence = bottleneck(history)
-        if sentence.split(":")[0] != self._said:
-            self._said = sentence.split(":")[0]
+        if sentence.split(":")[0] != self._shown:
+            self._shown = sentence.split(":")[0]
             self.console.print(f"  {sentence}", highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: plain lines hold no terminal."""
 
 
 class LiveView:
@@ -110,7 +113,7 @@ def panel(history: History, width: int) -> RenderableType:
 
 
 def status_view(stats: Stats) -> RenderableType:
-    """Return the state of a run as far as one reply of ``/stats`` says it."""
+    """Return the state of a run as far as one reply to ``/stats`` has it."""
     lines = [
         f"run {stats.run} ({stats.recipe or 'no recipe'}): {stats.state}, "
         f"step {stats.step}, version {stats.version}, {clock(stats.elapsed_seconds)}, "
@@ -126,7 +129,7 @@ def status_view(stats: Stats) -> RenderableType:
 def _queues(stats: Stats) -> str:
     trees, gradients = stats.trees, stats.gradients
     return (
-        f"{stats.problems.leased} problems out, trees queued {_queue(stats)}, "
+        f"{stats.problems.leased} problems leased, trees queued {_queue(stats)}, "
         f"{trees.leased} in training; gradients: {gradients.pending} waiting, "
         f"{gradients.applied} applied, {gradients.refused} refused"
     )
@@ -146,7 +149,7 @@ def numbers(history: History, width: int) -> RenderableType:
     work = [
         f"trees queued {_queue(stats)}",
         f"in training {trees.leased}",
-        f"problems out {problems.leased}",
+        f"problems leased {problems.leased}",
         f"{history.decoding_rate():,.0f} tokens/s decoded",
         f"{history.training_rate():,.0f} rollouts/s trained",
     ]
@@ -205,7 +208,7 @@ def benchmark_line(stats: Stats) -> str:
             parts.append(f"{result.benchmark} {name} {value:.1%} (v{result.version})")
     shards = stats.evaluation
     if shards.waiting + shards.leased:
-        parts.append(f"{shards.waiting} shards waiting, {shards.leased} being answered")
+        parts.append(f"{shards.waiting} shards waiting, {shards.leased} being evaluated")
     return f"evaluation: {', '.join(parts)}" if parts else ""
 
 

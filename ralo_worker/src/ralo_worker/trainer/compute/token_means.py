@@ -11,7 +11,7 @@ from torch import Tensor
 
 @attrs.define
 class TokenMeans:
-    """BatchTotals and counts of named values."""
+    """Sums and counts of named values."""
 
     _sums: defaultdict[str, float] = attrs.field(factory=lambda: defaultdict(float))
     _counts: defaultdict[str, int] = attrs.field(factory=lambda: defaultdict(int))
