@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -63,7 +62,7 @@ def measured(folder: Path, overlap: str, seconds: float) -> tuple[Mapping[str, f
     feeder.start()
     try:
         run.start("train", "--server", link.url)
-        run.wait_for(lambda: run.stats()["step"] >= 2)
+        run.wait_for(lambda: run.stats().step >= 2)
         before = state(run)
         time.sleep(seconds)
         after = state(run)
@@ -78,9 +77,9 @@ def measured(folder: Path, overlap: str, seconds: float) -> tuple[Mapping[str, f
 
 def state(run: ServedRun) -> tuple[Mapping[str, float], int]:
     """Return the trainer's phases and the steps taken, one gradient each."""
-    stats: Mapping[str, Any] = run.stats()
-    (trainer,) = [worker for worker in stats["workers"] if worker["role"] == "trainer"]
-    return trainer["phases"], stats["step"]
+    stats = run.stats()
+    (trainer,) = [worker for worker in stats.workers if worker.role == "trainer"]
+    return trainer.phases, stats.step
 
 
 def random_model(directory: Path) -> Path:
@@ -106,7 +105,7 @@ def feed(client: Client, stopping: threading.Event) -> None:
             builder = TreeBuilder(leased.problem.id, [1, 2, 3], lease_id=leased.lease_id)
             for _ in range(LEAVES):
                 tokens = rng.integers(3, 8192, TOKENS)
-                version = max(0, client.health()["version"])
+                version = max(0, client.health().version)
                 node = builder.add_segment(PROMPT, tokens, np.full(TOKENS, -9.0), version)
                 builder.add_leaf(node, "eos")
             rewards = np.arange(LEAVES, dtype=np.float32)

@@ -72,8 +72,8 @@ class ServedRun:
 
     def samplers(self):
         """Return what ``/stats`` says of samplers that have reported on their engine."""
-        workers = self.stats()["workers"]
-        return [worker for worker in workers if "engine" in worker]
+        workers = self.stats().workers
+        return [worker for worker in workers if worker.engine is not None]
 
     def logs(self):
         logs = [*self.root.glob("*.log"), *self.directory.glob("logs/*.log")]

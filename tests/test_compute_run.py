@@ -30,7 +30,7 @@ def test_roles_account_for_the_lifetimes_of_their_processes(run):
     began = time.monotonic()
     run.start("sample", "--server", run.url)
     run.start("train", "--server", run.url, "--nproc", "2")
-    run.wait_for(lambda: len(run.stats()["workers"]) == 2)
+    run.wait_for(lambda: len(run.stats().workers) == 2)
     joined = time.monotonic()
     for name in [name for name in run.processes if not name.startswith("serve")]:
         assert run.processes.pop(name).wait(PATIENCE) == 0, run.logs()
@@ -42,8 +42,8 @@ def test_roles_account_for_the_lifetimes_of_their_processes(run):
         assert sum(roles[name]["workers"] for name in names) == 0, "they have left"
     assert roles["benchmark"]["working_seconds"] > 0
     assert roles["benchmark"]["tokens"] > 0
-    assert roles["sampler"]["tokens"] >= stats["tokens"]["decoded"] > 0
-    assert roles["trainer"]["tokens"] >= stats["tokens"]["trained"] > 0
+    assert roles["sampler"]["tokens"] >= stats.tokens.decoded > 0
+    assert roles["trainer"]["tokens"] >= stats.tokens.trained > 0
     compute = [version["working_seconds"] for version in found["versions"]]
     assert len(compute) == STEPS
     assert sorted(compute) == compute

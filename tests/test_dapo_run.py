@@ -37,9 +37,9 @@ def test_every_batch_is_full_of_groups_with_right_and_wrong_answers(dapo):
         for tree in batch.trees:
             assert sorted(tree.reward_parts["function"]) == [0, 1]
             assert tree.rewards[0] != tree.rewards[1]
-    trees = dapo.stats()["trees"]
-    assert trees["leased"] == 6 * BATCH
-    assert trees["skipped"] == trees["skipped_since_step"] > 0
+    trees = dapo.stats().trees
+    assert trees.leased == 6 * BATCH
+    assert trees.skipped == trees.skipped_since_step > 0
     dapo.client.release([batch.id for batch in batches], "returned")
 
 
@@ -47,16 +47,16 @@ def test_every_batch_is_full_of_groups_with_right_and_wrong_answers(dapo):
 def test_steps_are_taken_on_full_batches_and_count_what_was_skipped(dapo):
     dapo.start("sample", "--server", dapo.url)
     dapo.start("train", "--server", dapo.url)
-    dapo.wait_for(lambda: dapo.stats()["step"] >= STEPS)
+    dapo.wait_for(lambda: dapo.stats().step >= STEPS)
     for role in ("sample", "train"):
         dapo.stop(role)
-    dapo.wait_for(lambda: dapo.stats()["gradients"]["pending"] == 0)
+    dapo.wait_for(lambda: dapo.stats().gradients.pending == 0)
     stats = dapo.stats()
-    steps = stats["steps"]
-    assert len(steps) == stats["step"] >= STEPS
+    steps = stats.steps
+    assert len(steps) == stats.step >= STEPS
     assert {(step["trees"], step["rollouts"]) for step in steps} == {(BATCH, 2 * BATCH)}
     skipped = sum(step["skipped_trees"] for step in steps)
     assert skipped > 0
-    assert skipped + stats["trees"]["skipped_since_step"] == stats["trees"]["skipped"]
-    assert stats["batches"]["empty"] == 0
-    assert stats["rollouts"]["trained"] == len(steps) * 2 * BATCH
+    assert skipped + stats.trees.skipped_since_step == stats.trees.skipped
+    assert stats.batches.empty == 0
+    assert stats.rollouts.trained == len(steps) * 2 * BATCH

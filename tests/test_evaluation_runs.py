@@ -86,14 +86,14 @@ def test_a_sampler_killed_in_an_evaluation_costs_time_only_while_training_goes_o
         victim, held = run.wait_for(
             lambda: stopped_in_the_middle(shards, run.processes), pause=0.02
         )
-        before = run.stats()["step"]
+        before = run.stats().step
         killed = run.processes.pop(name_of(victim, run.processes))
         killed.kill()
         killed.wait()
-        run.wait_for(lambda: run.stats()["step"] >= before + 2)
+        run.wait_for(lambda: run.stats().step >= before + 2)
         run.client.stop()
-        run.wait_for(lambda: run.client.health()["state"] == "finished")
-        last = run.stats()["version"]
+        run.wait_for(lambda: run.client.health().state == "finished")
+        last = run.stats().version
     finally:
         run.processes = {n: p for n, p in run.processes.items() if p.poll() is None}
         run.close()
@@ -106,11 +106,11 @@ def test_a_sampler_killed_in_an_evaluation_costs_time_only_while_training_goes_o
     found = results_of(run.directory, "jsonl")
     assert sorted(found) == sorted({*range(0, last + 1, 4), last})
     for version, result in found.items():
-        rows = result["rows"]
-        assert (result["version"], result["items"], len(rows)) == (version, ITEMS, ITEMS)
+        rows = result.rows
+        assert (result.version, result.items, len(rows)) == (version, ITEMS, ITEMS)
         directory = run.directory / "weights" / f"v{version:06d}"
         assert [row["texts"] for row in rows] == [[text] for text in texts_of(directory, rows)]
-    written = {tuple(row["texts"][0] for row in result["rows"]) for result in found.values()}
+    written = {tuple(row["texts"][0] for row in result.rows) for result in found.values()}
     assert len(written) == len(found), "each version answers otherwise, so texts tell them apart"
     long = found[0]["rows"][-1]
     assert "does not fit the model's context" in long["reason"]
@@ -172,6 +172,6 @@ def test_a_model_is_evaluated_without_training_and_a_run_on_demand(settings, mod
             assert "arithmetic" in asked
             assert "95 % interval" in asked
         (result,) = run.client.eval_results("arithmetic")
-        assert (result["version"], result["items"]) == (0, 5)
+        assert (result.version, result.items) == (0, 5)
     finally:
         run.close()

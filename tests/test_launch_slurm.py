@@ -134,15 +134,15 @@ def test_a_preempted_job_leaves_in_order_and_goes_on_when_it_is_requeued(
     try:
         with ThreadPoolExecutor() as pool:
             first = pool.submit(job)
-            run.wait_for(lambda: run.stats()["trees"]["queued"] > 5)
+            run.wait_for(lambda: run.stats().trees.queued > 5)
             requeued = pickle.loads(pickle.dumps(job.checkpoint().function))
             first.result(PATIENCE)
             stats = run.stats()
-            assert [worker["state"] for worker in stats["workers"]] == ["left"]
-            assert (stats["problems"]["leased"], stats["problems"]["failed"]) == (0, 0)
+            assert [worker.state for worker in stats.workers] == ["left"]
+            assert (stats.problems.leased, stats.problems.failed) == (0, 0)
             second = pool.submit(requeued)
-            done = stats["trees"]["queued"]
-            run.wait_for(lambda: run.stats()["trees"]["queued"] > done)
+            done = stats.trees.queued
+            run.wait_for(lambda: run.stats().trees.queued > done)
             requeued.checkpoint()
             second.result(PATIENCE)
     finally:

@@ -25,9 +25,7 @@ def test_a_sampler_that_is_told_to_end_leaves_nothing_behind(run):
 
         def at_work(before=before):
             stats = run.stats()
-            return stats["problems"]["leased"] and stats["trees"]["queued"] > (
-                before["trees"]["queued"] + 5
-            )
+            return stats.problems.leased and stats.trees.queued > (before.trees.queued + 5)
 
         run.wait_for(at_work)
         (name,) = [name for name in run.processes if name.startswith("sample")]
@@ -35,9 +33,9 @@ def test_a_sampler_that_is_told_to_end_leaves_nothing_behind(run):
         process.send_signal(number)
         assert process.wait(PATIENCE) == 0, run.logs()
         stats = run.stats()
-        assert stats["problems"]["leased"] == 0, "its leases would last for an hour"
-        assert stats["problems"]["failed"] == 0
-        assert {worker["state"] for worker in stats["workers"]} == {"left"}
-        done = stats["problems"]["done"]
-        assert done == stats["trees"]["queued"], "every tree that was counted is there"
-    assert len(run.stats()["workers"]) == 3
+        assert stats.problems.leased == 0, "its leases would last for an hour"
+        assert stats.problems.failed == 0
+        assert {worker.state for worker in stats.workers} == {"left"}
+        done = stats.problems.done
+        assert done == stats.trees.queued, "every tree that was counted is there"
+    assert len(run.stats().workers) == 3

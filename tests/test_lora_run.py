@@ -51,9 +51,9 @@ def finished(tmp_path_factory):
         try:
             for role in ("sample", "train"):
                 run.start(role, "--server", run.url)
-            run.wait_for(lambda: run.stats()["step"] >= 2)
+            run.wait_for(lambda: run.stats().step >= 2)
             os.kill(learner_of(run), signal.SIGKILL)
-            run.wait_for(lambda: run.stats()["state"] == "finished" or None)
+            run.wait_for(lambda: run.stats().state == "finished" or None)
         finally:
             run.close()
     return run

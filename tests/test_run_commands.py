@@ -36,14 +36,14 @@ def test_a_run_is_shown_followed_and_stopped_by_its_directory(run):
     where = str(run.directory)
     for role in ("sample", "train"):
         run.start(role, "--server", where)
-    run.wait_for(lambda: run.stats()["step"] >= 2)
+    run.wait_for(lambda: run.stats().step >= 2)
     # The orchestrator is started again elsewhere: workers find it through the directory.
     old = run.url
     run.stop("serve")
     run.serve()
     assert run.url != old
-    step = run.stats()["step"]
-    run.wait_for(lambda: run.stats()["step"] >= step + 2)
+    step = run.stats().step
+    run.wait_for(lambda: run.stats().step >= step + 2)
     shown = ralo("status", where)
     assert "running" in shown.splitlines()[0]
     assert [word for word in ("sampler-", "trainer-", "queued", "busy") if word not in shown] == []

@@ -1,6 +1,5 @@
 """Samplers of a real orchestrator over loopback, on a tiny model with random weights."""
 
-import attrs
 import pytest
 import torch
 from served_run import InThread, ServedRun
@@ -56,7 +55,7 @@ def sample_in_thread():
 
 
 def trees_done(run):
-    return run.stats()["problems"]["done"]
+    return run.stats().problems.done
 
 
 @pytest.mark.slow
@@ -68,7 +67,7 @@ def test_with_enough_problems_the_engine_is_full(serve, sample_in_thread):
 
     def look():
         load.append(sampler.shares.rollouts.asked)
-        problems.append(run.stats()["problems"]["leased"])
+        problems.append(run.stats().problems.leased)
         return trees_done(run) >= 150
 
     run.wait_for(look, pause=0.02)
@@ -87,15 +86,15 @@ def test_two_samplers_share_what_the_queue_admits(serve):
 
     def full():
         stats = run.stats()
-        leased.append(stats["problems"]["leased"])
-        return stats["trees"]["queued"] == 80
+        leased.append(stats.problems.leased)
+        return stats.trees.queued == 80
 
     run.wait_for(full, pause=0.02)
     assert max(leased) <= 2 * MOST_PROBLEMS
-    assert run.stats()["problems"]["issued"] == 80
-    tokens = run.stats()["tokens"]["decoded"]
-    run.wait_for(lambda: sum(worker["tokens"] for worker in run.samplers()) == tokens)
-    assert min(worker["tokens"] for worker in run.samplers()) >= 0.2 * tokens
+    assert run.stats().problems.issued == 80
+    tokens = run.stats().tokens.decoded
+    run.wait_for(lambda: sum(worker.tokens for worker in run.samplers()) == tokens)
+    assert min(worker.tokens for worker in run.samplers()) >= 0.2 * tokens
 
 
 @pytest.mark.slow
@@ -117,8 +116,8 @@ def test_an_evaluation_and_rollouts_both_go_on(serve, sample_in_thread, monkeypa
     noting("eval_job")
     noting("report_eval")
     sample_in_thread(run)
-    (evaluated,) = run.wait_for(lambda: run.stats()["evaluations"])
-    assert (evaluated["version"], evaluated["items"]) == (0, 96)
+    (evaluated,) = run.wait_for(lambda: run.stats().evaluations)
+    assert (evaluated.version, evaluated.items) == (0, 96)
 
     def reports():
         return [done for name, done in marks if name == "report_eval"]
@@ -138,8 +137,8 @@ def test_what_workers_report_is_what_was_sampled(serve, sample_in_thread):
     def trained():
         """The trainer has told of new weights, which it does with a heartbeat."""
         stats = run.stats()
-        told = any(w["role"] == "trainer" and "weights" in w for w in stats["workers"])
-        return stats["step"] >= 4 and told
+        told = any(w.role == "trainer" and w.weights is not None for w in stats.workers)
+        return stats.step >= 4 and told
 
     run.wait_for(trained)
     run.stop("train")
@@ -147,36 +146,36 @@ def test_what_workers_report_is_what_was_sampled(serve, sample_in_thread):
     def settled():
         """No trainer takes trees, so the queue is full, and the heartbeat has said everything."""
         stats = run.stats()
-        done = stats["trees"]["queued"] == 16 and stats["problems"]["leased"] == 0
-        decoded = stats["tokens"]["decoded"]
-        told = [worker["tokens"] for worker in run.samplers()] == [decoded]
+        done = stats.trees.queued == 16 and stats.problems.leased == 0
+        decoded = stats.tokens.decoded
+        told = [worker.tokens for worker in run.samplers()] == [decoded]
         # The engine is measured between heartbeats, so what is said of it may be older.
-        told = told and all(w["engine"]["decoded_tokens"] >= decoded for w in run.samplers())
-        return stats if done and told and not stats["gradients"]["pending"] else None
+        told = told and all(w.engine.decoded_tokens >= decoded for w in run.samplers())
+        return stats if done and told and not stats.gradients.pending else None
 
     stats = run.wait_for(settled)
-    workers = {worker["role"]: worker for worker in stats["workers"]}
+    workers = {worker.role: worker for worker in stats.workers}
     engine, weights = workers["sampler"]["engine"], workers["sampler"]["weights"]
-    assert engine["decoded_tokens"] == stats["tokens"]["decoded"], "every token is in a tree"
-    assert (engine["capacity"], engine["running"], engine["waiting"]) == (CAPACITY, 0, 0)
-    assert 0 < engine["cached_tokens"] < engine["prompt_tokens"]
-    assert 1 <= weights["activations"] <= stats["version"]
-    assert 0 < weights["last_pause_seconds"] <= weights["pause_seconds"]
-    assert 0 < workers["trainer"]["weights"]["activations"] <= stats["version"]
+    assert engine.decoded_tokens == stats.tokens.decoded, "every token is in a tree"
+    assert (engine.capacity, engine.running, engine.waiting) == (CAPACITY, 0, 0)
+    assert 0 < engine.cached_tokens < engine.prompt_tokens
+    assert 1 <= weights.activations <= stats.version
+    assert 0 < weights.last_pause_seconds <= weights.pause_seconds
+    assert 0 < workers["trainer"]["weights"]["activations"] <= stats.version
     check_delays(sampler, weights, stats)
-    size = sum(file.size for file in run.client.manifest(stats["version"]).files)
-    fetched = weights["bytes"] + workers["trainer"]["weights"]["bytes"]
-    assert 0 < fetched <= (stats["version"] + 1) * size, "once for both, they share a machine"
+    size = sum(file.size for file in run.client.manifest(stats.version).files)
+    fetched = weights.bytes + workers["trainer"]["weights"]["bytes"]
+    assert 0 < fetched <= (stats.version + 1) * size, "once for both, they share a machine"
 
 
 def check_delays(sampler, weights, stats):
     delays = list(sampler.weights.delays)
     versions = [delay.version for delay in delays]
     assert versions == sorted(set(versions))
-    assert 1 <= versions[-1] <= stats["version"]
-    assert weights["last"] == attrs.asdict(delays[-1])
+    assert 1 <= versions[-1] <= stats.version
+    assert weights.last == delays[-1]
     for delay in delays:
         parts = (delay.notice, delay.staging, delay.activation, delay.first_token)
         assert min(parts) >= 0 < min(parts[1:])
         assert sum(parts) == pytest.approx(delay.total)
-        assert delay.total < stats["elapsed_seconds"]
+        assert delay.total < stats.elapsed_seconds

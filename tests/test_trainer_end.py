@@ -45,7 +45,7 @@ def test_by_a_signal(run, number, ranks):
     feeder = threading.Thread(target=feed, args=(Client(run.url, "feeder"), stopping))
     feeder.start()
     run.start("train", "--server", run.url, "--nproc", str(ranks))
-    run.wait_for(lambda: run.stats()["gradients"]["pending"] >= 3)
+    run.wait_for(lambda: run.stats().gradients.pending >= 3)
     name = next(name for name in run.processes if name.startswith("train"))
     process = run.processes.pop(name)
     process.send_signal(number)
@@ -54,7 +54,7 @@ def test_by_a_signal(run, number, ranks):
     feeder.join()
     assert code == 0, run.logs()
     stats = run.stats()
-    (worker,) = [worker for worker in stats["workers"] if worker["role"] == "trainer"]
-    assert worker["state"] == "left"
-    assert stats["batches"]["leased"] == stats["trees"]["leased"] == 0, "all leases went back"
-    assert stats["trees"]["failed"] == 0
+    (worker,) = [worker for worker in stats.workers if worker.role == "trainer"]
+    assert worker.state == "left"
+    assert stats.batches.leased == stats.trees.leased == 0, "all leases went back"
+    assert stats.trees.failed == 0

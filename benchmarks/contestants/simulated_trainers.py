@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ralo_core.client import Client
 from ralo_core.errors import ServerError
+from ralo_core.messages.workers import WorkerReport
 
 _WAIT_SECONDS = 2.0
 
@@ -33,7 +34,7 @@ class Trainer:
     def join(self) -> None:
         """Register and begin to work."""
         client = Client(self.url, self.name)
-        client.register("trainer", client.config()["plugins"], host="here", pid=0)
+        client.register("trainer", client.config().plugins, host="here", pid=0)
         self._threads = [
             threading.Thread(target=work, args=(client,)) for work in (self._train, self._beat)
         ]
@@ -69,4 +70,6 @@ class Trainer:
 
     def _beat(self, client: Client) -> None:
         while not self._leaving.wait(1.0):
-            client.heartbeat(version=0, tokens=0, working_seconds=1.0, waiting_seconds=0.0)
+            client.heartbeat(
+                WorkerReport(version=0, tokens=0, working_seconds=1.0, waiting_seconds=0.0)
+            )

@@ -21,8 +21,8 @@ from safetensors.torch import save_model
 
 from ralo_core import BenchmarkSettings, BuildContext, Problem, RolloutTree
 from ralo_core.cli.config_source import ConfigSource
-from ralo_core.client import EvaluationShard
 from ralo_core.config import Config, RegularisationSettings, TrainerSettings
+from ralo_core.messages.evaluations import EvaluationShard
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.store.benchmarks import Plan
@@ -103,7 +103,7 @@ class OneProcess:
         """Return the newest policy's greedy accuracy on `count` held-out problems."""
         name, reward = next(iter(self.rollouts.rewards.items()))
         job = EvaluationShard(
-            id="",
+            job_id="",
             lease_id="",
             version=self.version,
             benchmark="held_out",

@@ -8,17 +8,23 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from ralo.views.rollouts import printable, rollout_table, rollout_tree
+from ralo_core.messages.rollouts import Rollout, RolloutSummary
+from ralo_core.structuring import structure_reply
+
+
+def segment(**fields):
+    return {"logprobs": [], "pieces": [], **fields}
+
 
 ROLLOUT = {
-    "number": 17, "version": 3, "step": None, "prompt": "What is [b]1+1[/b]?",
-    "problem": {"id": "sum-1", "answer": "2"},
+    "number": 17, "version": 3, "step": None, "prompt": "What is [b]1+1[/b]?", "prompt_tokens": 9,
+    "temperature": 1.0, "problem": {"id": "sum-1", "prompt": "", "answer": "2", "metadata": {}},
     "segments": [
-        {"index": 0, "parent": -1, "version": 3, "tokens": 4, "text": "Let me see\x1b[2J",
-         "logprob": -0.25, "advantage": None},
-        {"index": 1, "parent": 0, "version": 4, "tokens": 2, "text": "it is 2",
-         "logprob": -1.75, "advantage": 0.5},
-        {"index": 2, "parent": 0, "version": 4, "tokens": 0, "text": "", "logprob": None,
-         "advantage": -0.5},
+        segment(index=0, parent=-1, version=3, tokens=4, text="Let me see\x1b[2J", logprob=-0.25,
+                advantage=None),
+        segment(index=1, parent=0, version=4, tokens=2, text="it is 2", logprob=-1.75,
+                advantage=0.5),
+        segment(index=2, parent=0, version=4, tokens=0, text="", logprob=None, advantage=-0.5),
     ],
     "leaves": [
         {"segment": 1, "finish_reason": "eos", "reward": 1.5, "rewards": {"math": 1.0},
@@ -26,6 +32,11 @@ ROLLOUT = {
         {"segment": 2, "finish_reason": "length", "reward": 0.0, "rewards": {}, "tokens": 4},
     ],
 }  # fmt: skip
+"""As the server sends it."""
+
+
+def rollout():
+    return structure_reply(ROLLOUT, Rollout)
 
 
 def drawn(renderable, width=80):
@@ -35,7 +46,7 @@ def drawn(renderable, width=80):
 
 
 def test_a_tree_is_drawn_with_its_numbers_texts_and_leaves():
-    lines = [line for line in drawn(rollout_tree(ROLLOUT, 0)) if line]
+    lines = [line for line in drawn(rollout_tree(rollout(), 0)) if line]
     assert lines == [
         "rollout 17  problem sum-1  version 3  not trained on yet  answer 2",
         "What is [b]1+1[/b]?",
@@ -50,7 +61,7 @@ def test_a_tree_is_drawn_with_its_numbers_texts_and_leaves():
 
 
 def test_long_texts_are_cut_where_it_is_asked_for():
-    lines = drawn(rollout_tree(ROLLOUT, 6))
+    lines = drawn(rollout_tree(rollout(), 6))
     assert "    Let me…" in lines
     assert "    │   it is …" in lines
 
@@ -62,7 +73,7 @@ def test_a_table_of_rollouts_fits_a_narrow_terminal():
         "state": "trained", "time": 1.0,
     }  # fmt: skip
     for width in (80, 160):
-        heading, line = drawn(rollout_table([row], width), width)
+        heading, line = drawn(rollout_table([structure_reply(row, RolloutSummary)], width), width)
         assert len(line) <= width
         for word in ("12345", "1234", "0.500", "123,456", "trained", "a long"):
             assert word in line

@@ -13,14 +13,25 @@ from ralo.views.chart import chart
 from ralo.views.sparkline import sparkline
 from ralo.views.top import screen
 from ralo.views.view import PlainView, clock, eta, panel, plain_line, status_view, tree_line
+from ralo_core.messages.stats import Stats
+from ralo_core.structuring import structure_reply
 
 TREES = {
-    "queued": 60, "leased": 32, "trained": 96, "capacity": 64,
+    "queued": 60, "leased": 32, "trained": 96, "failed": 0, "discarded": 0, "capacity": 64,
     "skipped": 0, "skipped_since_step": 0,
+}  # fmt: skip
+GRADIENTS = {
+    "receiving": 0, "pending": 0, "left_out": 0, "abandoned": 0, "discarded": 0, "applied": 3,
+    "refused": 0, "refused_by_reason": {},
 }  # fmt: skip
 
 
 def make_stats(**changes):
+    """Return the stats of a run in which `changes` are otherwise, as a client gets them."""
+    return structure_reply(document(**changes), Stats)
+
+
+def document(**changes):
     stats = {
         "run": "r", "recipe": "treepo", "state": "running", "version": 3, "step": 3,
         "elapsed_seconds": 30.0, "started": 0.0, "model": "m",
@@ -28,7 +39,7 @@ def make_stats(**changes):
         "problems": {"issued": 9, "waiting": 0, "leased": 4, "done": 5, "failed": 0, "total": None},
         "trees": TREES,
         "batches": {"leased": 1, "empty": 0},
-        "gradients": {"pending": 0, "applied": 3, "refused": 0}, "gradients_per_step": 1,
+        "gradients": GRADIENTS, "gradients_per_step": 1,
         "batch_trees": 32,
         "tokens": {"decoded": 1000, "trained": 900}, "rollouts": {"sampled": 80, "trained": 64},
         "workers": [worker("s", "sampler"), worker("t", "trainer")],
@@ -49,7 +60,8 @@ def make_stats(**changes):
 
 def result(benchmark, version, value, metric="accuracy"):
     return {
-        "benchmark": benchmark, "version": version, "items": 200, "abandoned": False,
+        "benchmark": benchmark, "version": version, "step": version, "items": 200, "samples": 1,
+        "time": 0.0, "seconds": 1.0, "tokens": 9, "abandoned": False,
         "metrics": {metric: {"value": value, "low": value - 0.1, "high": value + 0.1}},
     }  # fmt: skip
 
@@ -106,7 +118,7 @@ def test_a_sampler_that_is_not_full_needs_something_else_than_another(ticking, u
     later = [
         worker("s", "sampler", 10.0, 0.0, engine=engine(used)), worker("t", "trainer", 2.0, 8.0)
     ]  # fmt: skip
-    problems = {**make_stats()["problems"], "leased": out}
+    problems = {**document()["problems"], "leased": out}
     history = history_of(make_stats(), make_stats(workers=later, trees=trees, problems=problems))
     assert bottleneck(history).startswith("sampler-bound")
     assert expected in bottleneck(history)
@@ -120,7 +132,7 @@ def test_a_sampler_that_is_not_full_needs_something_else_than_another(ticking, u
 def test_a_queue_that_is_too_short_for_both_sides_is_named(ticking, trainer, out, expected):
     later = [worker("s", "sampler", 5.0, 5.0), worker("t", "trainer", *trainer)]
     trees = {**TREES, "queued": 20}
-    problems = {**make_stats()["problems"], "leased": out}
+    problems = {**document()["problems"], "leased": out}
     history = history_of(make_stats(), make_stats(workers=later, trees=trees, problems=problems))
     assert bottleneck(history).startswith(expected)
 
@@ -136,7 +148,7 @@ def test_the_utilisation_of_samplers_is_that_of_their_places(ticking):
 
 
 def test_waiting_gradients_make_the_learner_the_bottleneck(ticking):
-    history = history_of(make_stats(gradients={"pending": 5, "applied": 0, "refused": 0}))
+    history = history_of(make_stats(gradients={**GRADIENTS, "pending": 5}))
     assert "learner.gradients_per_step" in bottleneck(history)
 
 
@@ -162,7 +174,7 @@ def silence(skipped, queued, leased=0, pending=0, step=7):
     trees = {**TREES, "queued": queued, "skipped": skipped, "skipped_since_step": skipped}
     stats = make_stats(
         step=step, trees=trees, batches={"leased": leased, "empty": 0},
-        gradients={"pending": pending, "applied": 3, "refused": 0},
+        gradients={**GRADIENTS, "pending": pending},
     )  # fmt: skip
     return bottleneck(history_of(stats)).partition(":")[::2]
 
@@ -205,7 +217,7 @@ def test_skipped_trees_are_shown_beside_the_queue_and_at_the_end(ticking, tmp_pa
 
 def test_rates_are_differences_over_time(ticking):
     history = history_of(make_stats(), make_stats(tokens={"decoded": 2000, "trained": 0}, step=8))
-    assert history.rate("tokens", "decoded") == pytest.approx(100.0)
+    assert history.decoding_rate() == pytest.approx(100.0)
     assert history.step_rate() == pytest.approx(0.5)
 
 
@@ -244,7 +256,7 @@ def test_panel_and_plain_line_name_what_the_user_looks_for(ticking):
 
 
 def test_a_line_says_how_the_trees_of_the_last_step_grew(ticking):
-    steps = make_stats()["steps"]
+    steps = document()["steps"]
     last = {
         **steps[-1], "leaf_depth_mean": 3.24, "sharing_ratio": 0.417, "zero_variance_share": 0.25,
         "response_tokens": 1234.4, "stop/eos": 0.2, "stop/boxed": 0.7, "stop/depth": 0.04,

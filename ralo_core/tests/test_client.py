@@ -15,10 +15,17 @@ from ports import port_to_keep
 
 from ralo_core import wire
 from ralo_core.client import Backoff, Client
-from ralo_core.errors import RunOver, ServerError
+from ralo_core.errors import RunOver, ServerError, WireError
+from ralo_core.messages.workers import WorkerReport
 from ralo_core.testing import random_tree
 
+HEALTHY = {"status": "ok", "run": "r", "state": "running", "version": 0}
+ACCEPTED = {"accepted": True, "duplicate": False, "version": 3}
 FAST = Backoff(first=0.001, cap=0.01, deadline=60.0)
+
+
+def report(version):
+    return WorkerReport(version=version, working_seconds=1.0, waiting_seconds=0.5, tokens=7)
 
 
 class Server:
@@ -72,9 +79,9 @@ def server():
 
 def test_what_retrying_can_mend_is_retried_and_said_once(server, caplog):
     busy = (503, {"Retry-After": "0.05"}, {"title": "busy"})
-    server.reply(busy, busy, (429, {}, None), (500, {}, None), (200, {}, {"status": "ok"}))
+    server.reply(busy, busy, (429, {}, None), (500, {}, None), (200, {}, HEALTHY))
     with caplog.at_level(logging.INFO):
-        assert Client(server.url, backoff=FAST).health() == {"status": "ok"}
+        assert Client(server.url, backoff=FAST).health().status == "ok"
     assert len(server.seen) == 5
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     assert "busy" in caplog.records[0].message
@@ -89,10 +96,10 @@ def test_a_server_that_comes_up_later_is_waited_for():
     thread = threading.Thread(target=lambda: answers.append(client.health()))
     thread.start()
     second = Server(port)
-    second.reply((200, {}, {"status": "ok"}))
+    second.reply((200, {}, HEALTHY))
     thread.join(PATIENCE)
     second.close()
-    assert answers == [{"status": "ok"}]
+    assert [answer.status for answer in answers] == ["ok"]
 
 
 def test_refusals_carry_the_problem_document(server):
@@ -103,6 +110,14 @@ def test_refusals_carry_the_problem_document(server):
     with pytest.raises(RunOver, match="the run is over"):
         Client(server.url, backoff=FAST).problems(1)
     assert len(server.seen) == 2
+
+
+def test_a_newer_server_may_say_more_and_one_that_says_less_is_named(server):
+    server.reply((200, {}, {**HEALTHY, "weather": "fine"}))
+    assert Client(server.url, backoff=FAST).health().version == 0
+    server.reply((200, {}, {**HEALTHY, "version": "0"}))
+    with pytest.raises(WireError, match=r"Health.version: expected int, got '0'"):
+        Client(server.url, backoff=FAST).health()
 
 
 def test_nothing_to_do_is_none(server):
@@ -135,7 +150,7 @@ def test_patience_has_a_deadline_and_ends_when_stopping():
 
 
 def test_every_request_says_who_asks_and_a_tree_carries_its_idempotency_key(server):
-    server.reply((200, {}, {"accepted": True}))
+    server.reply((200, {}, ACCEPTED))
     tree = random_tree(1)
     Client(server.url, "sampler-7", backoff=FAST).upload_tree(tree)
     _, path, headers, body = server.seen[0]
@@ -159,7 +174,7 @@ def test_a_request_for_work_keeps_its_key_when_it_is_sent_again(server):
 
 
 def test_the_token_is_shown_with_every_request(server):
-    server.reply((200, {}, {"status": "ok"}))
+    server.reply((200, {}, {**HEALTHY, **ACCEPTED}))
     client = Client(server.url, token="s3cret", backoff=FAST)
     client.health()
     client.upload_tree(random_tree(1))
@@ -174,12 +189,12 @@ def test_the_heartbeat_names_the_leases_that_were_received_until_they_are_over(s
     leased = [{"problem": problem, "lease_id": lease, "expires": 9.0} for lease in ("a", "b")]
     server.reply(
         (200, {}, {"problems": leased}),
-        (200, {}, {"state": "running", "over": ["a"]}),
-        (200, {}, {"state": "running", "over": []}),
+        (200, {}, {"state": "running", "over": ["a"], "time": 1.0}),
+        (200, {}, {"state": "running", "over": [], "time": 1.0}),
     )
     client.problems(2)
-    client.heartbeat(version=0)
-    client.heartbeat(version=1)
+    client.heartbeat(report(0))
+    client.heartbeat(report(1))
     beats = [json.loads(body) for _, path, _, body in server.seen if path == "/worker/heartbeat"]
     assert [beat["lease_ids"] for beat in beats] == [["a", "b"], ["b"]]
     assert beats[0]["worker_id"] == "sampler-7"
@@ -191,12 +206,12 @@ def test_work_that_was_refused_is_not_held_any_more(server):
     server.reply(
         (200, {}, {"problems": [{"problem": problem, "lease_id": tree.lease_id, "expires": 9.0}]}),
         (422, {}, {"type": "urn:ralo:invalid", "title": "invalid request"}),
-        (200, {}, {"state": "running", "over": []}),
+        (200, {}, {"state": "running", "over": [], "time": 1.0}),
     )
     client.problems(1)
     with pytest.raises(ServerError):
         client.upload_tree(tree)
-    client.heartbeat(version=0)
+    client.heartbeat(report(0))
     assert json.loads(server.seen[-1][3])["lease_ids"] == []
 
 
@@ -212,10 +227,10 @@ def declared(chunk_bytes, missing):
 
 
 def test_a_gradient_is_declared_and_then_sent_in_the_chunks_that_were_declared(server):
-    server.reply((200, {}, {**declared(100, [0, 1, 2, 3, 4, 5]), "accepted": True}))
+    server.reply((200, {}, {**declared(100, [0, 1, 2, 3, 4, 5]), **ACCEPTED}))
     client = Client(server.url, backoff=FAST)
     client.chunk_bytes = 100
-    assert client.upload_gradient(GRADIENT, **FACTS)["accepted"]
+    assert client.upload_gradient(GRADIENT, **FACTS).accepted
     (_, declare, _, body), *chunks, (_, finalize, _, last) = server.seen
     assert (declare, finalize) == ("/gradient/declare", "/gradient/upload_finalize")
     sent = json.loads(body)
@@ -236,7 +251,7 @@ def test_a_gradient_is_declared_and_then_sent_in_the_chunks_that_were_declared(s
 
 def test_another_chunk_size_is_taken_over_and_remembered(server):
     offer = {"declared": False, "chunk_bytes": 200, "missing": []}
-    server.reply((200, {}, offer), (200, {}, {**declared(200, []), "accepted": True}))
+    server.reply((200, {}, offer), (200, {}, {**declared(200, []), **ACCEPTED}))
     client = Client(server.url, backoff=FAST)
     client.upload_gradient(GRADIENT, **FACTS)
     sizes = [json.loads(body).get("chunk_bytes") for _, _, _, body in server.seen]
@@ -247,21 +262,21 @@ def test_another_chunk_size_is_taken_over_and_remembered(server):
 
 def test_chunks_that_a_finalize_finds_missing_are_sent(server):
     early = (409, {}, {"type": "urn:ralo:chunks-missing", "title": "chunks missing"})
-    chunk, done = (200, {}, {"received": 1}), (200, {}, {"accepted": True})
+    chunk, done = (200, {}, {"received": 1}), (200, {}, ACCEPTED)
     server.reply((200, {}, declared(1000, [])), early, (200, {}, declared(1000, [0])), chunk, done)
     client = Client(server.url, backoff=FAST)
     client.chunk_bytes = 1000
-    assert client.upload_gradient(GRADIENT, **FACTS) == {"accepted": True}
+    assert client.upload_gradient(GRADIENT, **FACTS).accepted
     paths = [urlparse(path).path.removeprefix("/gradient/") for _, path, _, _ in server.seen]
     assert paths == ["declare", "upload_finalize", "declare", "upload_chunk", "upload_finalize"]
 
 
 def test_a_chunk_that_arrived_spoilt_is_sent_again_but_not_for_ever(server):
     spoilt = (400, {}, {"title": "other bytes"})
-    server.reply((200, {}, declared(1000, [0])), spoilt, spoilt, (200, {}, {"accepted": True}))
+    server.reply((200, {}, declared(1000, [0])), spoilt, spoilt, (200, {}, ACCEPTED))
     client = Client(server.url, backoff=FAST)
     client.chunk_bytes = 1000
-    assert client.upload_gradient(GRADIENT, **FACTS)["accepted"]
+    assert client.upload_gradient(GRADIENT, **FACTS).accepted
     server.reply((200, {}, declared(1000, [0])), spoilt)
     with pytest.raises(ServerError, match="other bytes"):
         client.upload_gradient(GRADIENT, **FACTS)

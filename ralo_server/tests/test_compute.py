@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from patience import PATIENCE
 from web_process import WebProcess
 
+from ralo_core.messages.compute import SpentByAll, VersionCost
 from ralo_server.learner.compute import LearnerCompute
 from ralo_server.store import Store
 from ralo_server.store.compute import EVALUATOR, LEARNER, SAMPLER, TRAINER, Session, Spent
@@ -65,13 +66,13 @@ def test_what_a_step_says_leaves_evaluations_apart(store):
     store.compute.report(session("l", 9.0), {LEARNER: spent(1.0, 8.0)})
     assert store.compute.step_metrics() == {
         "compute/working_seconds": 14.0, "compute/waiting_seconds": 18.0, "compute/tokens": 50,
-        "compute/sampler_seconds": 3.0, "compute/evaluator_seconds": 4.0,
+        "compute/sampler_seconds": 3.0, "compute/benchmark_seconds": 4.0,
         "compute/trainer_seconds": 10.0, "compute/learner_seconds": 1.0,
     }  # fmt: skip
     found = store.compute.statistics()
-    assert found["roles"]["trainer"] == {**attrs.asdict(spent(10.0, 8.0, 20)), "devices": 2,
-                                         "workers": 1}  # fmt: skip
-    assert found["total"] == {**attrs.asdict(spent(18.0, 18.0, 90)), "devices": 4, "workers": 3}
+    trainers = SpentByAll(**attrs.asdict(spent(10.0, 8.0, 20)), devices=2, workers=1)
+    assert found.roles["trainer"] == trainers
+    assert found.total == SpentByAll(**attrs.asdict(spent(18.0, 18.0, 90)), devices=4, workers=3)
 
 
 def test_workers_that_left_are_no_longer_here_and_what_they_spent_is(server):
@@ -123,10 +124,10 @@ def test_versions_are_thinned_and_the_last_is_among_them(store):
              for n in range(1, 1002)],
         )  # fmt: skip
         connection.execute("""UPDATE steps SET metrics = '{"version": 6}' WHERE step = 6""")
-    found = store.compute.statistics()["versions"]
+    found = store.compute.statistics().versions
     assert 150 <= len(found) <= 201
-    assert found[-1] == {"version": 1001, "step": 1001, "working_seconds": 1001.5, "tokens": 1001}
-    assert 6 not in [row["version"] for row in found], "it was made before anything was counted"
+    assert found[-1] == VersionCost(version=1001, step=1001, working_seconds=1001.5, tokens=1001)
+    assert 6 not in [row.version for row in found], "it was made before anything was counted"
 
 
 def test_a_step_commits_what_had_been_spent(leased, random_gradient):

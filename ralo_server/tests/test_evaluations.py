@@ -296,7 +296,10 @@ def test_stats_show_few_of_many_results_the_first_and_the_last(quiz):
     run = quiz(learn=False)
     with run.store.database.write() as connection:
         for version in range(450):
-            report = {"version": version, "benchmark": "jsonl", "metrics": {}}
+            report = {
+                "version": version, "step": version, "benchmark": "jsonl", "items": 1,
+                "samples": 1, "time": 0.0, "seconds": 0.0, "tokens": 0, "metrics": {},
+            }  # fmt: skip
             connection.execute(
                 """INSERT INTO evaluations (id, version, benchmark, state, plan, report)
                    VALUES (?, ?, 'jsonl', 'reported', '', ?)""",

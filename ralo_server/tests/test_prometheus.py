@@ -11,6 +11,10 @@ from web_process import WebProcess
 
 from ralo_server.rundir.tokens import make_tokens
 
+JUST_HERE = {
+    "host": "h", "pid": 1, "version": 0, "tokens": 0, "working_seconds": 0.0, "waiting_seconds": 0.0
+}  # fmt: skip
+
 
 def samples(text):
     """Return the value of every sample by name and sorted labels."""
@@ -34,8 +38,8 @@ def stepped(server, random_gradient):
     run.batch()
     run.lease(3)
     run.report(run.claim(), [True, False])
-    run.store.workers.register("s-1", "sampler", {})
-    run.store.workers.register("s-2", "sampler", {})
+    for worker in ("s-1", "s-2"):
+        run.store.workers.register(worker, "sampler", JUST_HERE)
     run.store.workers.leave("s-2")
     learner.trackers.tell()
     learner.trackers.close()

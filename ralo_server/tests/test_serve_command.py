@@ -107,7 +107,7 @@ def test_where_others_can_connect_requests_need_a_token_and_tls_protects_it(
     assert not any(token in line for line in arguments_of_all() for token in tokens.values())
     with pytest.raises(RaloError, match="is not trusted .*--ca or RALO_CA"):
         server.client(ADMIN).health()
-    assert server.client(ca=cert).health()["status"] == "ok"
+    assert server.client(ca=cert).health().status == "ok"
     with pytest.raises(ServerError, match="HTTP 401.*--token or RALO_TOKEN"):
         server.client(ca=cert).stats()
     with pytest.raises(ServerError, match="HTTP 403"):
@@ -124,12 +124,12 @@ def test_where_others_can_connect_requests_need_a_token_and_tls_protects_it(
     builder = TreeBuilder(leased.problem.id, [1], lease_id=leased.lease_id)
     segment = builder.add_segment(PROMPT, np.zeros(200_000), np.zeros(200_000), 0)
     builder.add_leaf(segment, "eos")  # a body of many TLS records
-    assert sampler.upload_tree(builder.build())["accepted"]
+    assert sampler.upload_tree(builder.build()).accepted
     server.stop()
     again = serve(run_dir, "--resume", str(run_dir))
     assert "token of a" not in again.printed(), "they are printed once"
     assert read_tokens(run_dir) == tokens
-    assert again.client(ADMIN, ca=cert).stats()["problems"]["leased"] == 1
+    assert again.client(ADMIN, ca=cert).stats().problems.leased == 1
 
 
 def test_an_open_server_is_a_choice_that_is_warned_of(serve, model, tmp_path):
@@ -137,17 +137,17 @@ def test_an_open_server_is_a_choice_that_is_warned_of(serve, model, tmp_path):
     settings = ("server.host=0.0.0.0", "server.auth=off")
     server = serve(run_dir, *options(model, run_dir, *settings))
     assert "warning: server.auth = 'off'" in server.printed()
-    assert server.client().stats()["state"] == "running"
+    assert server.client().stats().state == "running"
     assert not (run_dir / "tokens.json").exists()
 
 
 def test_on_loopback_nothing_is_asked_for_and_hidden_tokens_are_not_printed(serve, model, tmp_path):
     plain, closed = tmp_path / "plain", tmp_path / "closed"
-    assert serve(plain, *options(model, plain)).client().stats()["step"] == 0
+    assert serve(plain, *options(model, plain)).client().stats().step == 0
     server = serve(closed, *options(model, closed, "server.auth=on"), "--hide-tokens")
     assert read_tokens(closed)[ADMIN] not in server.printed()
     assert "tokens.json" in server.printed()
-    assert server.client(ADMIN).stats()["step"] == 0
+    assert server.client(ADMIN).stats().step == 0
 
 
 def test_headers_beyond_the_limit_are_refused(serve, model, tmp_path):
@@ -158,7 +158,7 @@ def test_headers_beyond_the_limit_are_refused(serve, model, tmp_path):
         assert answer.status_code in (400, 431)
     long = requests.get(f"{server.url}/health?{'x' * 5000}", timeout=PATIENCE)
     assert long.status_code == 414
-    assert server.client().health()["status"] == "ok"
+    assert server.client().health().status == "ok"
 
 
 def test_a_killed_orchestrator_is_resumed_after_the_last_of_its_processes_ended(
@@ -171,7 +171,7 @@ def test_a_killed_orchestrator_is_resumed_after_the_last_of_its_processes_ended(
     first.process.wait()
     second = serve(run_dir, "--resume", str(run_dir), "--set", "run.max_steps=9")
     stats = second.client().stats()
-    assert stats["limits"]["max_steps"] == 9
+    assert stats.limits.max_steps == 9
     assert json.loads((run_dir / "config.json").read_text())["sources"]["run.model"] == "--set"
     assert is_running(second.directory)
     second.stop()
@@ -203,9 +203,9 @@ def test_an_orchestrator_that_stays_until_the_end_goes_when_its_workers_have_lef
     assert not told_to.directory.finished_file.exists(), "it was told to, the run goes on"
     server = serve(tmp_path / "run", *arguments, "--until-finished")
     worker = server.client(worker_id="w1")
-    worker.register("sampler", worker.config()["plugins"])
+    worker.register("sampler", worker.config().plugins)
     worker.stop()
-    server.wait_for(lambda: worker.health()["state"] == "finished")
+    server.wait_for(lambda: worker.health().state == "finished")
     time.sleep(3.0)  # it has looked again, and w1 is still here
     assert server.process.poll() is None
     worker.leave()

@@ -19,6 +19,7 @@ from web_process import WebProcess, wait_for
 
 from ralo_core import wire
 from ralo_core.client import Backoff, Client
+from ralo_core.messages.workers import WorkerReport
 
 SHAPE = (1024, 1024 + 256)
 CHUNK = 1 << 20
@@ -126,7 +127,7 @@ def test_a_client_uploads_in_parallel_chunks_of_the_agreed_size(serve):
     run, web = serve()
     client, values = client_of(web), gradient(1)
     answer = upload(client, leased_batch(run), "u", values)
-    assert (answer["accepted"], answer["duplicate"], client.chunk_bytes) == (True, False, CHUNK)
+    assert (answer.accepted, answer.duplicate, client.chunk_bytes) == (True, False, CHUNK)
     ((_, found),) = committed(run)
     np.testing.assert_array_equal(found, values["w"])
     assert run.store.uploads.accepted_norms(1) == [
@@ -146,7 +147,7 @@ def test_an_upload_goes_on_after_a_cut_in_the_middle_of_a_chunk(serve):
     assert b"400" in half.recv(4096).split(b"\r\n")[0]
     assert declare(run, web, batch, body) == [index for index in indices if index != 4]
     # The reset connection may still hold its chunk for a moment: the client waits it out.
-    assert upload(client_of(web), batch, "u", values)["duplicate"] is False
+    assert upload(client_of(web), batch, "u", values).duplicate is False
     ((_, found),) = committed(run)
     np.testing.assert_array_equal(found, values["w"])
 
@@ -187,7 +188,7 @@ def test_a_chunk_is_written_by_one_request_at_a_time(serve):
     first.sendall(body[CHUNK + 1000 : 2 * CHUNK])
     assert b"200" in first.recv(4096).split(b"\r\n")[0]
     assert send(web, 0, spoilt).status_code == 400
-    assert upload(client_of(web), batch, "u", values)["accepted"]
+    assert upload(client_of(web), batch, "u", values).accepted
     ((_, found),) = committed(run)
     np.testing.assert_array_equal(found, values["w"])
 
@@ -197,7 +198,7 @@ def test_a_crowd_that_sends_the_same_upload_has_the_effect_of_one(serve):
     batch, values = leased_batch(run), gradient(4)
     with ThreadPoolExecutor(4) as crowd:
         answers = list(crowd.map(lambda _: upload(client_of(web), batch, "u", values), range(4)))
-    assert sorted(answer["duplicate"] for answer in answers) == [False, True, True, True]
+    assert sorted(answer.duplicate for answer in answers) == [False, True, True, True]
     ((_, found),) = committed(run)
     np.testing.assert_array_equal(found, values["w"])
 
@@ -216,7 +217,7 @@ def test_kill_9_of_the_web_side_between_chunks_loses_no_chunk(serve):
     assert declare(run, web, batch, body) == [1, 2, 4, 5]
     for index in (5, 4, 2, 1):
         assert send(web, index, body).status_code == 200
-    assert upload(client_of(web), batch, "u", values)["duplicate"] is False
+    assert upload(client_of(web), batch, "u", values).duplicate is False
     ((_, found),) = committed(run)
     np.testing.assert_array_equal(found, values["w"])
 
@@ -234,7 +235,7 @@ def test_a_client_carries_its_upload_through_kill_9_of_the_web_side(serve):
     web.kill_9()
     web.start()
     sender.join(PATIENCE)
-    assert answers[0]["accepted"]
+    assert answers[0].accepted
     ((_, found),) = committed(run)
     np.testing.assert_array_equal(found, values["w"])
 
@@ -243,13 +244,15 @@ def test_a_trainer_that_is_held_back_keeps_its_lease_by_its_heartbeat(serve):
     run, web = serve("server.pending_gradients=1", "server.lease_seconds=3.0")
     client = client_of(web)
     client.register("trainer", installed(run), host="h", pid=1)
-    assert upload(client, leased_batch(run), "first", gradient(7))["accepted"]
+    assert upload(client, leased_batch(run), "first", gradient(7)).accepted
     run.fill(1)
     batch, stop = client.batch(), threading.Event()
 
     def beat():
         while not stop.wait(0.1):
-            client.heartbeat(version=0, tokens=0, working_seconds=0.0, waiting_seconds=0.0)
+            client.heartbeat(
+                WorkerReport(version=0, tokens=0, working_seconds=0.0, waiting_seconds=0.0)
+            )
 
     threading.Thread(target=beat, daemon=True).start()
     waiting = threading.Thread(target=upload, args=(client, batch, "second", gradient(8)))

@@ -6,25 +6,32 @@ import pytest
 from counted_engine import CountedEngine
 
 from ralo_core import GenerationRequest
-from ralo_worker.membership import Activity, Timer, compute_facts
+from ralo_core.messages.compute import Spent
+from ralo_worker.membership import Activity, Timer, compute_report
 from ralo_worker.sampler.engine_shares import EngineShares
 from ralo_worker.trainer.exchange.phases import Phases
 
 
-def total(facts):
-    return sum(
-        spent["working_seconds"] + spent["waiting_seconds"] for spent in facts["roles"].values()
-    )
+def report(role, activity, now):
+    return compute_report("w", "s", role, activity, now)
+
+
+def spent(working, waiting, tokens):
+    return Spent(working_seconds=working, waiting_seconds=waiting, tokens=tokens)
+
+
+def total(report):
+    return sum(part.working_seconds + part.waiting_seconds for part in report.roles.values())
 
 
 def test_the_whole_time_counts_on_every_device():
     activity = Activity(started=100.0, working_seconds=6.0, waiting_seconds=1.0, tokens=30)
     activity.devices = 4
-    facts = compute_facts("trainer", activity, now=110.0)
-    assert facts["roles"] == {
-        "trainer": {"working_seconds": 24.0, "waiting_seconds": 16.0, "tokens": 30}
-    }, "what was booked as neither, such as opening the model, was no work"
-    assert total(facts) == facts["age_seconds"] * facts["devices"] == 40.0
+    found = report("trainer", activity, now=110.0)
+    assert found.roles == {"trainer": spent(24.0, 16.0, 30)}, (
+        "what was booked as neither, such as opening the model, was no work"
+    )
+    assert total(found) == found.age_seconds * found.devices == 40.0
 
 
 def test_evaluation_is_a_role_of_its_own():
@@ -32,12 +39,9 @@ def test_evaluation_is_a_role_of_its_own():
         started=0.0, working_seconds=4.0, evaluating_seconds=3.0, tokens=5, decoded_tokens=7,
         evaluated_tokens=9,
     )  # fmt: skip
-    facts = compute_facts("sampler", activity, now=10.0)
-    assert facts["roles"] == {
-        "sampler": {"working_seconds": 4.0, "waiting_seconds": 3.0, "tokens": 7},
-        "benchmark": {"working_seconds": 3.0, "waiting_seconds": 0.0, "tokens": 9},
-    }
-    assert total(facts) == facts["age_seconds"]
+    found = report("sampler", activity, now=10.0)
+    assert found.roles == {"sampler": spent(4.0, 3.0, 7), "benchmark": spent(3.0, 0.0, 9)}
+    assert total(found) == found.age_seconds
 
 
 def test_work_under_way_counts_before_it_ends_and_once_after(monkeypatch):
@@ -47,7 +51,7 @@ def test_work_under_way_counts_before_it_ends_and_once_after(monkeypatch):
     phases = Phases(activity)
 
     def worked():
-        return compute_facts("trainer", activity, now[0])["roles"]["trainer"]["working_seconds"]
+        return report("trainer", activity, now[0]).roles["trainer"].working_seconds
 
     with phases("waiting"):
         now[0] += 2.0

@@ -11,10 +11,11 @@ import torch
 from patience import PATIENCE
 
 from ralo_core import PROMPT, BuildContext, Problem, RaloError, TreeBuilder
-from ralo_core.client import EvaluationShard, LeasedProblem
 from ralo_core.config import GenerationSettings, PromptSettings
 from ralo_core.data import ResponseSettings
 from ralo_core.errors import ServerError
+from ralo_core.messages.evaluations import EvaluationShard
+from ralo_core.messages.problems import LeasedProblem
 from ralo_tasks.tiny_model.model import make_tiny_model
 from ralo_worker.engines.transformers.engine import TransformersEngine
 from ralo_worker.engines.transformers.settings import TransformersSettings
@@ -120,7 +121,7 @@ def job(problems, version=0, **changes):
         judge="judge", samples=2, temperature=0.0, top_p=1.0, top_k=0, max_tokens=0, system=""
     )
     return EvaluationShard(
-        id="eval-0-quiz-0", lease_id="l", version=version, benchmark="quiz",
+        job_id="eval-0-quiz-0", lease_id="l", version=version, benchmark="quiz",
         answering=attrs.evolve(greedy, **changes), problems=tuple(problems),
     )  # fmt: skip
 
@@ -234,7 +235,7 @@ class FakeClient:
 
     def problems(self, count, wait):
         self.count += 1
-        return [LeasedProblem(PROBLEM, f"lease-{self.count}", 0.0)]
+        return [LeasedProblem(problem=PROBLEM, lease_id=f"lease-{self.count}", expires=0.0)]
 
     def upload_tree(self, tree):
         self.trees.append(tree)
@@ -259,6 +260,7 @@ def sampler_with(made, client):
         stopping=threading.Event(),
         start_heartbeat=lambda: None,
         leave=client.leave,
+        wait_for_first_weights=lambda: True,
     )
     sampler = Sampler(member)
 

@@ -42,12 +42,12 @@ def check_counters(ledger, stats):
     done = [lease for lease, state in ledger.problems.items() if state == "done"]
     used = [lease for batch in ledger.used() for lease in ledger.granted[batch]]
     sent = ledger.trees_sent
-    assert stats["problems"]["done"] == len(done)
-    assert stats["trees"]["trained"] == len(used)
-    assert stats["rollouts"]["sampled"] == sum(sent[lease]["leaves"] for lease in done)
-    assert stats["tokens"]["decoded"] == sum(sent[lease]["tokens"] for lease in done)
-    assert stats["gradients"]["applied"] == sum(map(len, ledger.steps.values()))
-    assert stats["step"] == stats["version"] == len(ledger.steps) == max(ledger.steps)
+    assert stats.problems.done == len(done)
+    assert stats.trees.trained == len(used)
+    assert stats.rollouts.sampled == sum(sent[lease]["leaves"] for lease in done)
+    assert stats.tokens.decoded == sum(sent[lease]["tokens"] for lease in done)
+    assert stats.gradients.applied == sum(map(len, ledger.steps.values()))
+    assert stats.step == stats.version == len(ledger.steps) == max(ledger.steps)
 
 
 def check_files(run_dir):

@@ -79,10 +79,10 @@ class ChaosRun:
     def _kill_after_each_step(self):
         """Kill the learner behind every step of a stretch: what a commit leaves out, if only at
         some steps, is missed by whoever starts from it, and the replay has other weights."""
-        step = self.client.health()["version"]
+        step = self.client.health().version
         for _ in range(_STRETCH):
             since = time.monotonic()
-            while (reached := self.client.health()["version"]) == step:
+            while (reached := self.client.health().version) == step:
                 assert time.monotonic() - since < PATIENCE, f"no step since step {step}"
                 self.crew.keep_up()
                 time.sleep(0.01)
@@ -98,7 +98,7 @@ class ChaosRun:
             self.orchestrator.keep_up()
             self.crew.keep_up()
             self.orchestrator.note_memory()
-            reached = self.client.stats()["step"]
+            reached = self.client.stats().step
             if reached > step:
                 step, since = reached, time.monotonic()
             assert time.monotonic() - since < PATIENCE, f"no step since step {step}"

@@ -18,7 +18,7 @@ def judge(run, injuries, stats):
     audit.check_gradients(ledger)
     audit.check_counters(ledger, stats)
     audit.check_files(run.run_dir)
-    final = replay.final_weights(run.run_dir, stats["version"])
+    final = replay.final_weights(run.run_dir, stats.version)
     again = replay.replayed_weights(ledger, run.settings, run.folder / "replay")
     assert final.read_bytes() == again.read_bytes(), "a replay gives other weights"
     weights = load_file(final)
@@ -28,14 +28,14 @@ def judge(run, injuries, stats):
 
 def report(injuries, stats):
     """Return what the run went through, as text."""
-    trees, gradients = stats["trees"], stats["gradients"]
+    trees, gradients = stats.trees, stats.gradients
     return "\n".join(
         [
             f"kills: {sum(injuries.kills.values())} {injuries.kills}",
             f"network: {injuries.network}",
-            f"{stats['step']} steps, {gradients['applied']} gradients applied, "
-            f"{gradients['abandoned']} abandoned, {trees['trained']} trees trained, "
-            f"{stats['problems']['failed']} problems failed",
+            f"{stats.step} steps, {gradients.applied} gradients applied, "
+            f"{gradients.abandoned} abandoned, {trees.trained} trees trained, "
+            f"{stats.problems.failed} problems failed",
             f"ralo serve started again {injuries.restarts} times; {injuries.seconds:.0f} s",
             *(
                 f"anonymous memory of {part}: at most {_most(sizes[: len(sizes) // 2])} MiB in the "

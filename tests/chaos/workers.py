@@ -16,6 +16,7 @@ from chaos.journal import Journal
 from ralo_core.client import Backoff, Client
 from ralo_core.data import ItemResponses
 from ralo_core.errors import RunOver, ServerError
+from ralo_core.messages.workers import WorkerReport
 
 _FAST = Backoff(first=0.02, factor=2.0, cap=0.5)
 _LATE_SHARE, _GIVEN_BACK_SHARE, _TWICE_SHARE = 0.05, 0.08, 0.15
@@ -42,12 +43,10 @@ class Worker:
             self.journal.write("over", worker=self.name)
 
     def _join(self):
-        plugins = self.client.config()["plugins"]
+        plugins = self.client.config().plugins
         answer = self.client.register(self.role, plugins, host="here", pid=0)
-        self.lease_seconds = answer["lease_seconds"]
-        threading.Thread(
-            target=self._beat, args=(answer["heartbeat_seconds"],), daemon=True
-        ).start()
+        self.lease_seconds = answer.lease_seconds
+        threading.Thread(target=self._beat, args=(answer.heartbeat_seconds,), daemon=True).start()
         while self.client.version(-1, wait=1.0) is None:
             pass  # as real workers wait for the first weights
 
@@ -55,7 +54,9 @@ class Worker:
         while True:
             time.sleep(seconds)
             try:
-                self.client.heartbeat(version=0, tokens=0, working_seconds=0.0, waiting_seconds=0.0)
+                self.client.heartbeat(
+                    WorkerReport(version=0, tokens=0, working_seconds=0.0, waiting_seconds=0.0)
+                )
             except RunOver:
                 return
 
@@ -73,7 +74,7 @@ class Worker:
                 self.journal.write(f"{kind} refused", why=str(error), **facts)
                 _check_lost(error)
                 return
-            self.journal.write(f"{kind} accepted", duplicate=answer["duplicate"], **facts)
+            self.journal.write(f"{kind} accepted", duplicate=answer.duplicate, **facts)
 
 
 class Sampler(Worker):

@@ -18,6 +18,7 @@ from served_run import ServedRun
 from ralo_core.access import SAMPLER, TRAINER, VIEWER, read_tokens
 from ralo_core.client import Client
 from ralo_core.client.address import FixedAddress
+from ralo_core.messages.workers import WorkerReport
 
 MARKUP = '<img src=x onerror="window.hacked=1">'
 PROBLEMS, HELD_OUT = 40, 6
@@ -65,7 +66,7 @@ def working(fresh):
     report_markup(fresh)
     fresh.start("sample", "--server", str(fresh.directory))
     fresh.start("train", "--server", str(fresh.directory))
-    fresh.wait_for(lambda: fresh.stats()["step"] >= 2)
+    fresh.wait_for(lambda: fresh.stats().step >= 2)
     return fresh
 
 
@@ -79,7 +80,7 @@ def still(working):
     )
     run.stop("train")
     run.stop("sample")
-    run.wait_for(lambda: not run.stats()["gradients"]["pending"])
+    run.wait_for(lambda: not run.stats().gradients.pending)
     earlier = run.root / "earlier"
     earlier.mkdir()
     shutil.copy(run.directory / "config.json", earlier)
@@ -112,9 +113,9 @@ def page(browser):
 def report_markup(run):
     """Be a trainer that spends its time in a phase of a strange name."""
     client = Client(FixedAddress(run.url, read_tokens(run.directory)[TRAINER]), "trainer-strange")
-    client.register("trainer", run.client.config()["plugins"])
+    client.register("trainer", run.client.config().plugins)
     spent = {"working_seconds": 5.0, "waiting_seconds": 5.0, "tokens": 1}
-    client.heartbeat(version=0, phases={MARKUP: 5.0}, **spent)
+    client.heartbeat(WorkerReport(version=0, phases={MARKUP: 5.0}, **spent))
 
 
 def get(run, path, **parameters):
@@ -211,9 +212,9 @@ def fits(page, view):
 def learning(run, page):
     stats = run.stats()
     page.wait_for_function("() => document.querySelector('.plot canvas')")
-    assert tile(page, "Step").inner_text() == str(stats["step"])
-    assert tile(page, "Version").inner_text() == str(stats["version"])
-    reward = stats["steps"][-1]["reward"]
+    assert tile(page, "Step").inner_text() == str(stats.step)
+    assert tile(page, "Version").inner_text() == str(stats.version)
+    reward = stats.steps[-1]["reward"]
     page.wait_for_function("() => document.querySelectorAll('.tile b')[3].textContent !== '–'")
     assert float(tile(page, "Reward").inner_text()) == pytest.approx(reward, abs=6e-4)
     accuracy = results(run, "held_out")[-1]["metrics"]["accuracy"]["value"]
@@ -222,7 +223,7 @@ def learning(run, page):
     )
     labels = [plot.get_attribute("aria-label") for plot in page.locator(".plot").all()]
     assert labels[0].startswith("Reward: reward from ")
-    assert labels[0].endswith(f" at {stats['step']}")
+    assert labels[0].endswith(f" at {stats.step}")
     assert "held out from" in labels[1]
     assert "arithmetic mean@2 from" in labels[1]
     assert page.evaluate(PAINTED) >= 8
@@ -237,11 +238,11 @@ def system(run, page):
     stats = run.stats()
     page.get_by_text(f"{MARKUP} 5 s").wait_for()
     names = page.locator("tbody th").all_inner_texts()
-    assert {worker["id"] for worker in stats["workers"]} <= set(names)
+    assert {worker.id for worker in stats.workers} <= set(names)
     stations = page.locator(".stations li").all_inner_texts()
-    assert str(stats["problems"]["issued"]) in stations[0]
-    assert str(stats["trees"]["trained"]) in stations[1]
-    assert str(stats["gradients"]["applied"]) in stations[3]
+    assert str(stats.problems.issued) in stations[0]
+    assert str(stats.trees.trained) in stations[1]
+    assert str(stats.gradients.applied) in stations[3]
     assert "start `ralo sample`" in page.locator(".verdict").inner_text()
     roles = page.get_by_role("region", name="Compute by role")
     roles.get_by_text("trainer").wait_for()

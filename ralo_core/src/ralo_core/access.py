@@ -1,7 +1,7 @@
 """The tokens of a run, as processes that see its directory find them.
 
-Neighbours: ``ralo serve`` writes the file, ``ralo run`` takes its own and its workers' tokens
-from it. What a role may do is the server's business.
+``ralo serve`` writes the file, ``ralo run`` reads its own and its workers' tokens from it. What a
+role may do is written in the server's table of routes.
 """
 
 import json

@@ -1,8 +1,7 @@
-"""What a worker, a lease, a batch, an upload or a job may be called.
+"""What a worker, a lease, a batch, an upload or an evaluation shard may be called.
 
-Neighbours: request bodies check their fields with `identifier`, the web side its headers and
-parameters with `is_identifier`. Some of these names become file names on the orchestrator: none
-may hold a separator, begin with a dot or be longer than a file name.
+Some of these names become file names on the orchestrator: none may hold a separator, begin with a
+dot or be longer than a file name.
 """
 
 import re

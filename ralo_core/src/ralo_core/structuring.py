@@ -1,10 +1,12 @@
 """cattrs set up once for the whole project: strict scalars, no extra keys, all errors at once.
 
-Neighbours: `config` and `wire` structure through it, the server its JSON bodies. cattrs by
-itself turns "8" into 8 and true into 1, and stops at the first attrs validator that refuses,
-without the name of its field.
+cattrs by itself turns "8" into 8 and true into 1, and stops at the first attrs validator that
+refuses, without the name of its field. There are two converters: `structure` refuses unknown keys,
+as a config and a request must; `structure_reply` ignores them, because a newer server may say more
+than its client knows.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -15,7 +17,7 @@ import cattrs
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 from cattrs.gen import make_dict_structure_fn, override
 
-from ralo_core.errors import ConfigError, nearest
+from ralo_core.errors import ConfigError, WireError, nearest
 
 T = TypeVar("T")
 
@@ -28,26 +30,37 @@ def _scalar(value: Any, kind: type) -> Any:
     return kind(value)
 
 
-def _union(value: Any, union: Any) -> Any:
-    """Take the first member that accepts the value; None only for None."""
-    members, messages = get_args(union), []
-    if value is None and type(None) in members:
-        return None
-    for member in members:
-        if member is type(None):
-            continue
-        try:
-            return _converter.structure(value, member)
-        except (TypeError, ValueError, cattrs.BaseValidationError) as error:
-            messages.append(str(error))
-    raise TypeError(messages[-1])
+def _number(value: Any, kind: type) -> Any:
+    """Take null for NaN: JSON has no other way to send what is not a finite number."""
+    return math.nan if value is None else _scalar(value, kind)
 
 
-def _make_converter() -> cattrs.Converter:
-    converter = cattrs.Converter(forbid_extra_keys=True)
+def _union_hook(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    """Return a hook that takes the first member that accepts the value; None only for None."""
+
+    def hook(value: Any, union: Any) -> Any:
+        members, messages = get_args(union), []
+        if value is None and type(None) in members:
+            return None
+        for member in members:
+            if member is type(None):
+                continue
+            try:
+                return converter.structure(value, member)
+            except (TypeError, ValueError, cattrs.BaseValidationError) as error:
+                messages.append(str(error))
+        raise TypeError(messages[-1])
+
+    return hook
+
+
+def _make_converter(*, strict: bool) -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=strict)
     for kind in (int, float, str, bool, Path):
         converter.register_structure_hook(kind, _scalar)
-    converter.register_structure_hook_func(_is_union, _union)
+    if not strict:
+        converter.register_structure_hook(float, _number)
+    converter.register_structure_hook_func(_is_union, _union_hook(converter))
     converter.register_structure_hook_func(_is_plain_mapping, lambda value, _: _mapping(value))
     converter.register_structure_hook_factory(attrs.has, _class_hook(converter))
     converter.register_unstructure_hook(Path, str)
@@ -97,7 +110,8 @@ def _mapping(value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-_converter = _make_converter()
+_converter = _make_converter(strict=True)
+_lenient = _make_converter(strict=False)
 
 
 def structure(data: Any, kind: type[T], where: str = "") -> T:
@@ -108,12 +122,31 @@ def structure(data: Any, kind: type[T], where: str = "") -> T:
         raise ConfigError(list(_faults(error, where or kind.__name__, kind))) from error
 
 
+def structure_reply(data: Any, kind: type[T]) -> T:
+    """Return a `kind` made of JSON that a server sent; keys that `kind` does not have are ignored.
+
+    Raises `WireError` with every fault and its path.
+    """
+    try:
+        return _lenient.structure(data, kind)
+    except (cattrs.BaseValidationError, TypeError, ValueError) as error:
+        faults = "; ".join(_faults(error, getattr(kind, "__name__", str(kind)), kind))
+        msg = f"the server's reply is not what this version of RALO expects: {faults}"
+        raise WireError(msg) from error
+
+
 def unstructure(value: Any) -> Any:
     """Return `value` as plain JSON-able data."""
     return _plain(_converter.unstructure(value))
 
 
 def _plain(value: Any) -> Any:
+    # Exact types first: a message may hold a hundred thousand numbers.
+    kind = type(value)
+    if kind is float or kind is str or kind is int or value is None:
+        return value
+    if kind is dict:
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence | frozenset | set) and not isinstance(value, str):

@@ -1,7 +1,8 @@
 """The wire format: every binary body is a safetensors file with its JSON in the header.
 
-Neighbours: client and server both speak it through this module alone. It maps value types to
-`(header, tensors)` and back; it opens no sockets. There is no pickle anywhere.
+Client and server use this module alone for binary bodies; JSON bodies are in `ralo_core.messages`.
+It maps value types to `(header, tensors)` and back and opens no sockets. There is no pickle
+anywhere.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""A worker's place in the run: it joins, hears what the run is, and says regularly how it goes.
+"""A worker's place in the run: it registers, gets the config, reports regularly, and deregisters.
 
-Neighbours: the sampler and trainer runtimes both begin with `join`. The heartbeat renews all
-of the worker's leases, so work that takes long is not taken away.
+The sampler and the trainer both begin with `join`. The heartbeat renews all leases of the worker,
+so that work which takes long is not given to another one.
 """
 
 import logging
@@ -11,7 +11,6 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import attrs
 
@@ -19,6 +18,8 @@ from ralo_core.client import Client, Connection
 from ralo_core.config import Config, WeightsSettings, from_data
 from ralo_core.data import EngineReport, WeightsReport
 from ralo_core.errors import RaloError, RunOver, ServerError
+from ralo_core.messages.compute import ComputeReport, Spent
+from ralo_core.messages.workers import PluginVersion, Registered, WorkerReport, active_plugins
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_worker.server_clock import ServerClock
@@ -26,9 +27,8 @@ from ralo_worker.weights.local_version import LocalVersion
 
 log = logging.getLogger(__name__)
 
-_HEARTBEAT = {
-    "version", "tokens", "working_seconds", "waiting_seconds", "engine", "weights", "phases",
-}  # fmt: skip
+_FIRST_WEIGHTS_SECONDS = 2.0
+"""How long one request waits for the first weights, and a worker that must stop for its reply."""
 
 
 @attrs.define
@@ -58,10 +58,22 @@ class Activity:
     """Held while work moves from the one to the other."""
 
     def working(self, now: float) -> float:
-        """Return the seconds of work until `now`, also of that under way."""
+        """Return the seconds of work until `now`, also of that in progress."""
         with self.lock:
             under_way = 0.0 if self.working_since is None else now - self.working_since
             return self.working_seconds + under_way
+
+    def report(self) -> WorkerReport:
+        """Return what a heartbeat says of it."""
+        return WorkerReport(
+            version=self.version,
+            working_seconds=self.working_seconds,
+            waiting_seconds=self.waiting_seconds,
+            tokens=self.tokens,
+            engine=self.engine,
+            weights=self.weights,
+            phases=dict(self.phases),
+        )
 
     def fetched(self, staged: LocalVersion) -> None:
         """Book what it cost to bring a version to this machine."""
@@ -82,11 +94,12 @@ class Activity:
         )
 
 
-def compute_facts(role: str, activity: Activity, now: float) -> dict[str, Any]:
-    """Return what ``POST /compute/report`` says at the moment `now` of a worker of `role`.
+def compute_report(
+    worker_id: str, session: str, role: str, activity: Activity, now: float
+) -> ComputeReport:
+    """Return what a worker of `role` has spent at the moment `now`.
 
-    Its whole time counts, in device-seconds: what was neither work nor evaluation was waiting,
-    whatever for.
+    Its whole time counts, in device-seconds: what was neither work nor evaluation was waiting.
     """
     age = now - activity.started
     evaluating = min(age, activity.evaluating_seconds)
@@ -95,18 +108,20 @@ def compute_facts(role: str, activity: Activity, now: float) -> dict[str, Any]:
     roles = {role: (working, age - evaluating - working, tokens)}
     if evaluating:
         roles["benchmark"] = (evaluating, 0.0, activity.evaluated_tokens)
-    return {
-        "age_seconds": age,
-        "devices": activity.devices,
-        "roles": {
-            name: {
-                "working_seconds": worked * activity.devices,
-                "waiting_seconds": waited * activity.devices,
-                "tokens": tokens,
-            }
+    return ComputeReport(
+        worker_id=worker_id,
+        session=session,
+        age_seconds=age,
+        devices=activity.devices,
+        roles={
+            name: Spent(
+                working_seconds=worked * activity.devices,
+                waiting_seconds=waited * activity.devices,
+                tokens=tokens,
+            )
             for name, (worked, waited, tokens) in roles.items()
         },
-    }
+    )
 
 
 class Timer:
@@ -138,7 +153,7 @@ class Membership:
     role: str
     stopping: threading.Event
     heartbeat_seconds: float
-    plugins: Sequence[dict[str, str]]
+    plugins: Sequence[PluginVersion]
     clock: ServerClock
     relays: Sequence[str] = ()
     activity: Activity = attrs.field(factory=Activity)
@@ -153,8 +168,8 @@ class Membership:
         while not self.stopping.wait(self.heartbeat_seconds):
             try:
                 sent = time.time()
-                answer = self.client.heartbeat(**_told(self.activity))
-                self.clock.heard(sent, answer["time"], time.time())
+                reply = self.client.heartbeat(self.activity.report())
+                self.clock.heard(sent, reply.time, time.time())
                 self._report_compute()
             except ServerError as error:
                 if error.status != 404:
@@ -165,14 +180,29 @@ class Membership:
             except (ConnectionError, RunOver):
                 return  # stopping, or the run is over: the runtime finds out by itself
 
-    def leave(self) -> int:
-        """Say what was spent, then goodbye; return how many leases went back."""
-        self._report_compute()
-        return self.client.leave()
+    def wait_for_first_weights(self) -> bool:
+        """Wait until the run has weights; return False if the worker must stop before."""
+        while self.client.version(-1, _FIRST_WEIGHTS_SECONDS) is None:
+            if self.stopping.is_set():
+                return False
+            log.info("waiting for the first weights")
+        return True
+
+    def leave(self) -> None:
+        """Report what was spent and deregister, if the server can still be reached: what the worker
+        holds goes back at once, else when its leases expire."""
+        try:
+            self._report_compute()
+            returned = self.client.leave()
+            log.info("left the run, %d leases went back", returned)
+        except (ConnectionError, RaloError) as error:
+            log.warning("could not deregister, leases expire by themselves: %s", error)
 
     def _report_compute(self) -> None:
-        facts = compute_facts(self.role, self.activity, time.monotonic())
-        self.client.report_compute(session=self.session, **facts)
+        report = compute_report(
+            self.client.worker_id, self.session, self.role, self.activity, time.monotonic()
+        )
+        self.client.report_compute(report)
 
 
 def join(
@@ -188,10 +218,10 @@ def join(
     client = connection.client(role, worker_id, stopping=stopping)
     member = _membership(client, role, sections, stopping, connection.relays)
     sent = time.time()
-    answer = _register(client, role, member.plugins)
-    member.clock.heard(sent, answer["time"], time.time())
+    reply = _register(client, role, member.plugins)
+    member.clock.heard(sent, reply.time, time.time())
     log.info("joined run %s at %s as %s", member.run, client.transport.url, worker_id)
-    return attrs.evolve(member, heartbeat_seconds=answer["heartbeat_seconds"])
+    return attrs.evolve(member, heartbeat_seconds=reply.heartbeat_seconds)
 
 
 def accompany(
@@ -216,32 +246,22 @@ def _membership(
 ) -> Membership:
     """Return what a worker is in the run that `client` leads to."""
     document = client.config()
-    data = document["config"]
-    host = PluginHost(disabled=data["plugins"]["disable"]).load()
-    plugins = [
-        {"name": info.name, "distribution": info.distribution, "version": info.version}
-        for info in host.active()
-    ]
-    config = from_data(data, Registry(host), sections)
+    host = PluginHost(disabled=document.config["plugins"]["disable"]).load()
+    config = from_data(document.config, Registry(host), sections)
     return Membership(
         client=client,
-        run=document["run"],
+        run=document.run,
         config=config,
         role=role,
         stopping=stopping,
         heartbeat_seconds=0.0,
-        plugins=plugins,
+        plugins=active_plugins(host),
         relays=(*relays, *config.section(WeightsSettings).sources),
         clock=ServerClock(),
     )
 
 
-def _told(activity: Activity) -> dict[str, Any]:
-    """Return what a heartbeat says of `activity`."""
-    return {name: value for name, value in attrs.asdict(activity).items() if name in _HEARTBEAT}
-
-
-def _register(client: Client, role: str, plugins: Sequence[dict[str, str]]) -> dict[str, Any]:
+def _register(client: Client, role: str, plugins: Sequence[PluginVersion]) -> Registered:
     try:
         return client.register(role, plugins, host=socket.gethostname(), pid=os.getpid())
     except ServerError as error:

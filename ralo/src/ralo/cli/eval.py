@@ -14,10 +14,12 @@ from ralo.cli.run_client import RunTarget
 from ralo.run.evaluation import Progress, ask, config_assignments
 from ralo.run.local import LocalRun, server_port, worker_threads
 from ralo.views.result_table import result_table
-from ralo.views.results import HELD_OUT, Result
+from ralo.views.results import HELD_OUT
 from ralo_core.cli.config_source import ConfigSource
 from ralo_core.cli.options import ca_option, config_options, token_option
 from ralo_core.errors import RaloError
+from ralo_core.messages.evaluations import Evaluation
+from ralo_core.structuring import unstructure
 from ralo_core.supervise import StopSignal, Supervisor
 
 _FILE_WIDTH = 160
@@ -56,7 +58,7 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
     else:
         results = _of_run(options)
     if as_json:
-        click.echo(json.dumps(results, indent=1, ensure_ascii=False))
+        click.echo(json.dumps(unstructure(results), indent=1, ensure_ascii=False))
         return
     console = Console()
     if not console.is_terminal:
@@ -64,7 +66,7 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
     console.print(result_table(results), highlight=False)
 
 
-def _of_run(options: Mapping[str, Any]) -> Sequence[Result]:
+def _of_run(options: Mapping[str, Any]) -> Sequence[Evaluation]:
     """Ask a running run."""
     if options["samples"] or options["source"] != ConfigSource():
         msg = "a run asks its benchmarks as its config says; these options are for a MODEL"
@@ -77,7 +79,9 @@ def _of_run(options: Mapping[str, Any]) -> Sequence[Result]:
         return ask(client, options["benchmarks"], options["version"])
 
 
-def _of_model(ctx: click.Context, options: Mapping[str, Any], console: Console) -> Sequence[Result]:
+def _of_model(
+    ctx: click.Context, options: Mapping[str, Any], console: Console
+) -> Sequence[Evaluation]:
     """Evaluate a model in a run of its own."""
     if options["url"] or options["version"] is not None:
         raise click.UsageError("--server and --version are for a run, not for a MODEL")
@@ -110,6 +114,6 @@ def _of_model(ctx: click.Context, options: Mapping[str, Any], console: Console) 
     )
     console.print(f"run directory: {run_dir} (logs in {run_dir / 'logs'})", soft_wrap=True)
     stats = local.execute(Progress(console))
-    if stats["state"] != "finished":
+    if stats.state != "finished":
         console.print(f"stopped; the same command with --run-dir {run_dir} continues it")
-    return list(stats["evaluations"])
+    return list(stats.evaluations)

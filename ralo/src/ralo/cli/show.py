@@ -16,6 +16,7 @@ from ralo.run.viewing import Viewing
 from ralo.views.rollouts import rollout_table, rollout_tree
 from ralo.views.tables import STEP_COLUMNS, evaluation_table, metric_table, step_table
 from ralo_core.errors import RaloError
+from ralo_core.structuring import unstructure
 
 _FILE_WIDTH = 160
 """Columns where there is no terminal that has some."""
@@ -114,7 +115,7 @@ def evals(
     """List the last results of evaluations, each with its 95 % interval."""
     with target.client() as client:
         found = client.eval_results(benchmark)
-    results = [r for r in found if step is None or r["step"] == step][-last:]
+    results = [r for r in found if step is None or r.step == step][-last:]
     _print(results, as_json, evaluation_table(results))
 
 
@@ -127,7 +128,7 @@ def _check_known(metrics: Sequence[str], known: Sequence[str]) -> None:
 
 def _print(document: Any, as_json: bool, drawn: RenderableType) -> None:
     if as_json:
-        click.echo(json.dumps(document, indent=1))
+        click.echo(json.dumps(unstructure(document), indent=1))
         return
     _console().print(drawn, highlight=False)
 

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from ralo.cli.run_client import RunTarget, run_target_options
 from ralo.views.view import status_view
+from ralo_core.structuring import unstructure
 
 _FILE_WIDTH = 160
 """Columns where there is no terminal that has some."""
@@ -20,7 +21,7 @@ def status(target: RunTarget, as_json: bool) -> None:
     with target.client() as client:
         stats = client.stats()
     if as_json:
-        click.echo(json.dumps(stats, indent=1))
+        click.echo(json.dumps(unstructure(stats), indent=1))
         return
     console = Console(soft_wrap=True)
     if not console.is_terminal:

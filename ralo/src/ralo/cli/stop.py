@@ -22,7 +22,7 @@ def stop(target: RunTarget, wait: bool) -> None:
     No new problems are handed out; what is sampled is trained on, and the last version published.
     """
     with target.client() as client:
-        state = client.stop()["state"]
+        state = client.stop()
         if wait and state != "finished":
             state = _wait(client)
     click.echo(f"the run is {state}")
@@ -32,7 +32,7 @@ def _wait(client: Client) -> str:
     history, view = History(), PlainView(Console())
     while True:
         history.add(client.stats())
-        state = str(history.latest["state"])
+        state = history.latest.state
         if state == "finished":
             return state
         view.show(history)

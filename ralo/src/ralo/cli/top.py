@@ -49,8 +49,7 @@ def _watch(client: Client, console: Console, refresh: float) -> None:
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             try:
-                reply = client.transport.request("GET", "/stats", timeout=_RESPONSE_SECONDS)
-                history.add(reply.json())
+                history.add(client.stats(timeout=_RESPONSE_SECONDS))
                 trouble, since = "", time.monotonic()
             except ConnectionError as error:
                 away = time.monotonic() - since

@@ -7,7 +7,6 @@ killed or stopped continues where it was.
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import attrs
 from rich.console import Console
@@ -15,6 +14,7 @@ from rich.console import Console
 from ralo.run.stats import History
 from ralo_core.client import Client
 from ralo_core.errors import RaloError
+from ralo_core.messages.evaluations import Evaluation
 
 _POLL_SECONDS = 0.5
 _LINE_SECONDS = 5.0
@@ -36,18 +36,18 @@ def config_assignments(
     return assignments
 
 
-def ask(client: Client, benchmarks: Sequence[str], version: int | None) -> list[dict[str, Any]]:
+def ask(client: Client, benchmarks: Sequence[str], version: int | None) -> list[Evaluation]:
     """Ask benchmarks of a version of a running run (None: the newest) and wait for the results.
 
     Raises `ServerError` where one cannot be asked, `RaloError` if the run ends without all results.
     """
     asked = client.request_evaluation(benchmarks, version)
     while True:
-        state = client.health()["state"]
+        state = client.health().state
         found = [
             result
             for request in asked
-            for result in client.eval_results(request["benchmark"], request["version"])
+            for result in client.eval_results(request.benchmark, request.version)
         ]
         if len(found) == len(asked):
             return found
@@ -71,10 +71,10 @@ class Progress:
     def show(self, history: History) -> None:
         """Print a line if it is time for one and it says something new."""
         stats = history.latest
-        shards = stats["evaluation"]
-        left = shards["waiting"] + shards["leased"]
+        shards = stats.evaluation
+        left = shards.waiting + shards.leased
         line = (
-            f"{stats['state']}: {shards['reported']} of {left + shards['reported']} shards "
+            f"{stats.state}: {shards.reported} of {left + shards.reported} shards "
             f"reported, {_samplers(history)}"
         )
         if time.monotonic() >= self._next and line != self._said:
@@ -86,10 +86,6 @@ class Progress:
 
 
 def _samplers(history: History) -> str:
-    engines = [
-        worker["engine"]
-        for worker in history.latest["workers"]
-        if worker["alive"] and "engine" in worker
-    ]
-    speed = sum(engine["tokens_per_second"] for engine in engines)
+    engines = history.latest.engines()
+    speed = sum(engine.tokens_per_second for engine in engines)
     return f"{len(engines)} samplers, {speed:,.0f} tokens/s"

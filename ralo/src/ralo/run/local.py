@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from ralo.run.stats import History, Stats
+from ralo.run.stats import History
 from ralo.views.view import View
 from ralo_core.access import ADMIN, SAMPLER, TRAINER, read_tokens
 from ralo_core.cache import cache_dir
 from ralo_core.client import Backoff, Client, Connection
 from ralo_core.config import Config, RunSettings, SamplerSettings, ServerSettings, TrainerSettings
 from ralo_core.errors import RaloError
+from ralo_core.messages.stats import Stats
 from ralo_core.supervise import StopSignal, Supervisor
 
 RALO = (sys.executable, "-m", "ralo_core.cli.main")
@@ -76,7 +77,7 @@ class LocalRun:
                 self._check_children()
                 history.add(client.stats())
                 view.show(history)
-                if history.latest["state"] == "finished":
+                if history.latest.state == "finished":
                     self._let_workers_finish()
                     break
                 time.sleep(_POLL_SECONDS)

@@ -2,14 +2,13 @@
 
 import time
 from collections import deque
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
 
 import attrs
 
-_WINDOW_SECONDS = 15.0
+from ralo_core.messages.stats import Stats
 
-Stats = Mapping[str, Any]
+_WINDOW_SECONDS = 15.0
 
 
 @attrs.define
@@ -27,42 +26,50 @@ class History:
 
     @property
     def latest(self) -> Stats:
-        """The newest reply, empty before the first."""
-        return self._points[-1][1] if self._points else {}
+        """The newest reply; there must be one, see `__bool__`."""
+        return self._points[-1][1]
 
-    def rate(self, section: str, key: str) -> float:
-        """Return the growth of ``stats[section][key]`` per second."""
+    def __bool__(self) -> bool:
+        """Say whether there has been a reply."""
+        return bool(self._points)
+
+    def rate(self, count: Callable[[Stats], int]) -> float:
+        """Return the growth per second of what `count` reads from a reply."""
         if len(self._points) < 2:
             return 0.0
         (t0, old), (t1, new) = self._points[0], self._points[-1]
-        return max(0.0, float(new[section][key] - old[section][key]) / max(t1 - t0, 1e-6))
+        return max(0.0, (count(new) - count(old)) / max(t1 - t0, 1e-6))
+
+    def decoding_rate(self) -> float:
+        """Return decoded tokens per second."""
+        return self.rate(lambda stats: stats.tokens.decoded)
+
+    def training_rate(self) -> float:
+        """Return trained rollouts per second."""
+        return self.rate(lambda stats: stats.rollouts.trained)
 
     def step_rate(self) -> float:
         """Return optimizer steps per second."""
-        if len(self._points) < 2:
-            return 0.0
-        (t0, old), (t1, new) = self._points[0], self._points[-1]
-        return max(0.0, float(new["step"] - old["step"]) / max(t1 - t0, 1e-6))
+        return self.rate(lambda stats: stats.step)
 
     def waiting_share(self, role: str) -> float | None:
         """Return the share of time that workers of `role` waited, None where unknown."""
         if len(self._points) < 2:
             return None
         old, new = self._points[0][1], self._points[-1][1]
-        before = {worker["id"]: worker for worker in old["workers"]}
+        before = {worker.id: worker for worker in old.workers}
         waited = worked = 0.0
-        for worker in new["workers"]:
-            earlier = before.get(worker["id"])
-            if worker["role"] == role and earlier is not None:
-                waited += worker["waiting_seconds"] - earlier["waiting_seconds"]
-                worked += worker["working_seconds"] - earlier["working_seconds"]
+        for worker in new.workers:
+            earlier = before.get(worker.id)
+            if worker.role == role and earlier is not None:
+                waited += worker.waiting_seconds - earlier.waiting_seconds
+                worked += worker.working_seconds - earlier.working_seconds
         total = waited + worked
         return waited / total if total > 0.5 else None
 
     def utilisation(self) -> float | None:
         """Return how full the engines of living samplers are on average, None where unknown."""
-        workers = self.latest.get("workers", ())
-        engines = [worker["engine"] for worker in workers if worker["alive"] and "engine" in worker]
-        places = sum(engine["capacity"] for engine in engines)
-        used = sum(engine["utilisation"] * engine["capacity"] for engine in engines)
+        engines = self.latest.engines() if self else []
+        places = sum(engine.capacity for engine in engines)
+        used = sum(engine.utilisation * engine.capacity for engine in engines)
         return used / places if places else None

@@ -3,34 +3,37 @@
 The rule looks at who waits: if trainers wait, samplers are too slow, and the other way round.
 """
 
-from ralo.run.stats import History, Stats
+from ralo.run.stats import History
+from ralo_core.messages.stats import Stats
 
 _WAITING = 0.3
 _FULL = 0.9
 _IDLE = 0.5
 _SOMETIMES = 0.1
 _SILENT_BATCHES = 3
+_ROLES = ("sampler", "trainer")
 
 
 def bottleneck(history: History) -> str:
     """Return the sentence for the current state of the run."""
+    if not history:
+        return f"starting: waiting for a {' and a '.join(_ROLES)}"
     stats = history.latest
-    silence = _silence(stats) if stats else ""
-    if silence:
+    if silence := _silence(stats):
         return (
             f"{silence}, because all rollouts of a problem had the same reward; check the reward, "
             "or use problems that are sometimes solved"
         )
-    if not stats or stats["step"] == 0:
-        return _starting(history)
-    if stats["state"] != "running":
-        return f"the run is {stats['state']}: no new problems are handed out"
+    if stats.step == 0:
+        return _starting(stats)
+    if stats.state != "running":
+        return f"the run is {stats.state}: no new problems are handed out"
     if missing := _missing(stats):
         return (
             f"no {' and no '.join(missing)} is connected: start one (ralo sample and ralo train), "
             "or look into the logs why they ended"
         )
-    pending, needed = stats["gradients"]["pending"], stats["gradients_per_step"]
+    pending, needed = stats.gradients.pending, stats.gradients_per_step
     if pending > 2 * needed:
         return (
             f"learner-bound: {pending} gradients wait for a step of {needed}; raise "
@@ -41,11 +44,11 @@ def bottleneck(history: History) -> str:
 
 def _silence(stats: Stats) -> str:
     """Return since when there has been nothing to learn from, ``""`` if there has been."""
-    trees, batches = stats["trees"], stats["batches"]
-    if batches["empty"] >= _SILENT_BATCHES:
-        return f"no signal: the last {batches['empty']} batches gave no gradient"
-    under_way = batches["leased"] or stats["gradients"]["pending"]
-    skipped, queued, needed = trees["skipped_since_step"], trees["queued"], stats["batch_trees"]
+    trees, batches = stats.trees, stats.batches
+    if batches.empty >= _SILENT_BATCHES:
+        return f"no signal: the last {batches.empty} batches gave no gradient"
+    under_way = batches.leased or stats.gradients.pending
+    skipped, queued, needed = trees.skipped_since_step, trees.queued, stats.batch_trees
     if under_way or queued >= needed or skipped < _SILENT_BATCHES * needed:
         return ""
     if queued:
@@ -57,8 +60,8 @@ def _silence(stats: Stats) -> str:
 
 
 def _by_waiting(history: History) -> str:
-    trees = history.latest["trees"]
-    fill = trees["queued"] / max(1, trees["capacity"])
+    trees = history.latest.trees
+    fill = trees.queued / max(1, trees.capacity)
     trainers, samplers = history.waiting_share("trainer"), history.waiting_share("sampler")
     if trainers is not None and trainers > max(_WAITING, samplers or 0.0):
         return (
@@ -82,8 +85,8 @@ def _by_waiting(history: History) -> str:
 
 def _queue_is_taken(history: History) -> bool:
     """Say whether leased problems and queued trees take all the room of the queue."""
-    problems, trees = history.latest["problems"], history.latest["trees"]
-    return bool(problems["leased"] + trees["queued"] >= _FULL * trees["capacity"])
+    problems, trees = history.latest.problems, history.latest.trees
+    return bool(problems.leased + trees.queued >= _FULL * trees.capacity)
 
 
 def _what_helps_samplers(history: History) -> str:
@@ -97,13 +100,13 @@ def _what_helps_samplers(history: History) -> str:
 
 def _missing(stats: Stats) -> list[str]:
     """Return the roles that no living worker has."""
-    roles = {worker["role"] for worker in stats.get("workers", ()) if worker["alive"]}
-    return [role for role in ("sampler", "trainer") if role not in roles]
+    roles = {worker.role for worker in stats.workers if worker.alive}
+    return [role for role in _ROLES if role not in roles]
 
 
-def _starting(history: History) -> str:
-    if missing := _missing(history.latest):
+def _starting(stats: Stats) -> str:
+    if missing := _missing(stats):
         return f"starting: waiting for a {' and a '.join(missing)}"
-    if history.latest.get("trees", {}).get("trained", 0) == 0:
+    if stats.trees.trained == 0:
         return "starting: the first rollouts are being sampled and trained on"
     return "starting: the first optimizer step is being taken"

@@ -1,7 +1,4 @@
-"""A small line of numbers as text: the reward curve in the terminal.
-
-It knows nothing of runs; `run.view` gives it the numbers.
-"""
+"""A small line of numbers as text: the reward curve in the terminal."""
 
 from collections.abc import Sequence
 

@@ -1,19 +1,18 @@
 """Rollouts in the terminal: a table of many, and one as a tree.
 
-Texts are what a model wrote: what would move the cursor or change colours is made visible instead.
+Texts are what a policy wrote: what would move the cursor or change colours is made visible instead.
 """
 
 import time
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-Document = Mapping[str, Any]
+from ralo_core.messages.rollouts import Rollout, RolloutLeaf, RolloutSegment, RolloutSummary
 
 _PROMPT = -1
 _HEADINGS = (
@@ -24,7 +23,7 @@ _LOW, _VERY_LOW = -0.5, -1.5
 """Mean log-probs below which a segment looks unsure, and very unsure."""
 
 
-def rollout_table(rows: Sequence[Document], width: int) -> Table:
+def rollout_table(rows: Sequence[RolloutSummary], width: int) -> Table:
     """Return a line per tree, as they come, of at most `width` columns if that is 70 or more."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     for heading in _HEADINGS:
@@ -33,7 +32,7 @@ def rollout_table(rows: Sequence[Document], width: int) -> Table:
     cells = [_cells(row) for row in rows]
     table.add_column("prompt", no_wrap=True, max_width=max(_LEAST_PROMPT, width - _taken(cells)))
     for row, others in zip(rows, cells, strict=True):
-        table.add_row(*others, Text(one_line(row["prompt"]), overflow="ellipsis"))
+        table.add_row(*others, Text(one_line(row.prompt), overflow="ellipsis"))
     return table
 
 
@@ -43,58 +42,58 @@ def _taken(rows: Sequence[Sequence[str]]) -> int:
     return sum(widths) + len(widths)
 
 
-def _cells(row: Document) -> Sequence[str]:
+def _cells(row: RolloutSummary) -> Sequence[str]:
     return (
-        str(row["number"]),
-        "" if row["step"] is None else str(row["step"]),
-        str(row["version"]),
-        str(row["leaves"]),
-        f"{row['reward']:.3f}",
-        "" if row["solved"] is None else f"{row['solved']:.0%}",
-        f"{row['tokens']:,}",
-        "" if row["depth"] is None else str(row["depth"]),
-        row["state"],
-        time.strftime("%H:%M", time.localtime(row["time"])) if row["time"] else "",
+        str(row.number),
+        "" if row.step is None else str(row.step),
+        str(row.version),
+        str(row.leaves),
+        f"{row.reward:.3f}",
+        "" if row.solved is None else f"{row.solved:.0%}",
+        f"{row.tokens:,}",
+        "" if row.depth is None else str(row.depth),
+        row.state,
+        time.strftime("%H:%M", time.localtime(row.time)) if row.time else "",
     )
 
 
-def rollout_tree(rollout: Document, characters: int) -> RenderableType:
+def rollout_tree(rollout: Rollout, characters: int) -> RenderableType:
     """Return a rollout drawn as a tree; of each text at most so many `characters`, 0: all."""
-    problem = rollout["problem"]
-    taken = "not trained on yet" if rollout["step"] is None else f"step {rollout['step']}"
+    problem = rollout.problem
+    taken = "not trained on yet" if rollout.step is None else f"step {rollout.step}"
     heading = Text.assemble(
-        (f"rollout {rollout['number']}", "bold"),
-        f"  problem {problem['id']}  version {rollout['version']}  {taken}  answer ",
-        (printable(str(problem["answer"])), "bold"),
+        (f"rollout {rollout.number}", "bold"),
+        f"  problem {problem.id}  version {rollout.version}  {taken}  answer ",
+        (printable(problem.answer), "bold"),
     )
-    root = Tree(_cut(rollout["prompt"], characters), guide_style="dim")
+    root = Tree(_cut(rollout.prompt, characters), guide_style="dim")
     branches = {_PROMPT: root}
-    for segment in rollout["segments"]:
-        text = Group(_summary(segment), _cut(segment["text"], characters))
-        branches[segment["index"]] = branches[segment["parent"]].add(text)
-    for leaf in rollout["leaves"]:
-        branches[leaf["segment"]].add(_leaf(leaf))
+    for segment in rollout.segments:
+        text = Group(_numbers(segment), _cut(segment.text, characters))
+        branches[segment.index] = branches[segment.parent].add(text)
+    for leaf in rollout.leaves:
+        branches[leaf.segment].add(_leaf(leaf))
     return Group(heading, root)
 
 
-def _summary(segment: Document) -> Text:
+def _numbers(segment: RolloutSegment) -> Text:
     """Return a segment's numbers; the colour is that of its mean log-prob."""
-    logprob, advantage = segment["logprob"], segment["advantage"]
-    parts = [f"v{segment['version']}", f"{segment['tokens']} tokens"]
+    logprob, advantage = segment.logprob, segment.advantage
+    parts = [f"v{segment.version}", f"{segment.tokens} tokens"]
     parts += [] if logprob is None else [f"log-prob {logprob:.2f}"]
     parts += [] if advantage is None else [f"advantage {advantage:+.2f}"]
-    unsure = logprob is not None and logprob < _LOW
-    colour = "red" if unsure and logprob < _VERY_LOW else "yellow" if unsure else "green"
+    sure = 0.0 if logprob is None else logprob
+    colour = "red" if sure < _VERY_LOW else "yellow" if sure < _LOW else "green"
     return Text("  ".join(parts), colour)
 
 
-def _leaf(leaf: Document) -> Text:
-    rewards = ", ".join(f"{name} {value:g}" for name, value in leaf["rewards"].items())
+def _leaf(leaf: RolloutLeaf) -> Text:
+    rewards = ", ".join(f"{name} {value:g}" for name, value in leaf.rewards.items())
     return Text.assemble(
         ("● ", "cyan"),
-        (f"reward {leaf['reward']:g}", "bold"),
+        (f"reward {leaf.reward:g}", "bold"),
         f" ({rewards})" if rewards else "",
-        f"  {leaf['finish_reason']}  {leaf['tokens']} tokens",
+        f"  {leaf.finish_reason}  {leaf.tokens} tokens",
     )
 
 

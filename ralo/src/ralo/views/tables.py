@@ -1,12 +1,12 @@
 """Steps and evaluations of a run as tables for the terminal."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.table import Table
 
-from ralo.views.results import Result
 from ralo.views.top import short
+from ralo_core.messages.evaluations import Evaluation
+from ralo_core.messages.stats import Metrics
 
 STEP_COLUMNS = (
     "reward", "solved", "response_tokens", "entropy", "clip_fraction", "staleness", "grad_norm",
@@ -15,7 +15,7 @@ STEP_COLUMNS = (
 """Metrics of a step that are shown unless others are asked for."""
 
 
-def step_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
+def step_table(rows: Sequence[Metrics], names: Sequence[str]) -> Table:
     """Return a line per step and a column per metric; a metric that no step has gets none."""
     shown = [name for name in names if any(row.get(name) is not None for row in rows)]
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
@@ -26,7 +26,7 @@ def step_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table
     return table
 
 
-def metric_table(row: Mapping[str, Any]) -> Table:
+def metric_table(row: Metrics) -> Table:
     """Return all metrics of one step, one below the other."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("metric", no_wrap=True)
@@ -37,7 +37,7 @@ def metric_table(row: Mapping[str, Any]) -> Table:
     return table
 
 
-def evaluation_table(results: Sequence[Result]) -> Table:
+def evaluation_table(results: Sequence[Evaluation]) -> Table:
     """Return a line per result and metric, with its 95 % interval."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("benchmark", no_wrap=True)
@@ -47,13 +47,13 @@ def evaluation_table(results: Sequence[Result]) -> Table:
     for heading in ("value", "95 % interval", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
-        counts = [str(result[name]) for name in ("version", "step", "items", "samples")]
-        for name, estimate in result["metrics"].items():
-            interval = f"{estimate['low']:.1%} to {estimate['high']:.1%}"
-            value, seconds = f"{estimate['value']:.1%}", f"{result['seconds']:.1f}"
-            style = "dim" if result.get("abandoned") else ""
+        counts = map(str, (result.version, result.step, result.items, result.samples))
+        for name, estimate in result.metrics.items():
+            interval = f"{estimate.low:.1%} to {estimate.high:.1%}"
+            value, seconds = f"{estimate.value:.1%}", f"{result.seconds:.1f}"
+            style = "dim" if result.abandoned else ""
             cells = (name, value, interval, seconds)
-            table.add_row(result["benchmark"], *counts, *cells, style=style)
+            table.add_row(result.benchmark, *counts, *cells, style=style)
     return table
 
 

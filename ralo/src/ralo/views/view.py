@@ -5,7 +5,7 @@ The views draw and decide nothing.
 
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
 from rich.console import Console, Group, RenderableType
@@ -14,11 +14,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ralo.run.stats import History, Stats
+from ralo.run.stats import History
 from ralo.views.bottleneck import bottleneck
 from ralo.views.chart import chart
 from ralo.views.results import HELD_OUT, headline, newest
 from ralo.views.worker_table import worker_table
+from ralo_core.messages.stats import Stats
 
 _SHOWN_STOPS = 3
 _GAP = "   "
@@ -82,18 +83,18 @@ def plain_line(history: History) -> str:
     """Return the state in one line."""
     stats = history.latest
     return (
-        f"{clock(stats['elapsed_seconds'])} {stats['state']:<10} step {stats['step']:>5}  "
-        f"version {stats['version']:>5}  reward {_last(stats, 'reward')}  "
+        f"{clock(stats.elapsed_seconds)} {stats.state:<10} step {stats.step:>5}  "
+        f"version {stats.version:>5}  reward {_last(stats, 'reward')}  "
         f"staleness {_last(stats, 'staleness')}  queue {_queue(stats)}  "
-        f"{history.rate('tokens', 'decoded'):,.0f} tok/s  "
-        f"{history.rate('rollouts', 'trained'):,.0f} rollouts/s  ETA {eta(history)}"
+        f"{history.decoding_rate():,.0f} tok/s  "
+        f"{history.training_rate():,.0f} rollouts/s  ETA {eta(history)}"
     )
 
 
 def panel(history: History, width: int) -> RenderableType:
     """Return the live panel."""
     stats = history.latest
-    rewards = [step["reward"] for step in stats["steps"] if step.get("reward") is not None]
+    rewards = stats.metric("reward")
     curve = Text("\n".join(chart(rewards, width=max(20, min(100, width - 16)))), style="green")
     heading = Text("reward per step", style="bold")
     return Panel(
@@ -103,54 +104,54 @@ def panel(history: History, width: int) -> RenderableType:
             numbers(history, width - 4),
             Text(tree_line(stats), no_wrap=True, overflow="ellipsis"),
             Text(benchmark_line(stats), no_wrap=True, overflow="ellipsis"),
-            worker_table(stats),
+            worker_table(stats.workers),
             Text(bottleneck(history), "cyan"),
         ),
-        title=f"RALO {stats['run']} ({stats['recipe'] or 'no recipe'})",
-        subtitle=f"{stats['state']}  {clock(stats['elapsed_seconds'])}  ETA {eta(history)}",
+        title=f"RALO {stats.run} ({stats.recipe or 'no recipe'})",
+        subtitle=f"{stats.state}  {clock(stats.elapsed_seconds)}  ETA {eta(history)}",
     )
 
 
 def status_view(stats: Stats) -> RenderableType:
     """Return the state of a run as far as one reply to ``/stats`` has it."""
     lines = [
-        f"run {stats['run']} ({stats['recipe'] or 'no recipe'}): {stats['state']}, "
-        f"step {stats['step']}, version {stats['version']}, {clock(stats['elapsed_seconds'])}, "
+        f"run {stats.run} ({stats.recipe or 'no recipe'}): {stats.state}, "
+        f"step {stats.step}, version {stats.version}, {clock(stats.elapsed_seconds)}, "
         f"reward {_last(stats, 'reward')}",
         _queues(stats),
     ]
     lines += filter(None, [benchmark_line(stats), late_trackers(stats)])
-    if stats["last_error"]:
-        lines.append(f"last error: {stats['last_error']}")
-    return Group(*map(Text, lines), worker_table(stats, hosts=True))
+    if stats.last_error:
+        lines.append(f"last error: {stats.last_error}")
+    return Group(*map(Text, lines), worker_table(stats.workers, hosts=True))
 
 
 def _queues(stats: Stats) -> str:
-    trees, gradients = stats["trees"], stats["gradients"]
+    trees, gradients = stats.trees, stats.gradients
     return (
-        f"{stats['problems']['leased']} problems leased, trees queued {_queue(stats)}, "
-        f"{trees['leased']} in training; gradients: {gradients['pending']} waiting, "
-        f"{gradients['applied']} applied, {gradients['refused']} refused"
+        f"{stats.problems.leased} problems leased, trees queued {_queue(stats)}, "
+        f"{trees.leased} in training; gradients: {gradients.pending} waiting, "
+        f"{gradients.applied} applied, {gradients.refused} refused"
     )
 
 
 def numbers(history: History, width: int) -> RenderableType:
     """Return the numbers of the run and its queues, in as many lines as `width` asks for."""
     stats = history.latest
-    trees, problems = stats["trees"], stats["problems"]
+    trees, problems = stats.trees, stats.problems
     progress = [
-        f"step [b]{stats['step']}[/b]",
-        f"version [b]{stats['version']}[/b]",
+        f"step [b]{stats.step}[/b]",
+        f"version [b]{stats.version}[/b]",
         f"reward [b]{_last(stats, 'reward')}[/b]",
         f"staleness [b]{_last(stats, 'staleness')}[/b]",
         _accuracy(stats),
     ]
     work = [
         f"trees queued {_queue(stats)}",
-        f"in training {trees['leased']}",
-        f"problems leased {problems['leased']}",
-        f"{history.rate('tokens', 'decoded'):,.0f} tokens/s decoded",
-        f"{history.rate('rollouts', 'trained'):,.0f} rollouts/s trained",
+        f"in training {trees.leased}",
+        f"problems leased {problems.leased}",
+        f"{history.decoding_rate():,.0f} tokens/s decoded",
+        f"{history.training_rate():,.0f} rollouts/s trained",
     ]
     if width < _WIDE:
         return _packed([Text.from_markup(item) for item in (*progress, *work) if item], width)
@@ -172,7 +173,7 @@ def _packed(items: Sequence[Text], width: int) -> Text:
 
 def tree_line(stats: Stats) -> str:
     """Return how the trees of the last step grew and ended, ``""`` before there is one."""
-    last = stats["steps"][-1] if stats["steps"] else {}
+    last = stats.steps[-1] if stats.steps else {}
     if "sharing_ratio" not in last:
         return ""
     stops = {name[5:]: share for name, share in last.items() if name.startswith("stop/")}
@@ -186,55 +187,55 @@ def tree_line(stats: Stats) -> str:
 
 
 def _queue(stats: Stats) -> str:
-    trees = stats["trees"]
-    skipped = f" ({trees['skipped']} skipped)" if trees["skipped"] else ""
-    return f"{trees['queued']}/{trees['capacity']}{skipped}"
+    trees = stats.trees
+    skipped = f" ({trees.skipped} skipped)" if trees.skipped else ""
+    return f"{trees.queued}/{trees.capacity}{skipped}"
 
 
 def _accuracy(stats: Stats) -> str:
-    done = newest(stats["evaluations"])
-    if not done or done[0]["benchmark"] != HELD_OUT:
+    done = newest(stats.evaluations)
+    if not done or done[0].benchmark != HELD_OUT:
         return ""
-    return f"held-out [b]{headline(done[0])[1]:.1%}[/b] (v{done[0]['version']})"
+    return f"held-out [b]{headline(done[0])[1]:.1%}[/b] (v{done[0].version})"
 
 
 def benchmark_line(stats: Stats) -> str:
     """Return the newest result of each benchmark and what is under way, ``""`` where nothing is."""
     parts = []
-    for result in newest(stats["evaluations"]):
-        if result["benchmark"] != HELD_OUT:
+    for result in newest(stats.evaluations):
+        if result.benchmark != HELD_OUT:
             name, value = headline(result)
-            parts.append(f"{result['benchmark']} {name} {value:.1%} (v{result['version']})")
-    shards = stats["evaluation"]
-    if shards["waiting"] + shards["leased"]:
-        parts.append(f"{shards['waiting']} shards waiting, {shards['leased']} being evaluated")
+            parts.append(f"{result.benchmark} {name} {value:.1%} (v{result.version})")
+    shards = stats.evaluation
+    if shards.waiting + shards.leased:
+        parts.append(f"{shards.waiting} shards waiting, {shards.leased} being evaluated")
     return f"evaluation: {', '.join(parts)}" if parts else ""
 
 
 def late_trackers(stats: Stats) -> str:
     """Return which trackers have not taken what happened a while ago, ``""`` where all have."""
     late = [
-        f"{name} by {behind['waiting']} records, {clock(behind['seconds'])}"
-        for name, behind in stats["trackers"].items()
-        if behind["seconds"] > _LATE_SECONDS
+        f"{name} by {backlog.waiting} records, {clock(backlog.seconds)}"
+        for name, backlog in stats.trackers.items()
+        if backlog.seconds > _LATE_SECONDS
     ]
     return f"trackers behind: {', '.join(late)}" if late else ""
 
 
 def _last(stats: Stats, key: str) -> str:
-    value: Any = stats["steps"][-1].get(key) if stats["steps"] else None
+    value = stats.last(key)
     return f"{value:.3f}" if value is not None else "-"
 
 
 def eta(history: History) -> str:
     """Return the time to the nearest limit of the run, ``-`` where there is none."""
     stats = history.latest
-    limits, rate = stats["limits"], history.step_rate()
+    limits, rate = stats.limits, history.step_rate()
     left = []
-    if limits["max_minutes"]:
-        left.append(limits["max_minutes"] * 60 - stats["elapsed_seconds"])
-    if limits["max_steps"] and rate:
-        left.append((limits["max_steps"] - stats["step"]) / rate)
+    if limits.max_minutes:
+        left.append(limits.max_minutes * 60 - stats.elapsed_seconds)
+    if limits.max_steps and rate:
+        left.append((limits.max_steps - stats.step) / rate)
     return clock(max(0.0, min(left))) if left else "-"
 
 

@@ -1,6 +1,6 @@
 """The HTTP client that workers and the command line use."""
 
-from ralo_core.client.api import Client, EvaluationShard, LeasedProblem
+from ralo_core.client.api import Client
 from ralo_core.client.connection import Connection
 from ralo_core.client.gradients import (
     GRADIENT_REFUSED,
@@ -15,9 +15,7 @@ __all__ = [
     "Backoff",
     "Client",
     "Connection",
-    "EvaluationShard",
     "GradientBody",
-    "LeasedProblem",
     "Transport",
     "digests_of",
     "send_chunks",

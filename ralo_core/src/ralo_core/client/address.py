@@ -1,8 +1,8 @@
 """Where the orchestrator is, and the token it asks for: given, or read from a run directory.
 
-Neighbours: `client.transport` asks again whenever the server does not answer, so that workers on a
-shared file system follow an orchestrator that a scheduler has started on another machine. The web
-side writes ``server.url``; `ralo_core.access` knows the tokens.
+It is asked again whenever the server does not answer, so that workers on a shared file system
+follow an orchestrator that a scheduler has started on another machine. The web side writes
+``server.url``.
 """
 
 from pathlib import Path

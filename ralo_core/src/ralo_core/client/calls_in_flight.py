@@ -1,14 +1,11 @@
-"""How many calls are under way in all threads, for whoever must wait until there are none.
-
-Neighbours: `client.api` counts its requests for work with it. It knows nothing of requests.
-"""
+"""How many calls are in flight in all threads, for whoever must wait until there are none."""
 
 import threading
 from types import TracebackType
 
 
 class CallsInFlight:
-    """A context manager for many threads at once: each block inside it is under way."""
+    """A context manager for many threads at once: each block inside it is in flight."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -29,6 +26,6 @@ class CallsInFlight:
             self._changed.notify_all()
 
     def wait_until_none(self) -> None:
-        """Return once no block is under way."""
+        """Return once no block is in flight."""
         with self._changed:
             self._changed.wait_for(lambda: self._count == 0)

@@ -1,8 +1,8 @@
 """HTTP with patience: one request, retried until it is answered, with capped backoff and jitter.
 
-Neighbours: `client.api` gives it typed calls. What retrying can mend (no connection, 408, 429,
-5xx) is retried, by default forever, and logged once per change of state, not once per try; 410
-raises `RunOver`; every other refusal raises `ServerError` with the server's problem document.
+What retrying can mend (no connection, 408, 429, 5xx) is retried, by default without end, and logged
+once per change of state, not once per try; 410 raises `RunOver`; every other refusal raises
+`ServerError` with the server's problem document.
 """
 
 import logging
@@ -81,9 +81,9 @@ class Transport:
         stream: bool = False,
         redirects: bool = True,
     ) -> requests.Response:
-        """Send until answered with 2xx or 304 and return the answer.
+        """Send until the server replies with 2xx or 304, and return the reply.
 
-        Without `redirects` an answer that leads elsewhere is returned, not followed.
+        Without `redirects` a redirect is returned, not followed.
 
         Raises `RunOver`, `ServerError`, `RaloError` for a certificate that is not trusted, or
         `ConnectionError` once the deadline has passed or `stopping` is set. The caller makes the

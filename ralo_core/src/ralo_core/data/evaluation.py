@@ -1,7 +1,6 @@
-"""How a benchmark is answered, and what a sampler hands in: the two halves of an evaluation job.
+"""How a benchmark is asked, and what a sampler hands in: the two halves of an evaluation shard.
 
-Neighbours: the orchestrator makes `ResponseSettings` of a benchmark's settings, ``/eval/job/claim``
-carries it to a sampler, which returns `ItemResponses` with ``/eval/job/report``.
+`ResponseSettings` comes to the sampler with the shard, `ItemResponses` go back with its report.
 """
 
 import attrs
@@ -9,9 +8,9 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class ResponseSettings:
-    """How the items of a benchmark are answered and judged, as `BenchmarkSettings` has it.
+    """How responses to the items of a benchmark are sampled and graded, from `BenchmarkSettings`.
 
-    `judge` is the reward component that gives at least 1 to a correct answer. `max_tokens` 0
+    `judge` is the reward component that gives at least 1 to a correct response. `max_tokens` 0
     means as many as in training; `system` ``""`` means the system message of the run.
     """
 
@@ -26,8 +25,8 @@ class ResponseSettings:
 
 @attrs.frozen(kw_only=True)
 class ItemResponses:
-    """The answers to one item, each with whether it is correct, its length in tokens and its
-    finish reason; `reason` says why there are none or why they could not be judged, ``""`` else.
+    """The responses to one item, each with whether it is correct, its length in tokens and its
+    finish reason; `reason` says why there are none or why they could not be graded, ``""`` else.
     """
 
     texts: tuple[str, ...]
@@ -38,7 +37,7 @@ class ItemResponses:
 
     @classmethod
     def without(cls, samples: int, reason: str) -> "ItemResponses":
-        """Return `samples` wrong answers to an item that could not be asked, for `reason`."""
+        """Return `samples` wrong responses to an item that could not be asked, for `reason`."""
         return cls(
             texts=("",) * samples,
             correct=(False,) * samples,
@@ -48,6 +47,6 @@ class ItemResponses:
         )
 
     def counts(self) -> set[int]:
-        """Return how many answers the lists have; one number, where they fit together."""
+        """Return how many responses the lists have; one number, where they fit together."""
         lists = (self.texts, self.correct, self.tokens, self.finish_reasons)
         return {len(values) for values in lists}

@@ -1,7 +1,6 @@
 """What a worker says about its engine and its weights with every heartbeat.
 
-Neighbours: sampler and trainer fill these in, ``POST /worker/heartbeat`` carries them, ``/stats``
-and the views of a run show them. Nothing is decided by them.
+``/stats`` and the views of a run show them. Nothing is decided by them.
 """
 
 import attrs

@@ -15,13 +15,12 @@ from typing import Any
 
 import attrs
 
+from ralo_core.messages.compute import ComputeStats, SpentByAll, VersionCost
 from ralo_server.store.database import Database
 from ralo_server.store.leases import Leases
 
 SAMPLER, EVALUATOR, TRAINER, LEARNER = "sampler", "benchmark", "trainer", "learner"
 ROLES = (SAMPLER, EVALUATOR, TRAINER, LEARNER)
-REPORTED_ROLES = (SAMPLER, EVALUATOR, TRAINER)
-"""Those that come over the network."""
 
 WORKING_METRIC, TOKENS_METRIC = "compute/working_seconds", "compute/tokens"
 """What training had cost, among the metrics of a step: the x-axis of a scaling law."""
@@ -113,20 +112,26 @@ class Compute:
             **{f"compute/{role}_seconds": spent.working_seconds for role, spent in roles.items()},
         }
 
-    def statistics(self) -> dict[str, Any]:
-        """Return the answer of ``/compute/stats``; workers and devices are those here now, and in
+    def statistics(self) -> ComputeStats:
+        """Return the reply of ``/compute/stats``; workers and devices are those here now, and in
         the total each counts once, whether it samples or evaluates."""
         since = self.leases.clock() - self.leases.seconds
         here = {row["role"]: row for row in self.database.rows(_PRESENT, since)}
+        spent = self.spent()
         roles = {
-            role: {**attrs.asdict(spent), **_presence(here.get(role))}
-            for role, spent in self.spent().items()
+            role: SpentByAll(**attrs.asdict(part), **_presence(here.get(role)))
+            for role, part in spent.items()
         }
-        total = attrs.asdict(_sum(self.spent().values()))
-        for key in ("devices", "workers"):
-            total[key] = sum(facts[key] for role, facts in roles.items() if role != EVALUATOR)
-        versions = self.database.rows(_VERSIONS, _SHOWN_VERSIONS)
-        return {"roles": roles, "total": total, "versions": [dict(row) for row in versions]}
+        present = [part for role, part in roles.items() if role != EVALUATOR]
+        total = SpentByAll(
+            **attrs.asdict(_sum(spent.values())),
+            devices=sum(part.devices for part in present),
+            workers=sum(part.workers for part in present),
+        )
+        versions = [
+            VersionCost(**dict(row)) for row in self.database.rows(_VERSIONS, _SHOWN_VERSIONS)
+        ]
+        return ComputeStats(roles=roles, total=total, versions=tuple(versions))
 
 
 def _row(session: Session, role: str, spent: Spent, now: float) -> tuple[Any, ...]:

@@ -1,6 +1,6 @@
 """A run in a few numbers, out of a state.db that is not changed by looking.
 
-Neighbours: ``ralo runs`` lists many runs with it. It asks only for what every schema has.
+It reads only what every schema has, because ``ralo runs`` lists runs of older versions too.
 """
 
 from contextlib import closing

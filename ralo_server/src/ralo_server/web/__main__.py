@@ -1,7 +1,7 @@
 """``python -m ralo_server.web RUN_DIR FD``: gunicorn on the listening socket with number FD.
 
-Neighbours: ``ralo serve`` starts it; `web.app` is what it serves. gunicorn's own logging,
-worker management and graceful stop are used as they are.
+``ralo serve`` starts it. gunicorn's own logging, worker management and graceful stop are used as
+they are.
 """
 
 import logging

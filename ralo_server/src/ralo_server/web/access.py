@@ -1,7 +1,6 @@
 """Who may call what: a token names a role, and a route names the roles that may call it.
 
-Neighbours: `web.app` holds the table of routes and their roles and installs `TokenCheck`;
-`ralo_server.rundir.tokens` makes the tokens. What a route does is not known here.
+Which role may call which route is in the table of `web.app`.
 """
 
 import hmac

@@ -1,7 +1,7 @@
 """The falcon app: the table of routes with who may call them, and what all of them share.
 
-Neighbours: one resource class per noun in `web.resources`; `docs/openapi.yaml` documents the
-same routes and a test compares them.
+There is one resource class per noun in `web.resources`. `docs/openapi.yaml` documents the same
+routes, and a test compares them.
 """
 
 from collections.abc import Mapping
@@ -71,13 +71,15 @@ def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
         "/metrics": (PrometheusMetrics(services), VIEWERS),
         "/stop": (Stop(services), NOBODY),
         "/worker/register": (register, WORKERS),
-        "/trainer/register": (register, TRAINERS),
         "/worker/heartbeat": (heartbeat, WORKERS),
+        # For trainers of others that speak the protocol by its older names; ours do not call them.
+        "/trainer/register": (register, TRAINERS),
         "/trainer/heartbeat": (heartbeat, TRAINERS),
         "/worker/leave": (WorkerLeave(services), WORKERS),
         "/problem/get": (ProblemQueue(services), SAMPLERS),
         "/upload": (TreeUpload(services), SAMPLERS),
         "/get": (BatchQueue(services), TRAINERS),
+        # For workers of others that send no heartbeats; with ours a heartbeat renews.
         "/lease/renew": (LeaseRenew(services), WORKERS),
         "/lease/release": (LeaseRelease(services), WORKERS),
         "/gradient/declare": (GradientDeclare(services), TRAINERS),
@@ -86,6 +88,8 @@ def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
         "/weights/version": (WeightVersions(services), WORKERS | VIEWERS),
         "/weights/manifest": (WeightManifest(services), WORKERS | VIEWERS),
         "/weights/delta": (WeightDeltas(services), WORKERS | VIEWERS),
+        # For whoever wants a file of a version by its name, with curl for example; our workers
+        # fetch parts by their sha256, which relays can keep.
         "/weights/download": (WeightFileDownload(services), WORKERS),
         "/weights/parts/{sha256}": (WeightParts(services), WORKERS),
         "/eval/job/claim": (EvalClaim(services), SAMPLERS),

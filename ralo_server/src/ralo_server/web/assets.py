@@ -1,8 +1,7 @@
 """The dashboard's files in memory, each with its type, its ETag and its gzip.
 
-Neighbours: `web.resources.dashboard` answers with them, the files lie in ``ralo_server/dashboard``.
-A path is looked up among the files that were there at the start, never joined to a folder, so
-nothing outside can be named. It knows nothing of HTTP.
+The files lie in ``ralo_server/dashboard``. A path is looked up among the files that were there at
+the start, never joined to a folder, so nothing outside can be named.
 """
 
 import gzip

@@ -1,7 +1,6 @@
-"""What the resources share: the store, the problem source, the codec,
-benchmarks, events.
+"""What the resources share: the store, the problem source, the codec, benchmarks, events.
 
-Neighbours: made once per web process by `web.__main__`, handed to every resource by `app`.
+It is made once per web process.
 """
 
 import logging
@@ -62,12 +61,12 @@ class Services:
         self.fits = Fits()
         self._expiry = _EveryOnce(_EXPIRY_SECONDS)
 
-    def notify(self, event: str, **facts: Any) -> None:
+    def notify(self, event: str, **fields: Any) -> None:
         """Tell every plugin of an event."""
-        self.host.notify(event, **facts)
+        self.host.notify(event, **fields)
 
     def take_back_lost_leases(self) -> None:
-        """Expire leases and note silent workers, at most once a second."""
+        """Expire leases and mark silent workers as lost, at most once a second."""
         if not self._expiry.due():
             return
         self.store.leases.expire()

@@ -1,6 +1,5 @@
 """The runs that lie beside this one, looked at and never changed.
 
-Neighbours: ``/runs`` and ``/runs/series`` answer with it; `ralo_server.store.overview` reads one.
 A folder that is no run, or a damaged one, is passed over or said to be unreadable. A run is asked
 for by the name of its folder, which is looked up among those that are there.
 """
@@ -14,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from ralo_core.messages.runs import SiblingRun
 from ralo_server.rundir.directory import RunDirectory
 from ralo_server.rundir.listing import shown_state
 from ralo_server.rundir.lock import is_running
@@ -34,7 +34,7 @@ class SiblingRuns:
         self._seen: dict[str, tuple[_Stamp, Overview]] = {}
         self._histories: OrderedDict[tuple[str | int, ...], StepHistory] = OrderedDict()
 
-    def listed(self) -> list[dict[str, Any]]:
+    def listed(self) -> list[SiblingRun]:
         """Return every run as ``/runs`` shows it, by name."""
         with self._lock:
             names = sorted(self._names())
@@ -67,23 +67,23 @@ class SiblingRuns:
             if os.path.isfile(directory.config_file) and os.path.isfile(directory.state)
         }
 
-    def _entry(self, name: str) -> dict[str, Any] | None:
+    def _entry(self, name: str) -> SiblingRun | None:
         directory = RunDirectory(self._root.parent / name)
         try:
             found, running = self._overview(name, directory.state), is_running(directory)
         except OSError:
             return None  # removed a moment ago, or not ours to read
-        return {
-            "name": name,
-            "path": str(directory.root),
-            "recipe": found.recipe,
-            "state": shown_state(found, running),
-            "step": found.step,
-            "version": found.version,
-            "reward": found.reward,
-            "accuracy": found.accuracy,
-            "current": directory.root == self._root,
-        }
+        return SiblingRun(
+            name=name,
+            path=str(directory.root),
+            recipe=found.recipe,
+            state=shown_state(found, running),
+            step=found.step,
+            version=found.version,
+            reward=found.reward,
+            accuracy=found.accuracy,
+            current=directory.root == self._root,
+        )
 
     def _overview(self, name: str, path: Path) -> Overview:
         """Read a run again only when something was written to it."""

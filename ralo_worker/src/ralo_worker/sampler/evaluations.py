@@ -9,8 +9,9 @@ import logging
 
 import attrs
 
-from ralo_core.client import Client, EvaluationShard
+from ralo_core.client import Client
 from ralo_core.errors import ServerError
+from ralo_core.messages.evaluations import EvaluationShard
 from ralo_worker.sampler.engine_shares import EngineShare, EngineShares
 from ralo_worker.sampler.grading import Graders, graded
 from ralo_worker.sampler.responding import respond
@@ -88,12 +89,12 @@ class Evaluations:
             except ServerError as error:
                 if error.status != 409:
                     raise
-                log.warning("the responses to %s came too late: %s", shard.id, error)
+                log.warning("the responses to %s came too late: %s", shard.job_id, error)
             correct = sum(sum(item.correct) for item in items)
             count = len(items) * shard.answering.samples
             log.info(
                 "%s, version %d: %d of %d responses are correct",
-                shard.id, version, correct, count,
+                shard.job_id, version, correct, count,
             )  # fmt: skip
             shard = await self._another(share, version)
 

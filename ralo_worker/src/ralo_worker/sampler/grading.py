@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from ralo_core import BuildContext, Completion, Problem
-from ralo_core.client import EvaluationShard
 from ralo_core.config import Config
 from ralo_core.data import ItemResponses
+from ralo_core.messages.evaluations import EvaluationShard
 from ralo_core.protocols import Reward
 from ralo_worker.sampler.responding import Asked
 from ralo_worker.sampler.rollout_pipeline import RolloutPipeline, checked_scores

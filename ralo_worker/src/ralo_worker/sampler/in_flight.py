@@ -8,8 +8,9 @@ import time
 import attrs
 
 from ralo_core import RaloError, RolloutTree
-from ralo_core.client import Client, LeasedProblem
+from ralo_core.client import Client
 from ralo_core.errors import RunOver, ServerError
+from ralo_core.messages.problems import LeasedProblem
 from ralo_worker.membership import Activity, Timer
 from ralo_worker.sampler.concurrency import ConcurrencyController, Load
 from ralo_worker.sampler.engine_shares import EngineShares

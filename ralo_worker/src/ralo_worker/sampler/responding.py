@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from ralo_core import Completion, GenerationRequest, Problem
-from ralo_core.client import EvaluationShard
 from ralo_core.data import ResponseSettings
 from ralo_core.errors import RaloError
+from ralo_core.messages.evaluations import EvaluationShard
 from ralo_core.protocols import InferenceEngine
 from ralo_worker.sampler.rollout_pipeline import RolloutPipeline
 

@@ -25,7 +25,7 @@ from ralo_worker.sampler.grading import Graders
 from ralo_worker.sampler.in_flight import InFlight
 from ralo_worker.sampler.rollout_pipeline import RolloutPipeline
 from ralo_worker.sampler.usage_meter import UsageMeter
-from ralo_worker.sampler.weight_sync import WAIT_SECONDS, WeightSync
+from ralo_worker.sampler.weight_sync import WeightSync
 from ralo_worker.weights.cache import WeightsCache
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Sampler:
         """Sample until the end; raises what made it impossible to go on."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         try:
-            if await self._first_weights():
+            if await asyncio.to_thread(self.member.wait_for_first_weights):
                 await self._open()
                 await self._sample()
         except RunOver as news:
@@ -71,7 +71,7 @@ class Sampler:
                 raise
         finally:
             self.member.stopping.set()
-            await self._leave()
+            await asyncio.to_thread(self.member.leave)
 
     async def _sample(self) -> None:
         self.member.start_heartbeat()
@@ -87,21 +87,13 @@ class Sampler:
             await self.in_flight.wind_up(_FINISHING_SECONDS)
             await self.shares.engine.close()
 
-    async def _first_weights(self) -> bool:
-        """Wait for the first version; return False if `stop` was called before."""
-        while await asyncio.to_thread(self.client.version, -1, WAIT_SECONDS) is None:
-            if self.member.stopping.is_set():
-                return False
-            log.info("waiting for the first weights")
-        return True
-
     async def _open(self) -> None:
         """Get the newest weights and build engine, algorithm and rewards."""
         cache = await asyncio.to_thread(
             WeightsCache, self.client, self.member.run, relays=self.member.relays
         )
         staged = await asyncio.to_thread(cache.newest, -1)
-        if staged is None:  # there is one since `_first_weights`
+        if staged is None:  # there is one since `wait_for_first_weights`
             msg = "the server has no weights"
             raise RaloError(msg)
         context = BuildContext(role="sampler", model_dir=staged.directory)
@@ -149,14 +141,6 @@ class Sampler:
             stats = attrs.evolve(stats, waiting=stats.waiting + self.shares.outside)
             self.member.activity.engine = meter.read(time.monotonic(), stats)
             await asyncio.sleep(_METER_SECONDS)
-
-    async def _leave(self) -> None:
-        """Deregister if the server can be reached: the leases of unfinished work are returned."""
-        try:
-            returned = await asyncio.to_thread(self.member.leave)
-            log.info("left the run, %d leases were returned", returned)
-        except (ConnectionError, RaloError) as error:
-            log.warning("could not deregister, the leases will expire: %s", error)
 
 
 def build_pipeline(

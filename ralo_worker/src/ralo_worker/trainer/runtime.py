@@ -17,7 +17,7 @@ from pathlib import Path
 import attrs
 import torch
 
-from ralo_core import Batch, BuildContext, RaloError
+from ralo_core import Batch, BuildContext
 from ralo_core.config import (
     LocalStepsSettings,
     LoraSettings,
@@ -47,7 +47,6 @@ from ralo_worker.weights.local_version import LocalVersion
 log = logging.getLogger(__name__)
 
 SECTIONS = ("advantage", "loss", "correction", "codec")
-_WAIT_SECONDS = 2.0
 
 
 @attrs.frozen
@@ -77,7 +76,8 @@ class Trainer:
     def run(self) -> None:
         """Train until the end, then push what is finished and hand back the rest."""
         try:
-            if not self.group.control.share(self._has_weights()):
+            has_weights = not self.group.leads or self.member.wait_for_first_weights()
+            if not self.group.control.share(has_weights):
                 return
             self._open()
             if self.group.leads:
@@ -91,14 +91,6 @@ class Trainer:
             log.info("%s", news)
         finally:
             self._close()
-
-    def _has_weights(self) -> bool:
-        """Wait for the first weights; False if the trainer was told to stop before."""
-        while self.group.leads and self.client.version(-1, _WAIT_SECONDS) is None:
-            if self.member.stopping.is_set():
-                return False
-            log.info("waiting for the first weights")
-        return True
 
     def _open(self) -> None:
         self.cache = WeightsCache(self.client, self.member.run, relays=self.member.relays)
@@ -215,11 +207,5 @@ class Trainer:
         self.batches.close()
         self.sending.close()
         if self.group.leads:
-            self._leave()
-        self.group.close()
-
-    def _leave(self) -> None:
-        try:
             self.member.leave()
-        except (ConnectionError, RaloError) as error:
-            log.warning("could not say goodbye, leases end by themselves: %s", error)
+        self.group.close()

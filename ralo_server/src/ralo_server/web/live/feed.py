@@ -1,6 +1,5 @@
 """The listeners to the run: one thread looks once a second, and everybody is told.
 
-Neighbours: `web.news` says what is new, `web.resources.events` holds a connection per listener.
 The thread is there only while somebody listens; another open dashboard costs the writing of what
 it is sent and no query. A listener remembers how far it has heard; nothing is kept for it.
 """
@@ -12,7 +11,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 
 import attrs
 
-from ralo_server.web.live.news import Bulletin, Item, State, Step, Watch, step_item
+from ralo_core.messages.stats import RunStats
+from ralo_server.web.live.news import Bulletin, Item, Step, Watch, step_item
 
 _INTERVAL_SECONDS = 1.0
 _SILENCE_SECONDS = 15.0
@@ -42,7 +42,7 @@ class Feed:
 
     def __init__(
         self,
-        state: Callable[[], tuple[State, bool]],
+        state: Callable[[], tuple[RunStats, bool]],
         steps: Callable[[int], Sequence[Step]],
         alive: Callable[[], bool],
     ) -> None:

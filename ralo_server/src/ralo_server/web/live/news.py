@@ -1,16 +1,15 @@
-"""What changed in the run since the last look, as the text of server-sent events.
-
-Neighbours: `web.feed` looks once a second and hands the events on. It knows of no listener.
-"""
+"""What changed in the run since the last look, as the text of server-sent events."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
+from ralo_core.messages.series import StepEvent
+from ralo_core.messages.stats import RunStats
+from ralo_core.structuring import unstructure
 from ralo_server.web.responses.json_response import json_text
 
-State = Mapping[str, Any]
 Step = tuple[int, Mapping[str, Any]]
 
 
@@ -41,18 +40,19 @@ def event(kind: str, document: Any, number: int | None = None) -> bytes:
 def step_item(step: Step) -> Item:
     """Return the event of a step."""
     number, metrics = step
-    return Item(number, event("step", {"step": number, "metrics": metrics}, number))
+    data = unstructure(StepEvent(step=number, metrics=metrics))
+    return Item(number, event("step", data, number))
 
 
 @attrs.define
 class Watch:
     """Looks at one run again and again.
 
-    `state` returns the answer of ``/stats`` without its steps, and whether the run is over;
+    `state` returns the reply of ``/stats`` without its steps, and whether the run is over;
     `steps` the metrics of the steps after one, by number, oldest first.
     """
 
-    state: Callable[[], tuple[State, bool]]
+    state: Callable[[], tuple[RunStats, bool]]
     steps: Callable[[int], Sequence[Step]]
     _last_step: int | None = attrs.field(default=None, init=False)
     _evaluations: set[str] = attrs.field(factory=set, init=False)
@@ -60,10 +60,10 @@ class Watch:
     def look(self) -> Bulletin:
         """Return what there is; nothing is new at the first look."""
         state, over = self.state()
-        evaluations = {json_text(item): item for item in state["evaluations"]}
+        evaluations = {json_text(item): item for item in unstructure(state.evaluations)}
         items: list[Item] = []
         if self._last_step is None:
-            self._last_step = int(state["step"])
+            self._last_step = state.step
         else:
             items += map(step_item, self.steps(self._last_step))
             self._last_step = max(self._last_step, *(item.step for item in items), 0)
@@ -71,5 +71,8 @@ class Watch:
             items += [Item(0, event("eval", item)) for item in new]
         self._evaluations = set(evaluations)
         return Bulletin(
-            stats=event("stats", state), items=items, last_step=self._last_step, over=over
+            stats=event("stats", unstructure(state)),
+            items=items,
+            last_step=self._last_step,
+            over=over,
         )

@@ -1,8 +1,8 @@
 """Long polls: ask the store again until there is something, the time is up or we stop.
 
-Neighbours: resources of `web` that hand out work. The store is shared with other processes, so
-asking is the one way to learn of a change; a question costs some hundred microseconds. So of all
-the requests that wait for the same only one asks, and the others sleep until it has gone.
+The store is shared with other processes, so asking is the one way to learn of a change; a question
+costs some hundred microseconds. So of all the requests that wait for the same only one asks, and
+the others sleep until it has gone.
 """
 
 import threading
@@ -47,22 +47,22 @@ class Waiting:
         seconds: float,
         response: falcon.Response,
     ) -> T | None:
-        """Return the first answer of `ask` that is not None, or None after `seconds`.
+        """Return the first result of `ask` that is not None, or None after `seconds`.
 
-        What one request with the same `question` is told must do for all of them. Without an
-        answer `response` gets status 204, and ``Retry-After`` where there was no place to wait.
+        What one request with the same `question` is told must do for all of them. Without a
+        result `response` gets status 204, and ``Retry-After`` where there was no place to wait.
         """
         deadline = time.monotonic() + min(seconds, MAX_SECONDS)
-        answer = ask()
-        if answer is None and seconds > 0:
+        found = ask()
+        if found is None and seconds > 0:
             with self._turn(question) as turn:
                 if turn is None:
                     response.set_header("Retry-After", _RETRY_SECONDS)
                 else:
-                    answer = self._ask_in_turn(turn, ask, deadline)
-        if answer is None:
+                    found = self._ask_in_turn(turn, ask, deadline)
+        if found is None:
             response.status = falcon.HTTP_204
-        return answer
+        return found
 
     def _ask_in_turn(
         self, turn: threading.Lock, ask: Callable[[], T | None], deadline: float
@@ -71,9 +71,9 @@ class Waiting:
             return None
         try:
             while self.alive():
-                answer = ask()
-                if answer is not None or time.monotonic() >= deadline:
-                    return answer
+                found = ask()
+                if found is not None or time.monotonic() >= deadline:
+                    return found
                 time.sleep(_PAUSE_SECONDS)
             return None
         finally:

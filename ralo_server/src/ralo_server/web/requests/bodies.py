@@ -1,8 +1,8 @@
 """Reading what a client sends: bodies of a known, bounded length, names, numbers.
 
-Neighbours: every resource. Whatever may become a row or a file name is checked here. gunicorn
-gives a short body without an error when a client dies in the middle, and nothing at all for a
-chunked one; both must not look complete.
+Whatever may become a row or a file name is checked here. gunicorn gives a short body without an
+error when a client dies in the middle, and nothing at all for a chunked one; both must not look
+complete.
 """
 
 import json
@@ -61,8 +61,8 @@ def _blocks(stream: Any, length: int) -> Iterator[bytes | memoryview]:
 
 
 def drain(request: falcon.Request, length: int) -> None:
-    """Read and drop what is left of a body of `length` bytes, so that its sender hears an answer:
-    the connection is closed over a long rest, and the answer would go down with it."""
+    """Read and drop what is left of a body of `length` bytes, so that its sender gets the reply:
+    the connection is closed over a long rest, and the reply would be lost with it."""
     while length and (block := request.stream.read(min(length, _BLOCK))):
         length -= len(block)
 
@@ -106,7 +106,7 @@ def checked_identifier(name: str, value: str) -> str:
 
 
 def wait_of(request: falcon.Request) -> float:
-    """Return how many seconds the client waits for an answer; raises 400 for no such number."""
+    """Return how many seconds the client waits for a reply; raises 400 for no such number."""
     seconds = request.get_param_as_float("wait", default=0.0, min_value=0.0)
     if not math.isfinite(seconds):
         raise falcon.HTTPInvalidParam("it must be a finite number of seconds", "wait")

@@ -1,7 +1,4 @@
-"""Whose work it is: what quotes a lease must come from the worker that holds it.
-
-Neighbours: the resources that take work in call it; `store.leases` knows who holds what.
-"""
+"""Whose work it is: what quotes a lease must come from the worker that holds it."""
 
 import falcon
 
@@ -14,7 +11,7 @@ from ralo_server.web.services import Services
 def check_owner(services: Services, request: falcon.Request, lease_id: str) -> None:
     """Raise 403 if another worker than the one that asks holds the lease.
 
-    A lease that has ended is nobody's: who answers for it is told so where the work is stored.
+    A lease that has ended is nobody's: work under it is refused where it is stored.
     """
     try:
         services.store.leases.check_owner(worker_of(request), [lease_id])

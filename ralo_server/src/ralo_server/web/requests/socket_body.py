@@ -1,6 +1,6 @@
 """The body of a request straight from its socket, into one buffer that is used over and over.
 
-Neighbours: `bodies.read_blocks` takes its blocks from here. gunicorn's own stream copies every
+gunicorn's own stream copies every
 byte three times, into fresh memory each time, which takes more CPU than receiving it. What
 gunicorn knows of a body is kept right, so that it finds the next request on the connection.
 """

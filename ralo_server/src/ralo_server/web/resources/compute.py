@@ -4,9 +4,11 @@ import attrs
 import falcon
 
 from ralo_core.access import ADMIN
+from ralo_core.messages.accepted import Accepted
+from ralo_core.messages.compute import ComputeReport
+from ralo_core.structuring import unstructure
 from ralo_server.store.compute import EVALUATOR, SAMPLER, Session, Spent
 from ralo_server.web.requests.bodies import read_json
-from ralo_server.web.requests.messages import ComputeReport
 from ralo_server.web.services import Services
 
 
@@ -29,7 +31,7 @@ class ComputeReports:
         )
         roles = {role: Spent(**attrs.asdict(spent)) for role, spent in body.roles.items()}
         self.services.store.compute.report(session, roles)
-        response.media = {"accepted": True}
+        response.media = unstructure(Accepted(accepted=True))
 
 
 def _check_roles(caller: str, body: ComputeReport) -> None:
@@ -50,4 +52,4 @@ class ComputeStats:
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Give device-seconds and tokens by role, and what had been spent at each version."""
-        response.media = self.services.store.compute.statistics()
+        response.media = unstructure(self.services.store.compute.statistics())

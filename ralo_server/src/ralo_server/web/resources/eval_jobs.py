@@ -1,12 +1,13 @@
-"""Evaluation jobs: shards that samplers lease and report."""
+"""Evaluation shards that samplers lease and report."""
 
 import attrs
 import falcon
 
+from ralo_core.messages.accepted import Accepted
+from ralo_core.messages.evaluations import Claim, EvalReport, EvaluationShard
 from ralo_core.structuring import unstructure
 from ralo_server.store.shards import DUPLICATE, LOST
 from ralo_server.web.requests.bodies import MIB, read_json, request_key
-from ralo_server.web.requests.messages import Claim, EvalReport
 from ralo_server.web.requests.ownership import check_owner
 from ralo_server.web.responses.problem_documents import invalid, lease_lost, run_over
 from ralo_server.web.services import Services
@@ -28,14 +29,15 @@ class EvalClaim:
         if job is None:
             response.status = falcon.HTTP_204
             return
-        response.media = {
-            "job_id": job.id,
-            "lease_id": job.lease_id,
-            "version": job.version,
-            "benchmark": job.benchmark,
-            "answering": unstructure(job.answering),
-            "problems": [unstructure(item) for item in job.items],
-        }
+        shard = EvaluationShard(
+            job_id=job.id,
+            lease_id=job.lease_id,
+            version=job.version,
+            benchmark=job.benchmark,
+            answering=job.answering,
+            problems=tuple(job.items),
+        )
+        response.media = unstructure(shard)
 
 
 @attrs.frozen
@@ -45,7 +47,7 @@ class EvalReports:
     services: Services
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Store the answers to a shard; with those to the last one comes the result."""
+        """Store the responses to a shard; with those to the last one comes the result."""
         body = read_json(request, EvalReport, self.services.server.max_body_mb * MIB)
         check_owner(self.services, request, body.lease_id)
         self._check(body)
@@ -63,7 +65,7 @@ class EvalReports:
                 benchmark=result["benchmark"],
                 metrics=metrics,
             )
-        response.media = {"accepted": True, "duplicate": outcome == DUPLICATE}
+        response.media = unstructure(Accepted(accepted=True, duplicate=outcome == DUPLICATE))
 
     def _check(self, body: EvalReport) -> None:
         size = self.services.store.shards.size(body.job_id)
@@ -72,7 +74,7 @@ class EvalReports:
         items, samples = size
         if len(body.answers) != items:
             raise invalid(f"'answers' must have {items} entries, got {len(body.answers)}")
-        for place, answers in enumerate(body.answers):
-            if answers.counts() != {samples}:
-                found = sorted(answers.counts())
+        for place, responses in enumerate(body.answers):
+            if responses.counts() != {samples}:
+                found = sorted(responses.counts())
                 raise invalid(f"answers[{place}]: every list must have {samples}, got {found}")

@@ -1,12 +1,19 @@
-"""Evaluations: asked for on demand, their results, the answers behind them."""
+"""Evaluations: asked for on demand, their results, the responses behind them."""
 
 import attrs
 import falcon
 
+from ralo_core.errors import WireError
+from ralo_core.messages.evaluations import (
+    EvalRequest,
+    EvaluationRows,
+    Evaluations,
+    RequestedEvaluations,
+)
+from ralo_core.structuring import structure_reply, unstructure
 from ralo_server.evaluation.results import read_rows
 from ralo_server.store.evaluations import EvaluationUnavailableError
 from ralo_server.web.requests.bodies import read_json
-from ralo_server.web.requests.messages import EvalRequest
 from ralo_server.web.responses.problem_documents import invalid, run_over
 from ralo_server.web.services import Services
 
@@ -26,7 +33,7 @@ class EvalRequests:
             asked = self.services.store.evaluations.request(body.benchmarks, body.version)
         except EvaluationUnavailableError as error:
             raise invalid(str(error)) from error
-        response.media = {"evaluations": asked}
+        response.media = unstructure(structure_reply({"evaluations": asked}, RequestedEvaluations))
 
 
 @attrs.frozen
@@ -40,7 +47,7 @@ class EvalResults:
         results = self.services.store.evaluations.results(
             request.get_param("benchmark"), request.get_param_as_int("version")
         )
-        response.media = {"evaluations": results}
+        response.media = unstructure(structure_reply({"evaluations": results}, Evaluations))
 
 
 @attrs.frozen
@@ -50,18 +57,19 @@ class EvalRows:
     services: Services
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Give the answers of one evaluation; 404 where there is no result of it."""
+        """Give the responses of one evaluation; 404 where there is no result of it."""
         benchmark = request.get_param("benchmark", required=True)
         version = request.get_param_as_int("version", required=True)
         store = self.services.store
         if not store.evaluations.results(benchmark, version):
             raise _no_rows(f"there is no result of {benchmark} for version {version}")
         try:
-            rows = read_rows(store.directory, version, benchmark)
-        except (OSError, ValueError) as error:
-            raise _no_rows(f"the answers are gone: {error}; ralo doctor tells more") from error
-        response.media = {"rows": rows}
+            stored = read_rows(store.directory, version, benchmark)
+            rows = structure_reply({"rows": stored}, EvaluationRows)
+        except (OSError, ValueError, WireError) as error:
+            raise _no_rows(f"the responses are gone: {error}; ralo doctor tells more") from error
+        response.media = unstructure(rows)
 
 
 def _no_rows(detail: str) -> falcon.HTTPNotFound:
-    return falcon.HTTPNotFound(title="no such answers", description=detail)
+    return falcon.HTTPNotFound(title="no such responses", description=detail)

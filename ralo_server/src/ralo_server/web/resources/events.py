@@ -5,9 +5,9 @@ from collections.abc import Generator, Iterator
 import attrs
 import falcon
 
+from ralo_core.messages.stats import RunStats
 from ralo_server.store.statistics import present_state
 from ralo_server.web.live.feed import Feed
-from ralo_server.web.live.news import State
 from ralo_server.web.live.waiting import Waiting
 from ralo_server.web.responses.problem_documents import busy
 from ralo_server.web.services import Services
@@ -70,7 +70,7 @@ class Events:
         response.set_header("X-Accel-Buffering", "no")  # nginx would keep events back
         response.stream = stream
 
-    def _look(self) -> tuple[State, bool]:
+    def _look(self) -> tuple[RunStats, bool]:
         self._services.take_back_lost_leases()
         return present_state(self._services.store), self._services.finished
 

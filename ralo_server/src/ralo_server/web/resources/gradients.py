@@ -1,8 +1,6 @@
 """Gradient uploads: declared, received in chunks, then checked and committed.
 
-Neighbours: `store.uploads` keeps the state of every upload, `part_file` writes the bytes,
-`gradient_checks` is the door. A request may come twice, in any order, and after a restart of
-either side.
+A request may come twice, in any order, and after a restart of either side.
 """
 
 import errno
@@ -13,6 +11,8 @@ import attrs
 import falcon
 
 from ralo_core.data import GradientUpload
+from ralo_core.messages.gradients import Declared, Finalize, GradientAccepted, Received
+from ralo_core.structuring import unstructure
 from ralo_server.gradients.checks import (
     NORMS_WINDOW,
     NOT_FINITE,
@@ -34,7 +34,6 @@ from ralo_server.web.requests.bodies import (
     read_blocks,
     read_json,
 )
-from ralo_server.web.requests.messages import Finalize
 from ralo_server.web.requests.ownership import check_owner
 from ralo_server.web.responses import problem_documents as problems
 from ralo_server.web.services import Services
@@ -56,10 +55,11 @@ class GradientDeclare:
         agreed = self._agreed_chunk_bytes(upload)
         declared = agreed == upload.chunk_bytes
         missing = self._admit(upload) if declared else []
-        response.media = {"declared": declared, "chunk_bytes": agreed, "missing": missing}
+        reply = Declared(declared=declared, chunk_bytes=agreed, missing=tuple(missing))
+        response.media = unstructure(reply)
 
     def _agreed_chunk_bytes(self, upload: GradientUpload) -> int:
-        """Return the chunk size of a known upload, and for a new one what it comes to."""
+        """Return the chunk size of a known upload, and for a new one the size that suits it."""
         known = self.services.store.uploads.find(upload.upload_id)
         if known is not None:
             return known.chunk_bytes
@@ -129,7 +129,7 @@ class GradientChunk:
             drain(request, length)
             raise
         drain(request, length)
-        response.media = {"received": length}
+        response.media = unstructure(Received(received=length))
 
     def _receive(self, request: falcon.Request, upload: Upload, index: int, length: int) -> None:
         uploads, (offset, expected) = self.services.store.uploads, upload.extent(index)
@@ -171,11 +171,12 @@ class GradientFinalize:
                 outcome = self._check_and_commit(upload)
         if outcome == states.LOST:
             raise problems.lease_lost(f"batch {upload.batch_id}")
-        response.media = {
-            "accepted": True,
-            "duplicate": outcome == states.DUPLICATE,
-            "version": self.services.store.versions.newest_number(),
-        }
+        reply = GradientAccepted(
+            accepted=True,
+            duplicate=outcome == states.DUPLICATE,
+            version=self.services.store.versions.newest_number(),
+        )
+        response.media = unstructure(reply)
 
     def _check_and_commit(self, upload: Upload) -> str:
         uploads, directory = self.services.store.uploads, self.services.store.directory
@@ -220,7 +221,7 @@ def _refusal(reason: str, detail: str) -> falcon.HTTPError:
 
 @contextmanager
 def _problems_of(upload: Upload) -> Iterator[None]:
-    """Turn what can happen to the file of an upload into answers."""
+    """Turn what can happen to the file of an upload into HTTP errors."""
     try:
         yield
     except Occupied as error:

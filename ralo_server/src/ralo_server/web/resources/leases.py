@@ -3,9 +3,10 @@
 import attrs
 import falcon
 
+from ralo_core.messages.leases import Release, Released, Renew, Renewed
+from ralo_core.structuring import unstructure
 from ralo_server.store.leases import NotTheOwner
 from ralo_server.web.requests.bodies import read_json, worker_of
-from ralo_server.web.requests.messages import Release, Renew
 from ralo_server.web.responses.problem_documents import not_the_owner
 from ralo_server.web.services import Services
 
@@ -23,7 +24,7 @@ class LeaseRenew:
             renewed, lost = leases.renew(worker_of(request), read_json(request, Renew).lease_ids)
         except NotTheOwner as error:
             raise not_the_owner(error) from error
-        response.media = {"renewed": renewed, "lost": lost}
+        response.media = unstructure(Renewed(renewed=tuple(renewed), lost=tuple(lost)))
 
 
 @attrs.frozen
@@ -40,4 +41,4 @@ class LeaseRelease:
             released = leases.release(worker, body.lease_ids, body.outcome, body.reason)
         except NotTheOwner as error:
             raise not_the_owner(error) from error
-        response.media = {"released": released}
+        response.media = unstructure(Released(released=released))

@@ -3,6 +3,9 @@
 import attrs
 import falcon
 
+from ralo_core.data import Problem
+from ralo_core.messages.problems import LeasedProblem, LeasedProblems
+from ralo_core.structuring import structure, unstructure
 from ralo_server.web.requests.bodies import request_key, wait_of, worker_of
 from ralo_server.web.responses.problem_documents import run_over
 from ralo_server.web.services import Services
@@ -20,7 +23,7 @@ class ProblemQueue:
         count = request.get_param_as_int("count", default=1, min_value=1)
         wait = wait_of(request)
 
-        def ask() -> list[dict[str, object]] | None:
+        def ask() -> tuple[LeasedProblem, ...] | None:
             if self.services.finished:
                 raise run_over()
             self.services.take_back_lost_leases()
@@ -28,11 +31,12 @@ class ProblemQueue:
                 return None
             queue = self.services.store.problems
             granted = queue.lease(worker, count, self.services.source, key)
-            return [
-                {"problem": problem, "lease_id": lease, "expires": expires}
-                for problem, lease, expires in granted
-            ] or None
+            leased = [
+                LeasedProblem(problem=structure(body, Problem), lease_id=lease, expires=expires)
+                for body, lease, expires in granted
+            ]
+            return tuple(leased) or None
 
         problems = self.services.waiting.until("problems", ask, wait, response)
         if problems is not None:
-            response.media = {"problems": problems}
+            response.media = unstructure(LeasedProblems(problems=problems))

@@ -3,8 +3,10 @@
 import attrs
 import falcon
 
+from ralo_core.messages.rollouts import RolloutSummaries
+from ralo_core.structuring import structure_reply, unstructure
 from ralo_server.web.responses.json_response import send_json
-from ralo_server.web.responses.rollout_json import rollout_json
+from ralo_server.web.responses.rollout_message import rollout_message
 from ralo_server.web.services import Services
 
 _DEFAULT, _MOST = 50, 500
@@ -26,7 +28,8 @@ class RolloutList:
             problem=request.get_param("problem"),
             step=request.get_param_as_int("step", max_value=_LARGEST),
         )
-        send_json(request, response, {"rollouts": rollouts})
+        reply = structure_reply({"rollouts": rollouts}, RolloutSummaries)
+        send_json(request, response, unstructure(reply))
 
 
 @attrs.frozen
@@ -45,5 +48,5 @@ class RolloutDocument:
                 description=f"tree {number} was skipped, is not kept any more ([rollouts] says "
                 "what is), or never was",
             )
-        document = rollout_json(stored, services.texts, services.advantages)
-        send_json(request, response, document)
+        rollout = rollout_message(stored, services.texts, services.advantages)
+        send_json(request, response, unstructure(rollout))

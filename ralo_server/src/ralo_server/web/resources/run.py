@@ -3,6 +3,9 @@
 import attrs
 import falcon
 
+from ralo_core.messages import run as messages
+from ralo_core.messages.workers import PluginVersion, active_plugins
+from ralo_core.structuring import structure, unstructure
 from ralo_server.rundir.secrets_removed import without_secrets
 from ralo_server.web.responses.json_response import send_json
 from ralo_server.web.services import Services
@@ -17,12 +20,13 @@ class Health:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer as soon as the server is up."""
         store = self.services.store
-        response.media = {
-            "status": "ok",
-            "run": store.run.name(),
-            "state": store.run.current(),
-            "version": store.versions.newest_number(),
-        }
+        reply = messages.Health(
+            status="ok",
+            run=store.run.name(),
+            state=store.run.current(),
+            version=store.versions.newest_number(),
+        )
+        response.media = unstructure(reply)
 
 
 @attrs.frozen
@@ -35,11 +39,12 @@ class ConfigDocument:
         """Give a worker everything it must know."""
         needed = self.services.settings["plugins"]
         plugins = {plugin["name"]: plugin for role in needed.values() for plugin in role}
-        response.media = {
-            "run": self.services.store.run.name(),
-            "config": self.services.config.data,
-            "plugins": list(plugins.values()),
-        }
+        reply = messages.WorkerConfig(
+            run=self.services.store.run.name(),
+            config=self.services.config.data,
+            plugins=structure(list(plugins.values()), tuple[PluginVersion, ...]),
+        )
+        response.media = unstructure(reply)
 
 
 @attrs.frozen
@@ -51,17 +56,14 @@ class RunConfig:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Give the config to those who look at the run, without what must stay secret."""
         settings = self.services.settings
-        document = {
-            "run": self.services.store.run.name(),
-            "recipe": settings["recipe"],
-            "config": without_secrets(settings["config"]),
-            "sources": settings["sources"],
-            "plugins": [
-                {"name": info.name, "distribution": info.distribution, "version": info.version}
-                for info in self.services.host.active()
-            ],
-        }
-        send_json(request, response, document)
+        reply = messages.RunConfig(
+            run=self.services.store.run.name(),
+            recipe=settings["recipe"],
+            config=without_secrets(settings["config"]),
+            sources=settings["sources"],
+            plugins=active_plugins(self.services.host),
+        )
+        send_json(request, response, unstructure(reply))
 
 
 @attrs.frozen
@@ -85,4 +87,4 @@ class Stop:
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Start draining."""
-        response.media = {"state": self.services.store.run.request_stop()}
+        response.media = unstructure(messages.State(state=self.services.store.run.request_stop()))

@@ -3,6 +3,8 @@
 import attrs
 import falcon
 
+from ralo_core.messages.runs import SiblingRuns
+from ralo_core.structuring import unstructure
 from ralo_server.store.database import DAMAGED
 from ralo_server.web.responses.json_response import send_json
 from ralo_server.web.responses.series_json import series_json, series_query
@@ -17,7 +19,9 @@ class Runs:
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Give every run beside this one, and this one, in a few numbers."""
-        send_json(request, response, {"runs": self.services.siblings.listed()})
+        send_json(
+            request, response, unstructure(SiblingRuns(runs=tuple(self.services.siblings.listed())))
+        )
 
 
 @attrs.frozen

@@ -3,6 +3,8 @@
 import attrs
 import falcon
 
+from ralo_core.messages.scaling import Fits
+from ralo_core.structuring import structure_reply, unstructure
 from ralo_server.store.law_points import ACCURACY, HELD_OUT, points
 from ralo_server.web.services import Services
 
@@ -29,5 +31,5 @@ class EvalFit:
             response,
         )
         if found is not None:
-            names = {"benchmark": benchmark, "metric": metric}
-            response.media = {"fits": [{**names, "points": measured, **found}]}
+            fit = {"benchmark": benchmark, "metric": metric, "points": measured, **found}
+            response.media = unstructure(structure_reply({"fits": [fit]}, Fits))

@@ -3,6 +3,8 @@
 import attrs
 import falcon
 
+from ralo_core.messages.series import MetricNames as Names
+from ralo_core.structuring import unstructure
 from ralo_server.web.responses.json_response import send_json
 from ralo_server.web.responses.series_json import series_json, series_query
 from ralo_server.web.services import Services
@@ -27,4 +29,5 @@ class MetricNames:
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Give the names of all metrics that any step has."""
-        send_json(request, response, {"names": self.services.history.names()})
+        names = Names(names=tuple(self.services.history.names()))
+        send_json(request, response, unstructure(names))

@@ -5,6 +5,8 @@ import falcon
 
 from ralo_core import wire
 from ralo_core.data import Batch
+from ralo_core.messages.accepted import Accepted
+from ralo_core.structuring import unstructure
 from ralo_server.store.trees import ABANDONED, DUPLICATE, LOST
 from ralo_server.web.requests.bodies import (
     MIB,
@@ -56,7 +58,7 @@ class TreeUpload:
                 rewards=tree.rewards.tolist(),
                 version=int(tree.versions.min()),
             )
-        response.media = {"accepted": True, "duplicate": outcome == DUPLICATE}
+        response.media = unstructure(Accepted(accepted=True, duplicate=outcome == DUPLICATE))
 
 
 @attrs.frozen

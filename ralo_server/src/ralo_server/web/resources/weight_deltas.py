@@ -3,6 +3,7 @@
 import attrs
 import falcon
 
+from ralo_core.messages.weights import Deltas
 from ralo_core.structuring import unstructure
 from ralo_server.models.delta_chains import chain_from
 from ralo_server.web.services import Services
@@ -28,4 +29,4 @@ class WeightDeltas:
                 title="no delta",
                 description=f"no deltas from version {start} to {end} that are smaller than it",
             )
-        response.media = {"links": unstructure(links)}
+        response.media = unstructure(Deltas(links=tuple(links)))

@@ -8,6 +8,7 @@ import attrs
 import falcon
 
 from ralo_core.data import WeightVersion
+from ralo_core.messages.weights import WeightManifest as Manifest
 from ralo_core.structuring import unstructure
 from ralo_server.models.version_files import MANIFEST
 from ralo_server.store.parts import Part
@@ -50,7 +51,8 @@ class WeightManifest:
         """Give the files of one version, and its tensors where its manifest names them."""
         version = find_version(self.services, request)
         manifest = self.services.store.versions.directory(version.number) / MANIFEST
-        response.media = {**unstructure(version), **_tensors(manifest)}
+        fields = attrs.asdict(version, recurse=False)
+        response.media = unstructure(Manifest(**fields, tensors=_tensors(manifest)))
 
 
 @attrs.frozen
@@ -137,9 +139,11 @@ def _worker(request: falcon.Request) -> str:
     return checked_identifier("X-Ralo-Worker", name) if name else ""
 
 
-def _tensors(manifest: Path) -> dict[str, Any]:
+def _tensors(manifest: Path) -> dict[str, Any] | None:
+    """Return the tensors that a manifest file names, None where it names none."""
     try:
         document = json.loads(manifest.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise falcon.HTTPNotFound(title="no such version", description="just pruned") from None
-    return {"tensors": document["tensors"]} if "tensors" in document else {}
+    tensors: dict[str, Any] | None = document.get("tensors")
+    return tensors

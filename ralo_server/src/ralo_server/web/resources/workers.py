@@ -4,14 +4,22 @@ import attrs
 import falcon
 
 from ralo_core.access import ADMIN
+from ralo_core.messages.workers import (
+    Heartbeat,
+    HeartbeatReply,
+    Left,
+    Register,
+    Registered,
+    WorkerReport,
+)
+from ralo_core.structuring import unstructure
 from ralo_server.needed_plugins import complaint
 from ralo_server.web.requests.bodies import read_json, worker_of
-from ralo_server.web.requests.messages import Heartbeat, Register
 from ralo_server.web.responses.problem_documents import run_over
 from ralo_server.web.services import Services
 
 _HEARTBEATS_PER_LEASE = 12
-_NO_FACTS = ("worker_id", "lease_ids")
+_REPORTED = frozenset(field.name for field in attrs.fields(WorkerReport))
 
 
 @attrs.frozen
@@ -21,7 +29,7 @@ class WorkerRegister:
     services: Services
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Welcome a worker, or refuse it with the pip command that mends it."""
+        """Register a worker, or refuse it with the pip command that mends it."""
         if self.services.finished:
             raise run_over()
         body = read_json(request, Register)
@@ -35,7 +43,7 @@ class WorkerRegister:
         if lacks:
             raise falcon.HTTPConflict(title="plugins do not match", description=lacks)
         store = self.services.store
-        facts = {
+        known = {
             "host": body.host,
             "pid": body.pid,
             "version": store.versions.newest_number(),
@@ -43,16 +51,17 @@ class WorkerRegister:
             "working_seconds": 0.0,
             "waiting_seconds": 0.0,
         }
-        if store.workers.register(body.worker_id, body.role, facts):
+        if store.workers.register(body.worker_id, body.role, known):
             self.services.notify("ralo_worker_joined", worker_id=body.worker_id, role=body.role)
         lease_seconds = self.services.server.lease_seconds
-        response.media = {
-            "run": store.run.name(),
-            "version": store.versions.newest_number(),
-            "lease_seconds": lease_seconds,
-            "heartbeat_seconds": min(2.0, lease_seconds / _HEARTBEATS_PER_LEASE),
-            "time": store.leases.clock(),
-        }
+        reply = Registered(
+            run=store.run.name(),
+            version=store.versions.newest_number(),
+            lease_seconds=lease_seconds,
+            heartbeat_seconds=min(2.0, lease_seconds / _HEARTBEATS_PER_LEASE),
+            time=store.leases.clock(),
+        )
+        response.media = unstructure(reply)
 
 
 @attrs.frozen
@@ -62,17 +71,20 @@ class WorkerHeartbeat:
     services: Services
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Take note of a worker's state and renew the leases it holds; say which are over."""
+        """Record a worker's state and renew the leases it holds; say which are over."""
         body = read_json(request, Heartbeat)
-        facts = attrs.asdict(body, filter=lambda field, _: field.name not in _NO_FACTS)
+        report = {name: unstructure(getattr(body, name)) for name in _REPORTED}
         store = self.services.store
-        over = store.workers.heard(body.worker_id, facts, body.lease_ids)
+        over = store.workers.heard(body.worker_id, report, body.lease_ids)
         if over is None:
             raise falcon.HTTPNotFound(
                 title="unknown worker", description=f"{body.worker_id} must register first"
             )
         self.services.take_back_lost_leases()
-        response.media = {"state": store.run.current(), "over": over, "time": store.leases.clock()}
+        reply = HeartbeatReply(
+            state=store.run.current(), over=tuple(over), time=store.leases.clock()
+        )
+        response.media = unstructure(reply)
 
 
 @attrs.frozen
@@ -82,9 +94,9 @@ class WorkerLeave:
     services: Services
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Say goodbye to a worker; what it still holds goes back at once. Again, no effect."""
+        """Deregister a worker; what it still holds goes back at once. Again, no effect."""
         worker_id = worker_of(request)
         returned, role = self.services.store.workers.leave(worker_id)
         if role is not None:
             self.services.notify("ralo_worker_left", worker_id=worker_id, role=role)
-        response.media = {"returned": returned}
+        response.media = unstructure(Left(returned=returned))

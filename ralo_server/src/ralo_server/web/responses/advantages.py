@@ -1,6 +1,6 @@
 """The advantages of a stored tree, by the run's own estimator.
 
-Neighbours: `web.rollout_json` shows them. The estimator is numpy only and is built in this process
+The estimator is numpy only and is built in this process
 when it is needed first; one that cannot be built here leaves no advantages, and its reason in the
 log. It sees one tree: an estimator that scales by a whole batch gives another scale than it gave
 in training.

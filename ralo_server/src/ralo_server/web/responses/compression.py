@@ -1,7 +1,6 @@
 """Whether a client takes gzip.
 
-Neighbours: `web.json_answers` and `web.resources.dashboard`, whose answers are long and go to
-people far away.
+It is for the dashboard, whose replies are long and go to people far away.
 """
 
 import falcon

@@ -1,7 +1,4 @@
-"""A stretch of an open file, for gunicorn to send with sendfile, or in blocks where it cannot.
-
-Neighbours: `web.immutable` answers requests with it. It knows nothing of HTTP.
-"""
+"""A stretch of an open file, for gunicorn to send with sendfile, or in blocks where it cannot."""
 
 from collections.abc import Iterator
 from typing import IO

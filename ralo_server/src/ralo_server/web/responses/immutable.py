@@ -1,7 +1,6 @@
 """Answers to requests for a file that never changes: all of it, a range, or 304.
 
-Neighbours: `web.resources.weights` finds the file. The name of its content, its sha256, is its
-ETag, and any cache may keep it for ever.
+The sha256 of its content is its ETag, and any cache may keep it without end.
 """
 
 from pathlib import Path
@@ -55,7 +54,7 @@ def _open(path: Path, first: int, length: int) -> FileRange:
 
 
 def _bounds(request: falcon.Request, file: WeightFile) -> tuple[int, int] | None:
-    """Return the first and last byte asked for; None where the whole file is the answer.
+    """Return the first and last byte asked for; None where the whole file is sent.
 
     Several ranges at once, another unit and an ``If-Range`` of something else ask for all of it.
     """

@@ -1,7 +1,4 @@
-"""JSON that is valid whatever a model wrote, compressed for those who take it so.
-
-Neighbours: the resources of the dashboard; `web.news` puts such JSON into events.
-"""
+"""JSON that is valid whatever a model wrote, compressed for those who take it so."""
 
 import gzip
 import json

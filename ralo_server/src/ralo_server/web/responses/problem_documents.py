@@ -1,7 +1,4 @@
-"""Errors as RFC 9457 problem documents, and the few that the protocol gives a meaning.
-
-Neighbours: resources raise these, `app` installs `serialise` and `explain`.
-"""
+"""Errors as RFC 9457 problem documents, and the few that the protocol gives a meaning."""
 
 import json
 from http import HTTPStatus
@@ -37,60 +34,60 @@ _BUSY_SECONDS, _DISK_SECONDS = 1, 5
 
 
 def run_over() -> falcon.HTTPGone:
-    """The answer to every request for work when the run is finished."""
+    """The reply to every request for work when the run is finished."""
     return falcon.HTTPGone(title="the run is over", description="the run is finished")
 
 
 def lease_lost(what: str) -> falcon.HTTPConflict:
-    """The answer to work on a lease that ended."""
+    """The reply to work on a lease that ended."""
     return falcon.HTTPConflict(
         title="lease lost", description=f"{what}: it expired or was given to somebody else"
     )
 
 
 def not_the_owner(error: NotTheOwner) -> falcon.HTTPForbidden:
-    """The answer to a worker that reaches for another worker's lease."""
+    """The reply to a worker that quotes another worker's lease."""
     return falcon.HTTPForbidden(title="not your lease", description=str(error))
 
 
 def abandoned(what: str) -> falcon.HTTPConflict:
-    """The answer to work that was done with weights which a rollback left behind."""
+    """The reply to work that was done with weights which a rollback left behind."""
     return falcon.HTTPConflict(
         title="version abandoned", description=f"{what}: the run was rolled back; take new work"
     )
 
 
 def invalid(detail: str) -> falcon.HTTPUnprocessableEntity:
-    """The answer to a body that is well-formed and wrong."""
+    """The reply to a body that is well-formed and wrong."""
     return falcon.HTTPUnprocessableEntity(title="invalid request", description=detail)
 
 
 def gradient_refused(detail: str) -> falcon.HTTPUnprocessableEntity:
-    """The answer to a well-formed gradient whose values must not be used."""
+    """The reply to a well-formed gradient whose values must not be used."""
     return falcon.HTTPUnprocessableEntity(title=_REFUSED, description=detail)
 
 
 def chunks_missing(detail: str) -> falcon.HTTPConflict:
-    """The answer to a finalize that comes too early: declare again to learn what is missing."""
+    """The reply to a finalize that comes too early: declare again to learn what is missing."""
     return falcon.HTTPConflict(title=_MISSING, description=detail)
 
 
 def queue_full(detail: str) -> falcon.HTTPTooManyRequests:
-    """The answer where the learner must catch up first."""
+    """The reply where the learner must catch up first."""
     return falcon.HTTPTooManyRequests(
         title="queue full", description=detail, retry_after=_BUSY_SECONDS
     )
 
 
 def busy(detail: str) -> falcon.HTTPServiceUnavailable:
-    """The answer where other requests must end first."""
+    """The reply where other requests must end first."""
     return falcon.HTTPServiceUnavailable(
         title="busy", description=detail, retry_after=_BUSY_SECONDS
     )
 
 
 def disk_full() -> falcon.HTTPServiceUnavailable:
-    """The answer where nothing more may be stored; nothing is deleted to make room."""
+    """The reply where nothing more may be stored; nothing is deleted to make room."""
     return falcon.HTTPServiceUnavailable(
         title=_DISK_FULL,
         description="the orchestrator's disk is down to server.min_free_mb; waiting for space",

@@ -1,7 +1,4 @@
-"""Series of metrics as the JSON of ``/series`` and ``/runs/series``.
-
-Neighbours: `ralo_server.store.step_history` makes the series, two resources answer with them.
-"""
+"""Series of metrics as the JSON of ``/series`` and ``/runs/series``."""
 
 import math
 from typing import Any
@@ -9,6 +6,7 @@ from typing import Any
 import attrs
 import falcon
 
+from ralo_core.messages.series import Series
 from ralo_server.store.step_history import Float64, StepHistory
 
 _MOST_NAMES = 64
@@ -44,16 +42,18 @@ def series_query(request: falcon.Request) -> SeriesQuery:
 
 
 def series_json(history: StepHistory, query: SeriesQuery) -> dict[str, Any]:
-    """Return the answer: ``{"last_step", "steps", "series"}``."""
+    """Return a `Series` as JSON."""
     found = history.series(query.names, query.points, query.after, query.until)
-    return {
-        "last_step": found.last_step,
-        "steps": found.steps.tolist(),
-        "series": {name: _numbers(values) for name, values in found.values.items()},
-    }
+    series = Series(
+        last_step=found.last_step,
+        steps=tuple(found.steps.tolist()),
+        series={name: _numbers(values) for name, values in found.values.items()},
+    )
+    # Not recursive: the fields are plain, and up to 640,000 numbers would be looked at one by one.
+    return attrs.asdict(series, recurse=False)
 
 
-def _numbers(values: Float64) -> list[float | None]:
-    return [
+def _numbers(values: Float64) -> tuple[float | None, ...]:
+    return tuple(
         float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None for value in values.tolist()
-    ]
+    )

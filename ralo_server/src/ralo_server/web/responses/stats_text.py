@@ -1,11 +1,11 @@
-"""The answer of ``/stats`` as text: its steps are written once per step, not once per question.
+"""The reply of ``/stats`` as text: its steps are written once per step, not once per request.
 
-Neighbours: `ralo_server.store.statistics` has what is in it. Every view asks for it, up to twice a
-second each, and the steps are most of its bytes.
+Every view asks for it, up to twice a second each, and the steps are most of its bytes.
 """
 
 import threading
 
+from ralo_core.structuring import unstructure
 from ralo_server.store import Store
 from ralo_server.store.statistics import present_state
 from ralo_server.web.responses.json_response import json_text
@@ -20,9 +20,9 @@ class StatsText:
         self._steps: tuple[int, str] = (-1, "")
 
     def now(self) -> str:
-        """Return the JSON object as it is now."""
+        """Return a `ralo_core.messages.stats.Stats` as JSON, as it is now."""
         state = present_state(self._store)
-        return f'{json_text(state)[:-1]},"steps":{self._steps_text(state["step"])}}}'
+        return f'{json_text(unstructure(state))[:-1]},"steps":{self._steps_text(state.step)}}}'
 
     def _steps_text(self, newest: int) -> str:
         with self._lock:

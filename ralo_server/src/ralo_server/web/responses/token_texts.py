@@ -1,8 +1,7 @@
 """Token ids of the run's model as text, one piece per token.
 
-Neighbours: `web.rollout_json` shows what a model wrote. The tokenizer is the file that lies in the
-run directory, read by the `tokenizers` library: no torch, no transformers. Without one that can be
-read a piece is the id of its token.
+The tokenizer is the file that lies in the run directory, read by the `tokenizers` library: no
+torch, no transformers. Without one that can be read a piece is the id of its token.
 """
 
 import logging
