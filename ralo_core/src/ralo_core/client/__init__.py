@@ -4,6 +4,7 @@ from ralo_core.client.api import Client, EvaluationShard, LeasedProblem
 from ralo_core.client.gradients import (
     GRADIENT_REFUSED,
     GradientBody,
+    WholeBody,
     digests_of,
     send_chunks,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "GradientBody",
     "LeasedProblem",
     "Transport",
+    "WholeBody",
     "digests_of",
     "send_chunks",
 ]

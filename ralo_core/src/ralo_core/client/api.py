@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy.typing as npt
 
 from ralo_core import wire
 from ralo_core.client.address import Address, FixedAddress
 from ralo_core.client.calls_in_flight import CallsInFlight
-from ralo_core.client.gradients import GradientBody, GradientSender, WholeBody
+from ralo_core.client.gradients import GradientBody, GradientSender
 from ralo_core.client.transport import Backoff, Transport
 from ralo_core.data import (
     Batch,
@@ -165,17 +164,6 @@ class Client:
         body = {"lease_ids": list(lease_ids), "outcome": outcome, "reason": reason}
         self._post("/lease/release", body)
 
-    def upload_gradient(
-        self, tensors: Mapping[str, npt.NDArray[Any]], *, codec: str, **facts: Any
-    ) -> dict[str, Any]:
-        """Send a gradient in chunks, then commit it; returns the server's word on it.
-
-        `tensors` are sent from where they lie and must not change meanwhile; `facts` and what is
-        raised are those of `send_gradient`.
-        """
-        body = WholeBody(wire.view({"codec": codec}, tensors), self.transport)
-        return self.send_gradient(body, codec=codec, **facts)
-
     def send_gradient(
         self,
         body: GradientBody,
@@ -196,7 +184,7 @@ class Client:
         sender = GradientSender(
             transport=self.transport,
             body=body,
-            facts={
+            fields={
                 "upload_id": upload_id,
                 "batch_id": batch_id,
                 "worker_id": self.worker_id,
