@@ -1,7 +1,6 @@
 """``ralo train``: a trainer, in one process or several.
 
-Neighbours: `ralo_worker.trainer.runtime` does the work, `ralo_worker.trainer.parallel.ranks` starts ranks;
-this module sets up process and signals.
+This module sets up process and signals; `ralo_worker.trainer.runtime` does the work.
 """
 
 import os

@@ -1,7 +1,7 @@
 """A weights file with deltas applied, as a stream: memory is that of a few blocks.
 
-Several deltas are applied block by block, in one walk through the file. Neighbours:
-`weights.deltas` writes the stream and verifies it; the codec is `ralo_core.deltas`.
+Several deltas are applied block by block, in one walk through the file. The caller verifies the
+result.
 """
 
 from collections.abc import Iterator, Sequence

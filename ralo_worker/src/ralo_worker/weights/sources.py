@@ -1,8 +1,7 @@
 """Where parts come from: relays, nearest first, then the orchestrator, which is always the last.
 
-Neighbours: `weights.parts` asks for ranges and judges what arrives; `ralo_core.client` does the
-HTTP. The orchestrator may answer with the address of an object store; when that fails it is asked
-for the bytes themselves. Nothing that a source says is believed here but where a range begins.
+The orchestrator may redirect to an object store; when that fails it is asked for the bytes
+themselves. No source is trusted, except for where a range begins: the caller checks the bytes.
 """
 
 import logging

@@ -1,7 +1,6 @@
 """One attempt at one file: ranges in parallel, each resumed where it broke off, hashed in order.
 
-Neighbours: `weights.parts` starts it and judges the digest; `weights.sources` gives the bytes. A
-range lies on the disk before the next one of its thread begins, so that disk and network are busy
+A range lies on the disk before the next one of its thread begins, so that disk and network are busy
 together; the hash follows the ranges through the page cache, on a core of its own.
 """
 

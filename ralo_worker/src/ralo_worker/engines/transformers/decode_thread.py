@@ -1,7 +1,6 @@
 """The thread that owns the decoder: takes jobs, admits rows, steps, answers futures.
 
-Neighbours: `transformers` submits from the event loop, `decoding` does the work. Whatever
-fails in the decoder is handed to everyone who waits; nobody is left waiting.
+A failure in the decoder is handed to every future that waits, so that no caller waits without end.
 """
 
 import logging

@@ -1,11 +1,10 @@
-"""The running batch: admit rows, decode one token for all of them, answer finished rows.
+"""The running batch: admit rows, decode one token for all of them, complete finished rows.
 
 A row enters with the keys and values of its prompt except the last token, which is the input
 of its first step; so a fresh prompt, a copy of one, and the continuation of a cached prefix
 differ only in where their keys and values come from.
 
-Neighbours: `decode_thread` drives it, `sampling` draws, `kv_window` and `prefix_cache` store.
-It is synchronous code for one thread and knows nothing of futures and weight files.
+It is synchronous code for one thread, without futures and weight files.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,8 +1,7 @@
 """The `vllm` inference engine: vLLM's asynchronous client behind our contract.
 
-Neighbours: sampling algorithms await `generate`, the sampler calls `load_weights`. vLLM runs in
-processes of its own; `vllm_arguments` speaks its words, `vllm_weights` loads weights inside it,
-`event_loop` is where its client lives.
+vLLM runs in processes of its own, and weights are loaded inside them (`weights`). Its client must
+stay on one event loop, so that has a thread of its own (`event_loop`).
 """
 
 import asyncio

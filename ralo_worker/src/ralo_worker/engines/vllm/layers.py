@@ -6,7 +6,7 @@ embedding is not: the embedding is loaded, and the output layer would go on with
 the old weights, silently. Such layers are packed again here, and then every layer is asked to
 multiply a fixed input: the answer must be, bit for bit, the one it gave freshly packed.
 
-Neighbours: `vllm_weights` brackets every update with `begin` and `finish`.
+Every update of the weights stands between `begin` and `finish`.
 """
 
 from collections.abc import Callable, Iterator
