@@ -8,7 +8,7 @@ from counted_engine import CountedEngine
 from ralo_core import GenerationRequest
 from ralo_worker.membership import Activity, Timer, compute_facts
 from ralo_worker.sampler.engine_shares import EngineShares
-from ralo_worker.trainer.exchange.phases import Phases
+from ralo_worker.trainer.phases import Phases
 
 
 def total(facts):
@@ -42,7 +42,7 @@ def test_evaluation_is_a_role_of_its_own():
 
 def test_work_under_way_counts_before_it_ends_and_once_after(monkeypatch):
     now = [50.0]
-    monkeypatch.setattr("ralo_worker.trainer.exchange.phases.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ralo_worker.trainer.phases.time.monotonic", lambda: now[0])
     activity = Activity(started=50.0)
     phases = Phases(activity)
 
