@@ -86,8 +86,8 @@ def rank(sharding: str, output: Path) -> None:
             float((tensors[name] - value).norm() / value.norm())
             for name, value in alone.tensors.items()
         )
-        facts = {"difference": worst, "seconds": min(durations), "kept": kept}
-        output.write_text(json.dumps(facts))
+        report = {"difference": worst, "seconds": min(durations), "kept": kept}
+        output.write_text(json.dumps(report))
     group.close()
 
 

@@ -69,8 +69,8 @@ def write(folder, gradient, parts):
     assert sum(map(len, parts)) == len(tensors), "a parameter has one owner"
     save_file(tensors, folder / "gradient.safetensors")
     values = [sum(value.numel() for value in part.values()) for part in parts]
-    facts = {"weight": gradient.weight, "metrics": gradient.metrics, "values": values}
-    (folder / "facts.json").write_text(json.dumps(facts))
+    info = {"weight": gradient.weight, "metrics": gradient.metrics, "values": values}
+    (folder / "info.json").write_text(json.dumps(info))
 
 
 if __name__ == "__main__":

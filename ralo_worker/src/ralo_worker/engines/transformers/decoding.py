@@ -66,7 +66,7 @@ class Decoder:
         return self._slots.live
 
     def clear(self) -> None:
-        """Drop all rows, without an answer, and all cached prefixes."""
+        """Drop all rows, without completions, and all cached prefixes."""
         self.prefixes.clear()
         self._slots = SlotTable(self.max_batch)
         self._sampling: SamplingRows | None = None
@@ -78,7 +78,7 @@ class Decoder:
                 self._slots.vacate(slot)
 
     def weights_changed(self, version: int) -> None:
-        """Take note of new weights: no cached prefix is valid, rows admitted next are theirs.
+        """The weights are new: no cached prefix is valid, rows admitted next are theirs.
 
         Running rows go on with the keys and values that the older weights computed.
         """
@@ -101,7 +101,7 @@ class Decoder:
 
     @torch.inference_mode()
     def step(self) -> None:
-        """Decode one token for every row and answer the rows that end with it."""
+        """Decode one token for every row and complete the rows that end with it."""
         if self._slots.live <= 0.75 * self._slots.size:
             self._window.move(*self._slots.compact(), used=self._slots.longest)
             self._sampling = None

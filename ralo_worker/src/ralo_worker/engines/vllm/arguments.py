@@ -45,7 +45,7 @@ def engine_arguments(settings: VllmSettings, directory: Path, seed: int) -> Asyn
 def sampling_params(
     request: GenerationRequest, eos_token_ids: Iterable[int], alternatives: int
 ) -> SamplingParams:
-    """Return how vLLM is to answer `request`: token ids, the log-prob of each, and for entropies
+    """Return what vLLM is to give for `request`: token ids, the log-prob of each, and for entropies
     those of so many `alternatives`."""
     return SamplingParams(
         temperature=request.temperature,

@@ -162,8 +162,8 @@ class VllmEngine:
         params = sampling_params(request, self.eos_token_ids, self._alternatives)
         try:
             number = str(next(self._ids))
-            answer = self._llm.generate(prompt, params, number, lora_request=self._adapter)
-            outputs = [output async for output in answer]
+            stream = self._llm.generate(prompt, params, number, lora_request=self._adapter)
+            outputs = [output async for output in stream]
         except (EngineDeadError, EngineGenerateError) as error:
             msg = "vLLM failed while it generated; its log says why"
             raise RaloError(msg) from error
