@@ -15,12 +15,12 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 import torch
+from contestants.one_gradient import gradient_of
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from ralo_core import PROMPT, BuildContext, RolloutTree, TreeBuilder
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
-from ralo_worker.trainer.compute.gradient import batch_gradient
 from ralo_worker.trainer.compute.model import pair_cost
 from ralo_worker.trainer.compute.policy import Policy
 from ralo_worker.trainer.layout.forests import cost, make_forests
@@ -80,7 +80,7 @@ def make_model(scale: Scale) -> Qwen2ForCausalLM:
 def tensors(model: Qwen2ForCausalLM, packs: list[Pack]) -> dict[str, torch.Tensor]:
     """Return the gradient of the clip loss."""
     loss = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
-    return batch_gradient(Policy(model), loss, micro_batches(packs, MICROBATCH_TOKENS, 0)).tensors
+    return gradient_of(Policy(model), loss, micro_batches(packs, MICROBATCH_TOKENS, 0))
 
 
 def computed(packs: list[Pack]) -> int:

@@ -12,12 +12,12 @@ import time
 
 import numpy as np
 import torch
+from contestants.one_gradient import gradient_of
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from ralo_core import PROMPT, BuildContext, RolloutTree, TreeBuilder
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
-from ralo_worker.trainer.compute.gradient import Gradient, batch_gradient
 from ralo_worker.trainer.compute.model import pair_cost
 from ralo_worker.trainer.compute.policy import Policy
 from ralo_worker.trainer.layout.micro_batches import micro_batches
@@ -46,13 +46,15 @@ def full_tree(width: int, depth: int, segment: int, seed: int) -> RolloutTree:
     return builder.build()
 
 
-def gradient(model: Qwen2ForCausalLM, trees: list[RolloutTree], limit: int) -> Gradient:
+def gradient(
+    model: Qwen2ForCausalLM, trees: list[RolloutTree], limit: int
+) -> dict[str, torch.Tensor]:
     """Return the gradient of the clip loss with packs of at most `limit` tokens."""
     rng = np.random.default_rng(0)
     advantages = [rng.normal(size=len(tree.leaves)).astype(np.float32) for tree in trees]
     packs = list(make_packs(make_rows(trees, advantages), limit, pair_cost(model)))
     loss = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
-    return batch_gradient(Policy(model), loss, micro_batches(packs, MICROBATCH_TOKENS, 0))
+    return gradient_of(Policy(model), loss, micro_batches(packs, MICROBATCH_TOKENS, 0))
 
 
 def main() -> None:
@@ -73,7 +75,7 @@ def main() -> None:
         for _ in range(repeats):
             for limit, taken in times.items():
                 started = time.perf_counter()
-                results[limit] = gradient(model, trees, limit).tensors
+                results[limit] = gradient(model, trees, limit)
                 taken.append(time.perf_counter() - started)
         shared, single = (statistics.median(times[limit]) for limit in (2048, 0))
         tokens = [

@@ -25,12 +25,11 @@ from ralo_core import PROMPT, RolloutTree, TreeBuilder
 from ralo_core.config import TrainerSettings, resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_worker.trainer.compute.objective import open_objective
 from ralo_worker.trainer.compute.policy import Policy
-from ralo_worker.trainer.parallel.data_parallel import DataParallel
+from ralo_worker.trainer.parallel.data_parallel import DataParallel, open_data_parallel
 from ralo_worker.trainer.parallel.group import Group, open_group
 from ralo_worker.trainer.parallel.sharding import shard
-from ralo_worker.trainer.parallel.stop_check import CommonPace, StopCheck
+from ralo_worker.trainer.parallel.stop_check import CommonStopCheck, StopCheck
 
 COUNTS, REPEATS, TREES = (1, 2, 4), 3, 24
 WORDS = 4096
@@ -69,7 +68,7 @@ def rank(sharding: str, output: Path) -> None:
     """Compute the same gradient a few times with the group, and on rank 0 by itself."""
     torch.set_num_threads(1)
     group, trees = open_group(), random_trees()
-    works = together(sharding, group)
+    works = computation(sharding, group)
     durations = []
     for _ in range(REPEATS):
         group.control.gather(0)  # so that all begin together
@@ -81,19 +80,19 @@ def rank(sharding: str, output: Path) -> None:
     kept = 2 * sum(local(value).nbytes for value in works.objective.gradients.trained.values())
     if group.leads:
         tensors = {name: value for part in parts for name, value in part.items()}
-        alone = together("none", Group()).gradient(trees, 0)
+        alone = computation("none", Group()).gradient(trees, 0)
         assert alone is not None
         worst = max(
             float((tensors[name] - value).norm() / value.norm())
             for name, value in alone.tensors.items()
         )
-        facts = {"difference": worst, "seconds": min(durations), "kept": kept}
-        output.write_text(json.dumps(facts))
+        report = {"difference": worst, "seconds": min(durations), "kept": kept}
+        output.write_text(json.dumps(report))
     group.close()
 
 
-def together(sharding: str, group: Group) -> DataParallel:
-    """Return the default objective on a random model, over `group`."""
+def computation(sharding: str, group: Group) -> DataParallel:
+    """Return what computes the default gradient of a random model, over `group`."""
     config = resolve([set_layer([f"trainer.sharding={sharding}"])], Registry(PluginHost().load()))
     torch.manual_seed(0)
     model = Qwen2ForCausalLM(
@@ -105,8 +104,8 @@ def together(sharding: str, group: Group) -> DataParallel:
     policy = Policy(model, config.section(TrainerSettings))
     if sharding == "full":
         policy = shard(policy, group)
-    pace = CommonPace(channel=group.control) if sharding == "full" else StopCheck()
-    return DataParallel(objective=open_objective(config, policy, None, pace), group=group)
+    stop = CommonStopCheck(channel=group.control) if sharding == "full" else StopCheck()
+    return open_data_parallel(config, policy, group=group, stop=stop)
 
 
 def random_trees() -> list[RolloutTree]:

@@ -37,7 +37,7 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 
 from ralo_core import PROMPT, TreeBuilder, WeightVersion, wire
-from ralo_core.client import Client
+from ralo_core.client import Client, WholeBody
 from ralo_core.config import resolve, set_layer
 from ralo_core.files.digests import digest_of
 from ralo_core.plugins import PluginHost
@@ -160,8 +160,9 @@ def time_upload(
     os.sync()
     before, server, own = counters(master), server_cpu(master), own_cpu()
     started = time.perf_counter()
-    client.upload_gradient(
-        {"w": values}, upload_id=upload_id, batch_id=batch, base_version=0, weight=1.0,
+    body = WholeBody({"codec": "none"}, {"w": values}, client.transport)
+    client.send_gradient(
+        body, upload_id=upload_id, batch_id=batch, base_version=0, weight=1.0,
         codec="none", metrics={},
     )  # fmt: skip
     seconds = time.perf_counter() - started

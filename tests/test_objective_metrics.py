@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from computing import gradient_over
 from transformers import AutoModelForCausalLM
 
 from ralo_core import BuildContext
@@ -15,7 +16,6 @@ from ralo_core.registry import Registry
 from ralo_core.structuring import structure
 from ralo_core.testing import random_tree
 from ralo_tasks.tiny_model.model import make_tiny_model
-from ralo_worker.trainer.compute.gradient import batch_gradient
 from ralo_worker.trainer.compute.policy import Policy
 from ralo_worker.trainer.compute.regularisation import Regulariser
 from ralo_worker.trainer.layout.micro_batches import micro_batches
@@ -62,7 +62,7 @@ def test_everything_is_logged_with_every_loss_and_explained(model, name):
     newest = max(row.newest_version for row in rows)
     loss = build("loss", name)
     settings = RegularisationSettings(kl=0.1)
-    metrics = batch_gradient(
+    metrics = gradient_over(
         Policy(model),
         loss,
         micro_batches(list(make_packs(rows, 0)), 1000, newest),

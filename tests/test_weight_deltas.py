@@ -14,7 +14,7 @@ from patience import PATIENCE
 from safetensors.torch import load_file, save_file
 
 from ralo_core import PROMPT, TreeBuilder
-from ralo_core.client import Client
+from ralo_core.client import Client, WholeBody
 from ralo_core.config import resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
@@ -53,8 +53,9 @@ class Run:
             builder.add_leaf(builder.add_segment(PROMPT, [2], [-1.0], newest), "eos")
             self.client.upload_tree(builder.build().with_rewards({}, np.ones(1, np.float32)))
             rng = np.random.default_rng(newest)
-            self.client.upload_gradient(
-                {n: rng.normal(size=shape).astype(np.float32) for n, shape in SHAPES.items()},
+            tensors = {n: rng.normal(size=shape).astype(np.float32) for n, shape in SHAPES.items()}
+            self.client.send_gradient(
+                WholeBody({"codec": "none"}, tensors, self.client.transport),
                 upload_id=f"g{newest}", batch_id=self.client.batch().id, base_version=newest,
                 weight=1.0, codec="none", metrics={"loss": 0.0},
             )  # fmt: skip

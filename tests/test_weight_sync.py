@@ -14,7 +14,7 @@ from patience import PATIENCE
 from safetensors.torch import save_file
 
 from ralo_core import PROMPT, GenerationRequest, TreeBuilder
-from ralo_core.client import Client
+from ralo_core.client import Client, WholeBody
 from ralo_core.config import resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
@@ -55,8 +55,9 @@ class Orchestrator:
         builder = TreeBuilder(leased.problem.id, [1], lease_id=leased.lease_id)
         builder.add_leaf(builder.add_segment(PROMPT, [5], [-1.0], 0), "eos")
         self.client.upload_tree(builder.build().with_rewards({}, np.ones(1, np.float32)))
-        self.client.upload_gradient(
-            WEIGHT, upload_id=uuid.uuid4().hex, batch_id=self.client.batch().id,
+        self.client.send_gradient(
+            WholeBody({"codec": "none"}, WEIGHT, self.client.transport),
+            upload_id=uuid.uuid4().hex, batch_id=self.client.batch().id,
             base_version=0, weight=1.0, codec="none", metrics={},
         )  # fmt: skip
         self.learner.step(self.store.gradients.pending())

@@ -4,8 +4,6 @@ as it is. Written anew from a description of it.
 A - R0, C_mid and B are softplus of free numbers, which begin at the range of the values, at the
 median compute and at 2; R0 begins at the smallest value. 1,500 steps with learning rate 0.05, all
 points at once, float64.
-
-Neighbours: `benchmarks/scaling_fit.py` compares.
 """
 
 import numpy as np

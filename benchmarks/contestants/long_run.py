@@ -1,6 +1,6 @@
 """A run with a long history and its real web process, made without training anything.
 
-Neighbours: `benchmarks/dashboard.py` measures it. Steps, trees, batches and versions come through
+Steps, trees, batches and versions come through
 the store's own functions; only what they hold is made up.
 """
 

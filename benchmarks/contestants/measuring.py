@@ -1,7 +1,6 @@
 """What the optimizer benchmarks measure with: anonymous memory, bytes, synthetic models.
 
-Neighbours: `optimizer_step` and `against_original` start the contestants beside this module,
-each in a process of its own, and read the JSON that they print.
+A contestant runs in a process of its own, so that only its memory is measured, and prints JSON.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""Open dashboards in one process: each listens to the events and asks again for what it shows.
-
-Neighbours: `benchmarks/dashboard.py` starts it beside simulated workers.
-"""
+"""Open dashboards in one process: each listens to the events and asks again for what it shows."""
 
 import threading
 import time

@@ -1,6 +1,6 @@
 """A browser that opens the dashboard: how long until a view has drawn what it shows.
 
-Neighbours: `benchmarks/dashboard.py` prints it. It needs Playwright and a Chromium on this machine.
+It needs Playwright and a Chromium on this machine.
 """
 
 import os

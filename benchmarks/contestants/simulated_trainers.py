@@ -1,7 +1,6 @@
 """Trainers without a model: they lease a batch, take the time that a gradient takes, send one.
 
-Neighbours: `benchmarks/scaling_trainers.py` lets them join and leave. Everything but the computing
-is real: the client, the leases, the uploads, the goodbye.
+Everything but the computing is real: the client, the leases, the uploads, the deregistration.
 """
 
 import threading
@@ -11,7 +10,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from ralo_core.client import Client
+from ralo_core.client import Client, WholeBody
 from ralo_core.errors import ServerError
 from ralo_core.messages.workers import WorkerReport
 
@@ -57,8 +56,9 @@ class Trainer:
             if batch is None or self._leaving.wait(self.seconds):
                 continue
             try:
-                client.upload_gradient(
-                    {"w": self.gradient}, upload_id=uuid.uuid4().hex, batch_id=batch.id,
+                client.send_gradient(
+                    WholeBody({"codec": "none"}, {"w": self.gradient}, client.transport),
+                    upload_id=uuid.uuid4().hex, batch_id=batch.id,
                     base_version=0, weight=1.0, codec="none", metrics={},
                 )  # fmt: skip
             except ServerError as error:

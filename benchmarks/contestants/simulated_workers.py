@@ -1,9 +1,8 @@
 """Many workers in one process, and how long the server took to answer each of their requests.
 
-Neighbours: `benchmarks/control_requests.py` starts some of these processes. A worker does what a
-real one does, in a thread per loop: it beats, follows the weights in a long poll, leases work in
-another and hands it in. Requests go over kept connections of http.client, which costs so little
-that the clients do not take the cores from the server.
+A worker does what a real one does, in a thread per loop: it beats, follows the weights in a long
+poll, leases work in another and hands it in. Requests go over kept connections of http.client,
+which costs so little that the clients do not take the cores from the server.
 """
 
 import http.client

@@ -27,8 +27,8 @@ from ralo_core.config import Config, TrainerSettings, resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_worker.trainer.compute.gradient import Gradient
-from ralo_worker.trainer.compute.objective import open_objective
 from ralo_worker.trainer.compute.policy import Policy
+from ralo_worker.trainer.parallel.data_parallel import open_data_parallel
 
 WORDS, PROMPT_TOKENS, RESPONSES = 76_800, 256, (16, 3_840)
 SHAPE = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8,
@@ -97,11 +97,11 @@ def main() -> None:
     torch.set_num_threads(int(threads))
     config = configured(settings)
     model = make_model()
-    objective = open_objective(config, Policy(model, config.section(TrainerSettings)), None)
+    computation = open_data_parallel(config, Policy(model, config.section(TrainerSettings)))
     tree = make_tree()
     with measured() as peak:
         started, worked = time.perf_counter(), time.process_time()
-        gradient = objective.gradient([tree], 0)
+        gradient = computation.gradient([tree], 0)
         seconds, work = time.perf_counter() - started, time.process_time() - worked
     assert gradient is not None
     report = {

@@ -11,8 +11,8 @@ Two savings that are easily taken for one another:
     saved    1 - decoded by the tree / decoded by an independent run of as many responses
 
 Where a tree ends below its branches they differ: width goes to what lives on, so a tree's leaves
-are longer than independent responses. Neighbours: `tree_sampling` and `vllm_tree_sampling` call
-`run` with an engine. Prompts are new in every round, so nothing is in the cache from before.
+are longer than independent responses. Prompts are new in every round, so nothing is in the cache
+from before.
 """
 
 import asyncio

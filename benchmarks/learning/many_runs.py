@@ -2,7 +2,7 @@
 
     run_all(cases, work, folder): a line of JSON per case in folder/results.jsonl
 
-Neighbours: the scripts beside this module say what a case is and what it measures.
+The scripts beside this module say what a case is and what it measures.
 """
 
 import json

@@ -4,7 +4,7 @@ The parts are those of a run, chosen by recipe and settings. What differs is the
 them: every tree of a step is written by the weights of exactly `lag` versions before it, which a
 real run only bounds, and the same seed gives the same run.
 
-Neighbours: the scripts beside this module start it, one thread each, and collect its numbers.
+The scripts beside this module start it, one thread each, and collect its numbers.
 """
 
 import asyncio
@@ -32,9 +32,8 @@ from ralo_worker.sampler.rollout_pipeline import RolloutPipeline
 from ralo_worker.sampler.runtime import build_pipeline
 from ralo_worker.trainer.compute.gradient import Gradient
 from ralo_worker.trainer.compute.model import open_model
-from ralo_worker.trainer.compute.objective import open_objective
 from ralo_worker.trainer.compute.policy import Policy
-from ralo_worker.trainer.parallel.data_parallel import DataParallel
+from ralo_worker.trainer.parallel.data_parallel import open_data_parallel
 
 
 @attrs.frozen(kw_only=True)
@@ -74,7 +73,7 @@ class OneProcess:
         priced = self.config.section(RegularisationSettings).kl
         reference = Policy(open_model(self._directory(0)), settings) if priced else None
         policy = Policy(self.model, settings)
-        self.together = DataParallel(objective=open_objective(self.config, policy, reference))
+        self.gradients = open_data_parallel(self.config, policy, reference)
         self.rule = self.config.build("optimizer", BuildContext(role="learner"))
         self.optimizer = self.rule.build(self.model.named_parameters())
         self.rollouts = make_rollouts(self.config, self._directory(0))
@@ -88,7 +87,7 @@ class OneProcess:
         started, before = time.perf_counter(), self._decoded()
         count = self.config.section(TrainerSettings).batch_trees
         trees = self._events.run(self._sample(list(islice(self._problems, count))))
-        gradient = self.together.gradient(trees, self.version)
+        gradient = self.gradients.gradient(trees, self.version)
         if gradient is not None:
             self._apply(gradient)
         self._load(max(0, self.version - self.lag))

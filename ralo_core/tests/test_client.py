@@ -14,7 +14,7 @@ from patience import PATIENCE
 from ports import port_to_keep
 
 from ralo_core import wire
-from ralo_core.client import Backoff, Client
+from ralo_core.client import Backoff, Client, WholeBody
 from ralo_core.errors import RunOver, ServerError, WireError
 from ralo_core.messages.workers import WorkerReport
 from ralo_core.testing import random_tree
@@ -216,10 +216,15 @@ def test_work_that_was_refused_is_not_held_any_more(server):
 
 
 GRADIENT = {"w": np.arange(100, dtype=np.float32), "empty": np.zeros(0, np.float32)}
-FACTS = {
+DECLARED = {
     "upload_id": "u", "batch_id": "b", "base_version": 3, "weight": 5.0, "codec": "none",
     "metrics": {"loss": 1.0},
 }  # fmt: skip
+
+
+def send_gradient(client):
+    body = WholeBody({"codec": "none"}, GRADIENT, client.transport)
+    return client.send_gradient(body, **DECLARED)
 
 
 def declared(chunk_bytes, missing):
@@ -230,7 +235,7 @@ def test_a_gradient_is_declared_and_then_sent_in_the_chunks_that_were_declared(s
     server.reply((200, {}, {**declared(100, [0, 1, 2, 3, 4, 5]), **ACCEPTED}))
     client = Client(server.url, backoff=FAST)
     client.chunk_bytes = 100
-    assert client.upload_gradient(GRADIENT, **FACTS).accepted
+    assert send_gradient(client).accepted
     (_, declare, _, body), *chunks, (_, finalize, _, last) = server.seen
     assert (declare, finalize) == ("/gradient/declare", "/gradient/upload_finalize")
     sent = json.loads(body)
@@ -253,10 +258,10 @@ def test_another_chunk_size_is_taken_over_and_remembered(server):
     offer = {"declared": False, "chunk_bytes": 200, "missing": []}
     server.reply((200, {}, offer), (200, {}, {**declared(200, []), **ACCEPTED}))
     client = Client(server.url, backoff=FAST)
-    client.upload_gradient(GRADIENT, **FACTS)
+    send_gradient(client)
     sizes = [json.loads(body).get("chunk_bytes") for _, _, _, body in server.seen]
     assert sizes == [16 << 20, 200, None]
-    client.upload_gradient(GRADIENT, **FACTS)
+    send_gradient(client)
     assert json.loads(server.seen[3][3])["chunk_bytes"] == 200
 
 
@@ -266,7 +271,7 @@ def test_chunks_that_a_finalize_finds_missing_are_sent(server):
     server.reply((200, {}, declared(1000, [])), early, (200, {}, declared(1000, [0])), chunk, done)
     client = Client(server.url, backoff=FAST)
     client.chunk_bytes = 1000
-    assert client.upload_gradient(GRADIENT, **FACTS).accepted
+    assert send_gradient(client).accepted
     paths = [urlparse(path).path.removeprefix("/gradient/") for _, path, _, _ in server.seen]
     assert paths == ["declare", "upload_finalize", "declare", "upload_chunk", "upload_finalize"]
 
@@ -276,10 +281,10 @@ def test_a_chunk_that_arrived_spoilt_is_sent_again_but_not_for_ever(server):
     server.reply((200, {}, declared(1000, [0])), spoilt, spoilt, (200, {}, ACCEPTED))
     client = Client(server.url, backoff=FAST)
     client.chunk_bytes = 1000
-    assert client.upload_gradient(GRADIENT, **FACTS).accepted
+    assert send_gradient(client).accepted
     server.reply((200, {}, declared(1000, [0])), spoilt)
     with pytest.raises(ServerError, match="other bytes"):
-        client.upload_gradient(GRADIENT, **FACTS)
+        send_gradient(client)
 
 
 def test_a_lost_lease_ends_the_upload_at_the_first_chunk_that_hears_of_it(server):
@@ -288,7 +293,7 @@ def test_a_lost_lease_ends_the_upload_at_the_first_chunk_that_hears_of_it(server
     client = Client(server.url, backoff=FAST)
     client.chunk_bytes = 1
     with pytest.raises(ServerError, match="lease lost"):
-        client.upload_gradient(GRADIENT, **FACTS)
+        send_gradient(client)
     assert len(server.seen) < 100
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from web_process import WebProcess, wait_for
 
 from ralo_core import wire
-from ralo_core.client import Backoff, Client
+from ralo_core.client import Backoff, Client, WholeBody
 from ralo_core.messages.workers import WorkerReport
 
 SHAPE = (1024, 1024 + 256)
@@ -62,8 +62,9 @@ def gradient(seed):
 
 
 def upload(client, batch, upload_id, tensors):
-    return client.upload_gradient(
-        tensors, upload_id=upload_id, batch_id=batch.id, base_version=0, weight=2.0,
+    return client.send_gradient(
+        WholeBody({"codec": "none"}, tensors, client.transport),
+        upload_id=upload_id, batch_id=batch.id, base_version=0, weight=2.0,
         codec="none", metrics={"loss": 0.5},
     )  # fmt: skip
 

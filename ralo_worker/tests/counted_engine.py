@@ -1,6 +1,6 @@
 """An engine without model and time: `step` decodes one token of every running request.
 
-Neighbours: tests of what stands in front of an engine; they count steps instead of seconds.
+For tests of what stands in front of an engine: they count steps instead of seconds.
 """
 
 import asyncio

@@ -11,11 +11,10 @@ import sys
 from pathlib import Path
 
 import torch
-from out_of_memory_case import objective, trees
+from out_of_memory_case import computation, trees
 from safetensors.torch import save_file
 
 from ralo_core import RaloError
-from ralo_worker.trainer.parallel.data_parallel import DataParallel
 
 
 def allow(mib):
@@ -29,12 +28,12 @@ def main():
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     torch.set_num_threads(1)
     mib, output, *settings = sys.argv[1:]
-    computing, batch = objective(*settings), trees()
+    computing, batch = computation(*settings), trees()
     if int(mib):
         allow(int(mib))
     for name in ("first", "second"):
         try:
-            gradient = DataParallel(objective=computing).gradient(batch, 0)
+            gradient = computing.gradient(batch, 0)
         except RaloError as error:
             sys.exit(str(error))
         logging.warning("%s gradient done", name)

@@ -1,4 +1,4 @@
-"""A batch whose logits take most of what it takes, and the objective that computes it."""
+"""A batch whose logits take most of what it takes, and what computes it."""
 
 import numpy as np
 from small_models import small_policy
@@ -7,7 +7,7 @@ from ralo_core import PROMPT, TreeBuilder
 from ralo_core.config import resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_worker.trainer.compute.objective import open_objective
+from ralo_worker.trainer.parallel.data_parallel import open_data_parallel
 
 WORDS, STEM, OWN, LEAVES, GROUPS = 40_000, 48, 15, 8, 2
 """A token's logits are 160 kB, those of a batch 54 MB; an operation has two or three of them."""
@@ -32,8 +32,8 @@ def _segment(rng, size, words):
     return rng.integers(0, words, size), -rng.uniform(10, 11, size)
 
 
-def objective(*settings, words=WORDS):
-    """The objective of a run with `settings`, all logits of a micro-batch at once."""
+def computation(*settings, words=WORDS):
+    """What computes the gradients of a run with `settings`, all logits of a micro-batch at once."""
     registry = Registry(PluginHost(strict=True).load())
     config = resolve([set_layer(["trainer.head_chunk_mb=0", *settings])], registry)
-    return open_objective(config, small_policy(vocab_size=words), None)
+    return open_data_parallel(config, small_policy(vocab_size=words))

@@ -1,6 +1,6 @@
 """One rank of a group that computes the gradient of random trees; started by torchrun.
 
-Rank 0 writes what the group came to; neighbours: `test_ranks`.
+Rank 0 writes the gradient of the group.
 """
 
 import json
@@ -16,13 +16,12 @@ from small_models import random_tree, small_model
 from ralo_core.config import LocalStepsSettings, TrainerSettings, resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_worker.trainer.compute.local_steps import LocalSteps
-from ralo_worker.trainer.compute.objective import open_objective
 from ralo_worker.trainer.compute.policy import Policy
-from ralo_worker.trainer.parallel.data_parallel import DataParallel
+from ralo_worker.trainer.parallel.data_parallel import open_data_parallel
 from ralo_worker.trainer.parallel.group import open_group
+from ralo_worker.trainer.parallel.local_steps import LocalSteps
 from ralo_worker.trainer.parallel.sharding import shard
-from ralo_worker.trainer.parallel.stop_check import CommonPace, StopCheck
+from ralo_worker.trainer.parallel.stop_check import CommonStopCheck, StopCheck
 
 
 def some_trees(leaves):
@@ -35,8 +34,8 @@ def some_trees(leaves):
     ]
 
 
-def together(group, settings):
-    """The objective of `settings` on the ranks of `group`."""
+def computation(group, settings):
+    """What computes the gradients of `settings` on the ranks of `group`."""
     config = resolve([set_layer(settings)], Registry(PluginHost(strict=True).load()))
     trainer = config.section(TrainerSettings)
 
@@ -45,8 +44,8 @@ def together(group, settings):
         return shard(made, group) if trainer.sharding == "full" else made
 
     inner = config.section(LocalStepsSettings)
-    pace = CommonPace(channel=group.control) if trainer.sharding == "full" else StopCheck()
-    whole = DataParallel(objective=open_objective(config, policy(0), policy(1), pace), group=group)
+    stop = CommonStopCheck(channel=group.control) if trainer.sharding == "full" else StopCheck()
+    whole = open_data_parallel(config, policy(0), policy(1), group=group, stop=stop)
     return LocalSteps(whole, inner) if inner.steps else whole
 
 
@@ -54,7 +53,7 @@ def main(folder, leaves, settings):
     torch.set_num_threads(1)
     group = open_group()
     for sharding in ("none", "full"):
-        works = together(group, [*settings, f"trainer.sharding={sharding}"])
+        works = computation(group, [*settings, f"trainer.sharding={sharding}"])
         for _ in range(2):  # the second must not know of the first
             gradient = works.gradient(some_trees(leaves), 2)
         everyone = group.control.gather(attrs.asdict(gradient, recurse=False))
@@ -70,8 +69,8 @@ def write(folder, gradient, parts):
     assert sum(map(len, parts)) == len(tensors), "a parameter has one owner"
     save_file(tensors, folder / "gradient.safetensors")
     values = [sum(value.numel() for value in part.values()) for part in parts]
-    facts = {"weight": gradient.weight, "metrics": gradient.metrics, "values": values}
-    (folder / "facts.json").write_text(json.dumps(facts))
+    info = {"weight": gradient.weight, "metrics": gradient.metrics, "values": values}
+    (folder / "info.json").write_text(json.dumps(info))
 
 
 if __name__ == "__main__":

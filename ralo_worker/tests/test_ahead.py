@@ -9,8 +9,8 @@ from patience import PATIENCE
 from ralo_core.errors import RunOver
 from ralo_worker.membership import Activity
 from ralo_worker.trainer.exchange.batch_prefetch import BatchPrefetch
-from ralo_worker.trainer.exchange.phases import Phases
 from ralo_worker.trainer.exchange.weight_prefetch import WeightPrefetch
+from ralo_worker.trainer.phases import Phases
 
 
 class Orders:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from computing import gradient_over
 from plain_gradient import plain_gradient
 from small_models import random_tree, small_model
 
@@ -11,7 +12,6 @@ from ralo_core.config import TrainerSettings
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
 from ralo_worker.trainer.compute.checkpointing import recompute
-from ralo_worker.trainer.compute.gradient import batch_gradient
 from ralo_worker.trainer.compute.policy import Policy
 from ralo_worker.trainer.layout.micro_batches import micro_batches
 from ralo_worker.trainer.layout.packs import make_packs
@@ -50,7 +50,7 @@ def test_a_share_of_the_layers_runs_twice_the_first_ones_and_the_gradient_is_the
 
         layer.mlp.act_fn.register_forward_hook(count)
     batches, advantages = batch_of(trees)
-    found = batch_gradient(policy, LOSS, batches)
+    found = gradient_over(policy, LOSS, batches)
     assert calls == [2] * again + [1] * (LAYERS - again)
     expected, _, _ = plain_gradient(policy.model, trees, advantages)
     for name, value in expected.items():

@@ -9,7 +9,7 @@ from ralo_core import GenerationRequest
 from ralo_core.messages.compute import Spent
 from ralo_worker.membership import Activity, Timer, compute_report
 from ralo_worker.sampler.engine_shares import EngineShares
-from ralo_worker.trainer.exchange.phases import Phases
+from ralo_worker.trainer.phases import Phases
 
 
 def report(role, activity, now):
@@ -46,7 +46,7 @@ def test_evaluation_is_a_role_of_its_own():
 
 def test_work_under_way_counts_before_it_ends_and_once_after(monkeypatch):
     now = [50.0]
-    monkeypatch.setattr("ralo_worker.trainer.exchange.phases.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ralo_worker.trainer.phases.time.monotonic", lambda: now[0])
     activity = Activity(started=50.0)
     phases = Phases(activity)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from computing import gradient_over
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -10,7 +11,6 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from ralo_core import PROMPT, BuildContext, TreeBuilder
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
-from ralo_worker.trainer.compute.gradient import batch_gradient
 from ralo_worker.trainer.compute.policy import Policy
 from ralo_worker.trainer.layout.forests import cost, join, make_forests
 from ralo_worker.trainer.layout.micro_batches import cut, micro_batches
@@ -52,7 +52,7 @@ def rows_of(rng, trees):
 
 def gradient_of(model, packs, max_tokens):
     loss = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
-    return batch_gradient(Policy(model), loss, micro_batches(packs, max_tokens, 0))
+    return gradient_over(Policy(model), loss, micro_batches(packs, max_tokens, 0))
 
 
 def alone(rows):

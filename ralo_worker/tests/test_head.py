@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from computing import gradient_over
 from plain_gradient import plain_gradient
 from small_models import random_tree, small_model
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -12,7 +13,6 @@ from ralo_core import BuildContext
 from ralo_core.config import RegularisationSettings, TrainerSettings
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
-from ralo_worker.trainer.compute.gradient import batch_gradient
 from ralo_worker.trainer.compute.head import own_head
 from ralo_worker.trainer.compute.policy import Policy
 from ralo_worker.trainer.compute.regularisation import Regulariser
@@ -43,7 +43,7 @@ def gradient_of(model, trees, chunk_mb, entropy=0.0, shared=10_000):
         list(make_packs(make_rows(trees, advantages(trees)), shared)), 10_000, 0
     )
     regulariser = Regulariser(settings=RegularisationSettings(entropy=entropy), loss=LOSS)
-    return batch_gradient(policy, LOSS, batches, regulariser=regulariser)
+    return gradient_over(policy, LOSS, batches, regulariser=regulariser)
 
 
 def advantages(trees):
@@ -100,7 +100,7 @@ def test_nothing_is_computed_twice_where_one_chunk_holds_it_all(trees):
         policy = Policy(model, TrainerSettings(head_chunk_mb=chunk_mb))
         model.lm_head.register_forward_hook(lambda *_: counts.append(1))
         cut = micro_batches(list(make_packs(make_rows(trees, advantages(trees)), 0)), 10_000, 0)
-        batch_gradient(policy, LOSS, cut)
+        gradient_over(policy, LOSS, cut)
         return len(counts)
 
     assert calls(50, 1) == calls(WORDS, 0) == 1

@@ -11,10 +11,9 @@ from small_models import small_model
 from ralo_core.config import LocalStepsSettings, resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_worker.trainer.compute.local_steps import LocalSteps
-from ralo_worker.trainer.compute.objective import open_objective
 from ralo_worker.trainer.compute.policy import Policy
-from ralo_worker.trainer.parallel.data_parallel import DataParallel
+from ralo_worker.trainer.parallel.data_parallel import open_data_parallel
+from ralo_worker.trainer.parallel.local_steps import LocalSteps
 from ralo_worker.trainer.parallel.stop_check import Halted, StopCheck
 
 torch.set_num_threads(1)
@@ -23,13 +22,13 @@ REGISTRY = Registry(PluginHost(strict=True).load())
 LEAVES = (2, 7, 9, 3, 4)
 
 
-def together(model, pace=None):
+def plain_steps(model, stop=None):
     config = resolve([set_layer([])], REGISTRY)
-    return DataParallel(objective=open_objective(config, Policy(model), None, pace))
+    return open_data_parallel(config, Policy(model), stop=stop)
 
 
-def local_steps(model, pace=None, **settings):
-    return LocalSteps(together(model, pace), LocalStepsSettings(**{"lr": 0.01, **settings}))
+def local_steps(model, stop=None, **settings):
+    return LocalSteps(plain_steps(model, stop), LocalStepsSettings(**{"lr": 0.01, **settings}))
 
 
 def weights_of(model):
@@ -40,7 +39,7 @@ def by_hand(model, batches, *, steps, lr=0.01, weight_decay=0.0, max_grad_norm=1
     """The ways of all batches, one optimizer throughout; gradients as `DataParallel` has them."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
     named, start = dict(model.named_parameters()), weights_of(model)
-    plain, ways, weights = together(model), [], []
+    plain, ways, weights = plain_steps(model), [], []
     for trees in batches:
         weights.append(0.0)
         for part in np.array_split(np.arange(len(trees)), steps):

@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 import torch
+from computing import gradient_over
 from lora_models import save_version, with_adapter
 from safetensors.torch import load_file, save_file
 from small_models import one_batch, random_tree, small_model
@@ -16,7 +17,6 @@ from ralo_worker.engines.transformers.engine import TransformersEngine
 from ralo_worker.engines.transformers.settings import TransformersSettings
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
-from ralo_worker.trainer.compute.gradient import batch_gradient
 from ralo_worker.trainer.compute.model import WithoutAdapter, open_model
 from ralo_worker.trainer.compute.policy import Policy
 from ralo_worker.trainer.compute.regularisation import Regulariser
@@ -91,7 +91,7 @@ def scored(model, batch):
 def test_gradients_are_pefts_under_the_names_that_peft_saves(version, rows):
     directory, adapted = version
     model = open_model(directory)
-    gradient = batch_gradient(Policy(model), LOSS, one_batch(rows))
+    gradient = gradient_over(Policy(model), LOSS, one_batch(rows))
     saved = load_file(directory / "adapter_model.safetensors")
     assert gradient.tensors.keys() == saved.keys()
     expected = gradient_by_peft(adapted, rows)
@@ -147,7 +147,7 @@ def test_the_reference_of_a_kl_is_the_base_and_the_gradient_still_the_adapters(v
         expected = policy_logprobs(plain, batch)
         torch.testing.assert_close(policy_logprobs(without, batch), expected, rtol=1e-5, atol=1e-5)
     gradients = [
-        batch_gradient(
+        gradient_over(
             policy, LOSS, one_batch(rows), regulariser=Regulariser(
                 settings=RegularisationSettings(kl=0.5), loss=LOSS, reference=reference
             )

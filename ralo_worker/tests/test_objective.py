@@ -7,18 +7,17 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from small_models import one_batch, random_tree, small_model
+from group_in_threads import on_every_rank
+from plain_gradient import plain_gradient
+from small_models import random_tree, small_model
 
 from ralo_core import BuildContext
 from ralo_core.config import resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_worker.trainer.compute.gradient import batch_gradient
-from ralo_worker.trainer.compute.gradient_sums import GradientSums
-from ralo_worker.trainer.compute.objective import open_objective
 from ralo_worker.trainer.compute.policy import Policy
-from ralo_worker.trainer.layout.rows import make_rows
-from ralo_worker.trainer.parallel.data_parallel import DataParallel
+from ralo_worker.trainer.parallel.data_parallel import open_data_parallel
+from ralo_worker.trainer.parallel.group import Group
 
 torch.set_num_threads(1)
 
@@ -40,13 +39,10 @@ def trees():
     ]
 
 
-def objective(model, *settings, reference=None):
+def computation(model, *settings, reference=None, group=None):
     config = resolve([set_layer(settings)], REGISTRY)
-    return open_objective(config, Policy(model), reference and Policy(reference))
-
-
-def gradient(objective, trees, version=0):
-    return DataParallel(objective=objective).gradient(trees, version)
+    policies = Policy(model), reference and Policy(reference)
+    return open_data_parallel(config, *policies, group=group)
 
 
 @contextmanager
@@ -62,7 +58,7 @@ def counted(model):
 
 def computed(model, trees, *settings):
     with counted(model) as tokens:
-        return gradient(objective(model, *settings), trees), sum(tokens)
+        return computation(model, *settings).gradient(trees, 0), sum(tokens)
 
 
 def assert_same(found, expected):
@@ -71,16 +67,14 @@ def assert_same(found, expected):
     assert found.weight == pytest.approx(expected.weight)
 
 
-def test_trees_are_laid_out_by_the_settings_and_the_gradient_is_that_of_every_row_alone(
-    model, trees
-):
+def test_trees_are_laid_out_by_the_settings_and_the_gradient_is_the_formula(model, trees):
     apart, most = computed(model, trees, "trainer.shared_tokens=0")
-    config = resolve([], REGISTRY)
-    context = BuildContext(role="trainer")
-    rows = make_rows(trees, config.build("advantage", context).estimate(trees))
-    assert_same(
-        apart, batch_gradient(Policy(model), config.build("loss", context), one_batch(rows))
-    )
+    advantage = resolve([], REGISTRY).build("advantage", BuildContext(role="trainer"))
+    expected, _, count = plain_gradient(model, trees, advantage.estimate(trees))
+    assert apart.weight == count
+    assert apart.tensors.keys() == expected.keys()
+    for name, value in expected.items():
+        assert (apart.tensors[name] - value).norm() / value.norm() < 1e-5, name
     shared, fewer = computed(model, trees)
     assert_same(shared, apart)
     assert fewer < 0.8 * most
@@ -97,50 +91,50 @@ def test_a_model_with_windows_gets_every_row_by_itself(trees):
 
 def test_without_any_advantage_there_is_no_gradient_unless_a_term_is_added(model, trees):
     equal = [tree.with_rewards({}, np.ones(len(tree.leaves), np.float32)) for tree in trees]
-    assert gradient(objective(model), equal) is None
-    assert gradient(objective(model, "regularisation.entropy=0.01"), equal) is not None
+    assert computation(model).gradient(equal, 0) is None
+    assert computation(model, "regularisation.entropy=0.01").gradient(equal, 0) is not None
 
 
 def test_corrections_and_reference_of_the_config_are_used(model, trees):
     settings = ("loss.use=policy_gradient", "correction.pipeline=['tis', 'm2po']")
-    found = objective(model, *settings, "regularisation.kl=0.1", reference=small_model(1))
-    metrics = gradient(found, trees).metrics
+    found = computation(model, *settings, "regularisation.kl=0.1", reference=small_model(1))
+    metrics = found.gradient(trees, 0).metrics
     assert {"masked_fraction/tis", "masked_fraction/m2po", "reference_kl"} <= metrics.keys()
     assert metrics["reference_kl"] > 0
 
 
 def test_a_batch_is_surveyed_only_where_a_correction_asks(model, trees):
-    for pipeline, passes in (("[]", 0), ("['tis']", 0), ("['tis', 'm2po']", 1)):
-        asked = objective(model, f"correction.pipeline={pipeline}")
+    for pipeline, passes in (("[]", 1), ("['tis']", 1), ("['tis', 'm2po']", 2)):
+        asked = computation(model, f"correction.pipeline={pipeline}")
         with counted(model) as tokens:
-            asked.survey(asked.share(asked.plan(trees)), 0)
+            asked.gradient(trees, 0)
         assert len(tokens) == passes, pipeline
 
 
 @pytest.mark.parametrize("pipeline", ["[]", "['m2po']"])
-def test_shares_of_a_batch_that_are_merged_are_the_batch(trees, pipeline):
-    """What ranks do: the sums of gradients are added, everything else is merged."""
+def test_sums_of_ranks_are_the_batch(trees, pipeline):
+    """Three ranks in threads: the sums of their gradients are added, everything else is merged."""
     settings = (f"correction.pipeline={pipeline}", "correction.m2po.tau=0.3",
                 "regularisation.entropy=0.1", "trainer.shared_tokens=20")  # fmt: skip
-    whole = gradient(objective(small_model(), *settings), trees, 2)
-    ranks = [objective(small_model(), *settings) for _ in range(3)]
-    plan = ranks[0].plan(trees)
-    shares = [rank.share(plan, number, 3) for number, rank in enumerate(ranks)]
-    surveys = [rank.survey(share, 2) for rank, share in zip(ranks, shares, strict=True)]
-    for rank in ranks:
-        rank.show([part for parts in surveys for part in parts])
-    first, *others = [rank.accumulate(share, 2) for rank, share in zip(ranks, shares, strict=True)]
-    total = first.merged(others)
-    assert total.mean_metrics() == pytest.approx(whole.metrics, rel=1e-4)
-    assert total.normaliser + plan.left_out == whole.weight
-    parts = [dict(GradientSums(rank.policy).items()) for rank in ranks]
+    whole = computation(small_model(), *settings).gradient(trees, 2)
+    models = [small_model() for _ in range(3)]  # torch's seed is one for all threads
+
+    def rank(channel):
+        group = Group(rank=channel.rank, size=channel.size, control=channel)
+        one = computation(models[channel.rank], *settings, group=group)
+        return one.accumulate(trees, 2), dict(one.objective.gradients.items())
+
+    found = on_every_rank(3, rank)
+    for accumulated, _ in found:
+        assert accumulated.totals.mean_metrics() == pytest.approx(whole.metrics, rel=1e-4)
+        assert accumulated.weight == whole.weight
     for name, value in whole.tensors.items():
-        added = sum(part[name] for part in parts if part[name] is not None)
+        added = sum(part[name] for _, part in found)
         torch.testing.assert_close(added / whole.weight, value, rtol=1e-4, atol=1e-6)
 
 
 def test_staleness_is_measured_from_the_version_that_is_trained(model, trees):
-    metrics = gradient(objective(model), trees, 3).metrics
+    metrics = computation(model).gradient(trees, 3).metrics
     assert metrics["staleness_share_2_4"] == 1.0, "all trees are of version 0"
 
 
@@ -159,6 +153,9 @@ def test_every_rank_makes_the_same_plan_wherever_its_trees_lie_in_memory(model, 
     rising, falling = placed(trees[1:], reverse=False), placed(trees[1:], reverse=True)
     assert id(rising[0]) < id(rising[1])
     assert id(falling[0]) > id(falling[1])
-    plans = [objective(model, "trainer.shared_tokens=30").plan(some) for some in (rising, falling)]
+    plans = [
+        computation(model, "trainer.shared_tokens=30").planner.plan(some)
+        for some in (rising, falling)
+    ]
     for pack, other in zip(*(plan.packs for plan in plans), strict=True):
         np.testing.assert_array_equal(pack.tokens, other.tokens)

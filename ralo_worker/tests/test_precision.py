@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from computing import gradient_over, parallel_of
 from small_models import random_tree, small_model
 
 from ralo_core import BuildContext
 from ralo_core.config import TrainerSettings
 from ralo_worker.losses.policy_gradient import PolicyGradientLoss
-from ralo_worker.trainer.compute.gradient import accumulate, batch_gradient
-from ralo_worker.trainer.compute.gradient_sums import GradientSums
 from ralo_worker.trainer.compute.policy import Policy
 from ralo_worker.trainer.layout.micro_batches import micro_batches
 from ralo_worker.trainer.layout.packs import make_packs
@@ -45,9 +44,9 @@ def error(found, expected):
 
 @pytest.mark.parametrize("share", [0, 1])
 def test_the_gradient_is_near_that_of_float32(batches, share):
-    exact = batch_gradient(policy_of("float32"), LOSS, batches)
+    exact = gradient_over(policy_of("float32"), LOSS, batches)
     policy = policy_of("bfloat16", checkpoint_layers=share)
-    found = batch_gradient(policy, LOSS, batches)
+    found = gradient_over(policy, LOSS, batches)
     assert {value.dtype for value in found.tensors.values()} == {torch.float32}
     assert torch.cosine_similarity(flat(found.tensors), flat(exact.tensors), 0) > 0.999
     assert 1e-4 < error(flat(found.tensors), flat(exact.tensors)) < 0.03, "it was in bfloat16"
@@ -55,14 +54,14 @@ def test_the_gradient_is_near_that_of_float32(batches, share):
 
 
 def test_adding_up_in_bfloat16_would_be_worse(batches):
-    exact = batch_gradient(policy_of("float32"), LOSS, batches)
+    exact = gradient_over(policy_of("float32"), LOSS, batches)
     policy, weight, coarse = policy_of("bfloat16"), 0.0, None
+    objective = parallel_of(policy, LOSS).objective
     for batch in batches:
-        GradientSums(policy).clear()
-        weight += accumulate(policy, LOSS, [batch], {}, None).normaliser
-        part = flat(dict(GradientSums(policy).items())).bfloat16()
+        weight += objective.accumulate([batch]).normaliser
+        part = flat(dict(objective.gradients.items())).bfloat16()
         coarse = part if coarse is None else coarse + part
-    ours = flat(batch_gradient(policy, LOSS, batches).tensors)
+    ours = flat(gradient_over(policy, LOSS, batches).tensors)
     expected = flat(exact.tensors)
     assert error(coarse.float() / weight, expected) > 2 * error(ours, expected)
 

@@ -1,4 +1,4 @@
-"""Ranks of a trainer, real processes over gloo, come to the gradient that one process comes to."""
+"""Ranks of a trainer, real processes over gloo, compute the gradient that one process computes."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from patience import PATIENCE
-from ranks_at_work import some_trees, together
+from ranks_at_work import computation, some_trees
 from safetensors.torch import load_file
 
 from ralo_worker.trainer.parallel.group import Group
@@ -38,7 +38,7 @@ def by_ranks(folder, count, leaves, settings):
 @pytest.mark.slow
 def test_the_way_of_local_steps_is_that_of_one_process(tmp_path):
     settings = ["local_steps.steps=2", "local_steps.lr=0.01", "trainer.shared_tokens=30"]
-    alone = together(Group(), settings)
+    alone = computation(Group(), settings)
     for _ in range(2):  # the moments of the first go into the second, on every rank
         whole = alone.gradient(some_trees((2, 7, 9, 1)), 2)
     by_ranks(tmp_path, 2, (2, 7, 9, 1), settings)
@@ -55,14 +55,14 @@ def test_the_gradient_is_that_of_one_process(tmp_path, count, leaves):
     settings = [*EVERYTHING]
     if len(leaves) == 1:  # of the one pack of one tree two of three ranks have nothing
         settings.append("trainer.shared_tokens=10000")
-    whole = together(Group(), settings).gradient(some_trees(leaves), 2)
+    whole = computation(Group(), settings).gradient(some_trees(leaves), 2)
     by_ranks(tmp_path, count, leaves, settings)
     for sharding in ("none", "full"):
         tensors = load_file(tmp_path / sharding / "gradient.safetensors")
-        facts = json.loads((tmp_path / sharding / "facts.json").read_text())
-        assert facts["weight"] == pytest.approx(whole.weight, rel=1e-6)
-        assert facts["metrics"] == pytest.approx(whole.metrics, rel=1e-4)
+        info = json.loads((tmp_path / sharding / "info.json").read_text())
+        assert info["weight"] == pytest.approx(whole.weight, rel=1e-6)
+        assert info["metrics"] == pytest.approx(whole.metrics, rel=1e-4)
         assert tensors.keys() == whole.tensors.keys()
         for name, value in whole.tensors.items():
             assert (tensors[name] - value).norm() / value.norm() < 1e-5, name
-        assert max(facts["values"]) < 0.8 * sum(facts["values"]), "each rank has a part"
+        assert max(info["values"]) < 0.8 * sum(info["values"]), "each rank has a part"

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from computing import gradient_over
 from small_models import random_tree, small_model
 
 from ralo_core import BuildContext, LossBatch
@@ -13,7 +14,6 @@ from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.dppo import DppoLoss
 from ralo_worker.losses.settings import ClipSettings, DppoSettings
 from ralo_worker.trainer.compute import head
-from ralo_worker.trainer.compute.gradient import batch_gradient
 from ralo_worker.trainer.compute.head import entropies
 from ralo_worker.trainer.compute.policy import Policy
 from ralo_worker.trainer.compute.regularisation import Regulariser
@@ -51,7 +51,7 @@ def trees():
 def gradient_of(model, loss, trees, advantages, regulariser, max_tokens=10_000, shared=0):
     packs = list(make_packs(make_rows(trees, advantages), shared))
     batches = micro_batches(packs, max_tokens, 0)
-    return batch_gradient(Policy(model), loss, batches, regulariser=regulariser)
+    return gradient_over(Policy(model), loss, batches, regulariser=regulariser)
 
 
 def expected(model, reference, trees, kind, average, kl, entropy):

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from computing import gradient_over, parallel_of
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import one_batch, random_tree, small_policy
@@ -13,8 +14,6 @@ from ralo_core import BuildContext, LossBatch
 from ralo_worker.corrections.second_moment import M2po
 from ralo_worker.corrections.settings import M2poSettings
 from ralo_worker.losses.policy_gradient import PolicyGradientLoss
-from ralo_worker.trainer.compute.gradient import batch_gradient
-from ralo_worker.trainer.compute.survey import show, surveyed
 from ralo_worker.trainer.layout.micro_batches import micro_batches
 from ralo_worker.trainer.layout.packs import make_packs
 from ralo_worker.trainer.layout.rows import make_rows
@@ -116,9 +115,10 @@ def test_the_gradient_does_not_depend_on_how_the_batch_is_cut(shared):
     loss, found = PolicyGradientLoss(None, CONTEXT), []
     for max_tokens in (1, 40, 10_000):
         corrections = {"m2po": m2po(0.3)}
-        show(surveyed(policy, micro_batches(packs, max_tokens, 0)), corrections.values())
+        objective = parallel_of(policy, loss, corrections=corrections).objective
+        objective.observe(objective.survey(micro_batches(packs, max_tokens, 0)))
         cut = micro_batches(packs, max_tokens, 0)
-        found.append(batch_gradient(policy, loss, cut, corrections=corrections))
+        found.append(gradient_over(policy, loss, cut, corrections=corrections))
     assert 0.02 < found[0].metrics["masked_fraction/m2po"] < 0.9, "the case tells nothing"
     for other in found[1:]:
         assert other.metrics == pytest.approx(found[0].metrics, rel=1e-4)
@@ -137,10 +137,11 @@ def test_a_survey_leaves_no_gradient_and_sees_what_is_weighed():
 
     policy, tree = small_policy(), random_tree(np.random.default_rng(7), 4)
     rows = make_rows([tree], [np.asarray([1, 2, -1, 0.5], np.float32)])
-    remembering = Remembering()
-    show(surveyed(policy, one_batch(rows)), [remembering])
+    remembering, loss = Remembering(), PolicyGradientLoss(None, CONTEXT)
+    corrections = {"remembering": remembering}
+    objective = parallel_of(policy, loss, corrections=corrections).objective
+    objective.observe(objective.survey(one_batch(rows)))
     assert not any(log_ratio.requires_grad for log_ratio in remembering.seen)
     assert all(parameter.grad is None for parameter in policy.parameters())
-    loss = PolicyGradientLoss(None, CONTEXT)
-    batch_gradient(policy, loss, one_batch(rows), corrections={"remembering": remembering})
+    gradient_over(policy, loss, one_batch(rows), corrections=corrections)
     assert not remembering.seen

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from computing import parallel_of
 from plain_gradient import plain_gradient
 from small_models import random_tree, small_model
 from torch.distributed.fsdp import fully_shard
@@ -13,12 +14,7 @@ from ralo_core.config import TrainerSettings
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
 from ralo_worker.trainer.compute.checkpointing import decoder_layers
-from ralo_worker.trainer.compute.gradient import accumulate
-from ralo_worker.trainer.compute.gradient_sums import gradient_sums
 from ralo_worker.trainer.compute.policy import Policy
-from ralo_worker.trainer.layout.micro_batches import micro_batches
-from ralo_worker.trainer.layout.packs import make_packs
-from ralo_worker.trainer.layout.rows import make_rows
 
 torch.set_num_threads(1)
 WORDS = 30_000
@@ -44,11 +40,12 @@ def test_the_gradient_of_a_sharded_policy_is_the_formula(one_rank, offloaded):
     for layer in decoder_layers(policy.model):
         fully_shard(layer, mesh=mesh)
     fully_shard(policy, mesh=mesh)
-    gradients = gradient_sums(policy, offloaded)
-    batches = micro_batches(list(make_packs(make_rows(trees, advantages), 40)), 40, 0)
-    accumulate(policy, LOSS, batches, {}, None)
-    found = dict(gradients.items())
-    assert found.keys() == expected.keys()
+    parallel = parallel_of(
+        policy, LOSS, advantages=advantages, offloaded=offloaded, microbatch_tokens=40,
+        shared_tokens=40,
+    )  # fmt: skip
+    found = parallel.gradient(trees, 0)
+    assert found.weight == count
+    assert found.tensors.keys() == expected.keys()
     for name, value in expected.items():
-        total = found[name] if offloaded else found[name].full_tensor()
-        assert (total / count - value).norm() / value.norm() < 1e-5, name
+        assert (found.tensors[name] - value).norm() / value.norm() < 1e-5, name

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from out_of_memory_case import objective, trees
+from out_of_memory_case import computation, trees
 from patience import PATIENCE
 from safetensors.torch import load_file
 
 from ralo_core import RaloError
-from ralo_worker.trainer.parallel.data_parallel import DataParallel
 
 torch.set_num_threads(1)
 HERE = Path(__file__).parent
@@ -33,7 +32,7 @@ def assert_same(found, expected):
 
 
 def test_an_allocation_that_fails_halves_the_micro_batch(tmp_path):
-    expected = DataParallel(objective=objective()).gradient(trees(), 0)
+    expected = computation().gradient(trees(), 0)
     done = gradient_within(150, tmp_path / "gradient.safetensors")
     assert done.returncode == 0, done.stderr
     before, after = done.stderr.split("first gradient done")
@@ -60,12 +59,12 @@ def failing(computing, most, error, begin=0):
         if sizes[-1] > most and len(sizes) > begin:
             raise error
 
-    computing.policy.model.model.embed_tokens.register_forward_hook(check)
+    computing.objective.policy.model.model.embed_tokens.register_forward_hook(check)
     return sizes
 
 
 def small(*settings):
-    return objective(*settings, words=FEW)
+    return computation(*settings, words=FEW)
 
 
 @pytest.mark.parametrize("offloaded", ["true", "false"])
@@ -78,17 +77,17 @@ def test_what_was_added_up_before_the_failure_is_dropped(offloaded, pipeline):
         f"correction.pipeline={pipeline}",
         "trainer.shared_tokens=0",
     )
-    expected = DataParallel(objective=small(*settings)).gradient(batch, 0)
+    expected = small(*settings).gradient(batch, 0)
     computing = small(*settings, f"trainer.microbatch_tokens={6 * ROW}")
     sizes = failing(computing, 4 * ROW, torch.OutOfMemoryError("CUDA out of memory"), 1)
-    found = DataParallel(objective=computing).gradient(batch, 0)
+    found = computing.gradient(batch, 0)
     assert sizes[:2] == [6 * ROW, 6 * ROW], "the second one failed"
     assert computing.budget.tokens == 3 * ROW
     assert found.weight == expected.weight
     assert found.metrics == pytest.approx(expected.metrics, rel=1e-4)
     assert_same(found.tensors, expected.tensors)
     del sizes[:]
-    assert_same(DataParallel(objective=computing).gradient(batch, 0).tensors, expected.tensors)
+    assert_same(computing.gradient(batch, 0).tensors, expected.tensors)
     assert max(sizes) == 3 * ROW, "the smaller budget is remembered"
 
 
@@ -96,7 +95,7 @@ def test_another_error_is_not_taken_for_it():
     computing = small()
     failing(computing, 1, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1"):
-        DataParallel(objective=computing).gradient(trees(FEW), 0)
+        computing.gradient(trees(FEW), 0)
     assert computing.budget.tokens == 16384
 
 
@@ -104,13 +103,13 @@ def test_a_plan_does_not_depend_on_what_a_rank_has_learnt():
     """Ranks take shares of the plan, so theirs must be the same."""
     computing = small()
     batch = trees(FEW)
-    before = [pack.tokens.tolist() for pack in computing.plan(batch).packs]
+    before = [pack.tokens.tolist() for pack in computing.planner.plan(batch).packs]
     computing.budget.tokens = ROW
-    assert [pack.tokens.tolist() for pack in computing.plan(batch).packs] == before
+    assert [pack.tokens.tolist() for pack in computing.planner.plan(batch).packs] == before
 
 
 def test_a_single_row_that_fails_ends_it():
     computing = small("trainer.shared_tokens=0", f"trainer.microbatch_tokens={ROW}")
     failing(computing, 1, torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(RaloError, match=f"a sequence of {ROW} tokens"):
-        DataParallel(objective=computing).gradient(trees(FEW), 0)
+        computing.gradient(trees(FEW), 0)

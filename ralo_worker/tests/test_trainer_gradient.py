@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from computing import gradient_over, parallel_of
 from hypothesis import given
 from hypothesis import strategies as st
 from plain_gradient import plain_gradient
@@ -11,7 +12,6 @@ from small_models import one_batch, random_tree, small_model
 from ralo_core import PROMPT, BuildContext, TreeBuilder
 from ralo_worker.losses.clip import ClipLoss
 from ralo_worker.losses.settings import ClipSettings
-from ralo_worker.trainer.compute.gradient import batch_gradient
 from ralo_worker.trainer.compute.policy import Policy
 from ralo_worker.trainer.layout.micro_batches import micro_batches
 from ralo_worker.trainer.layout.packs import make_packs
@@ -35,7 +35,7 @@ def test_gradient_equals_the_formula_however_the_batch_is_cut(model, max_tokens,
     objective = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
     packs = list(make_packs(make_rows(trees, advantages), shared))
     cut = micro_batches(packs, max_tokens, 0)
-    gradient = batch_gradient(Policy(model), objective, cut)
+    gradient = gradient_over(Policy(model), objective, cut)
     assert gradient.weight == count
     assert gradient.metrics["loss"] == pytest.approx(loss, rel=1e-5)
     assert gradient.tensors.keys() == expected.keys()
@@ -44,16 +44,39 @@ def test_gradient_equals_the_formula_however_the_batch_is_cut(model, max_tokens,
         assert error < 1e-5, name
 
 
+@pytest.mark.parametrize("microbatch_tokens", [1, 40, 10_000])
+@pytest.mark.parametrize("shared_tokens", [0, 25, 10_000])
+def test_the_whole_way_from_trees_to_a_gradient_is_the_formula(
+    model, microbatch_tokens, shared_tokens
+):
+    """Leaves without advantage are among them: those are not computed."""
+    rng = np.random.default_rng(3)
+    trees = [random_tree(rng, leaves) for leaves in (1, 4, 6)]
+    advantages = [rng.normal(size=len(tree.leaves)).astype(np.float32) for tree in trees]
+    advantages[1][:2] = 0.0
+    expected, _, count = plain_gradient(model, trees, advantages)
+    way = parallel_of(
+        Policy(model), ClipLoss(ClipSettings(), BuildContext(role="trainer")),
+        advantages=advantages, microbatch_tokens=microbatch_tokens,
+        shared_tokens=shared_tokens, pair_cost=0.01,
+    )  # fmt: skip
+    found = way.gradient(trees, 0)
+    assert found.weight == count
+    assert found.tensors.keys() == expected.keys()
+    for name, value in expected.items():
+        assert (found.tensors[name] - value).norm() / value.norm() < 1e-5, name
+
+
 def test_rows_without_advantage_may_be_left_out(model):
     rng = np.random.default_rng(5)
     trees = [random_tree(rng, 4) for _ in range(2)]
     advantages = [np.asarray([1, 0, -1, 0], np.float32), np.zeros(4, np.float32)]
     objective = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
     rows = make_rows(trees, advantages)
-    every = batch_gradient(Policy(model), objective, one_batch(rows))
+    every = gradient_over(Policy(model), objective, one_batch(rows))
     kept, left_out = without_zeros(rows, objective)
     assert [float(abs(row.advantages).max()) for row in kept] == [1, 1]
-    fewer = batch_gradient(Policy(model), objective, one_batch(kept), left_out)
+    fewer = gradient_over(Policy(model), objective, one_batch(kept), left_out)
     assert fewer.weight == every.weight
     for name, value in every.tensors.items():
         torch.testing.assert_close(fewer.tensors[name], value, rtol=1e-4, atol=1e-7)
@@ -70,9 +93,9 @@ def test_corrections_weigh_one_after_the_other(model):
     tree = random_tree(np.random.default_rng(6), 4)
     rows = make_rows([tree], [np.asarray([1, 2, -1, 0.5], np.float32)])
     objective = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
-    plain = batch_gradient(Policy(model), objective, one_batch(rows))
+    plain = gradient_over(Policy(model), objective, one_batch(rows))
     corrections = {"half": Weigh(0.5), "three": Weigh(3.0)}
-    weighed = batch_gradient(Policy(model), objective, one_batch(rows), corrections=corrections)
+    weighed = gradient_over(Policy(model), objective, one_batch(rows), corrections=corrections)
     assert weighed.weight == plain.weight
     for name, value in plain.tensors.items():
         torch.testing.assert_close(weighed.tensors[name], 1.5 * value, rtol=1e-4, atol=1e-7)
@@ -90,7 +113,7 @@ def test_the_share_of_tokens_that_a_correction_masks_is_logged(model, max_tokens
     rows = make_rows(trees, [np.ones(4, np.float32)])
     objective = ClipLoss(ClipSettings(), BuildContext(role="trainer"))
     cut = micro_batches(list(make_packs(rows, 0)), max_tokens, 0)
-    metrics = batch_gradient(
+    metrics = gradient_over(
         Policy(model), objective, cut, corrections={"but": ButTheFirst()}
     ).metrics
     tokens = sum(len(row.logprobs) for row in rows)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from chaos.content import CHUNK_BYTES, make_gradient, make_tree, weight_of
 from chaos.journal import Journal
-from ralo_core.client import Backoff, Client
+from ralo_core.client import Backoff, Client, WholeBody
 from ralo_core.data import ItemResponses
 from ralo_core.errors import RunOver, ServerError
 from ralo_core.messages.workers import WorkerReport
@@ -127,8 +127,10 @@ class Trainer(Worker):
         )  # fmt: skip
 
     def _upload(self, upload_id, batch_id, leases):
-        return self.client.upload_gradient(
-            make_gradient(upload_id, leases), upload_id=upload_id, batch_id=batch_id,
+        tensors = make_gradient(upload_id, leases)
+        return self.client.send_gradient(
+            WholeBody({"codec": "none"}, tensors, self.client.transport),
+            upload_id=upload_id, batch_id=batch_id,
             base_version=0, weight=weight_of(leases), codec="none", metrics={"loss": 1.0},
         )  # fmt: skip
 

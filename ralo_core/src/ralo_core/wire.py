@@ -19,17 +19,11 @@ from safetensors.numpy import load, save
 
 from ralo_core.data import Batch, Problem, RolloutTree
 from ralo_core.errors import DataError, WireError
+from ralo_core.files import dtypes
 from ralo_core.structuring import structure
 
 CONTENT_TYPE = "application/vnd.safetensors"
 _KEY = "ralo"
-_DTYPES = {
-    np.dtype(kind): name
-    for kind, name in {
-        "f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8",
-        "u8": "U64", "u4": "U32", "u2": "U16", "u1": "U8", "?": "BOOL",
-    }.items()
-}  # fmt: skip
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -101,7 +95,7 @@ def lay_out(
         end = offset + dtype.itemsize * math.prod(shape)
         extents[name] = offset, end
         entries[name] = {
-            "dtype": _DTYPES[dtype], "shape": shape, "data_offsets": extents[name]
+            "dtype": dtypes.NAMES[dtype], "shape": shape, "data_offsets": extents[name]
         }  # fmt: skip
         offset = end
     head = json.dumps(entries, ensure_ascii=False).encode()

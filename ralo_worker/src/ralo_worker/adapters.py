@@ -1,8 +1,7 @@
 """A model with a LoRA adapter on it, as transformers and peft open it, and its tensors' names.
 
 What is published of such a model is its adapter, under peft's names; transformers has others for
-the same tensors while they are in the model. Neighbours: trainer and transformers engine open
-models here, `engines.weights` and the trainer's gradients use the names.
+the same tensors while they are in the model.
 """
 
 from collections.abc import Iterator

@@ -5,6 +5,7 @@ from ralo_core.client.connection import Connection
 from ralo_core.client.gradients import (
     GRADIENT_REFUSED,
     GradientBody,
+    WholeBody,
     digests_of,
     send_chunks,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "Connection",
     "GradientBody",
     "Transport",
+    "WholeBody",
     "digests_of",
     "send_chunks",
 ]

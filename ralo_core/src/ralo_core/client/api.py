@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
-import numpy.typing as npt
 import requests
 
 from ralo_core import wire
 from ralo_core.client.address import Address, FixedAddress
 from ralo_core.client.calls_in_flight import CallsInFlight
-from ralo_core.client.gradients import GradientBody, GradientSender, WholeBody
+from ralo_core.client.gradients import GradientBody, GradientSender
 from ralo_core.client.transport import Backoff, Transport
 from ralo_core.data import Batch, DeltaLink, ItemResponses, RolloutTree, WeightVersion
 from ralo_core.errors import ServerError
@@ -172,31 +171,6 @@ class Client:
         body = Release(lease_ids=tuple(lease_ids), outcome=outcome, reason=reason)
         self._send_json("/lease/release", unstructure(body))
 
-    def upload_gradient(
-        self,
-        tensors: Mapping[str, npt.NDArray[Any]],
-        *,
-        upload_id: str,
-        batch_id: str,
-        base_version: int,
-        weight: float,
-        codec: str,
-        metrics: Mapping[str, float],
-    ) -> GradientAccepted:
-        """Send `tensors`, which lie in this process, as `send_gradient` does.
-
-        They are sent from where they lie and must not change meanwhile.
-        """
-        return self.send_gradient(
-            WholeBody(wire.view({"codec": codec}, tensors), self.transport),
-            upload_id=upload_id,
-            batch_id=batch_id,
-            base_version=base_version,
-            weight=weight,
-            codec=codec,
-            metrics=metrics,
-        )
-
     def send_gradient(
         self,
         body: GradientBody,
@@ -217,7 +191,7 @@ class Client:
         sender = GradientSender(
             transport=self.transport,
             body=body,
-            facts={
+            fields={
                 "upload_id": upload_id,
                 "batch_id": batch_id,
                 "worker_id": self.worker_id,

@@ -1,8 +1,7 @@
 """Sending a gradient: declared, sent in chunks by several threads, resumed, finalized.
 
-Neighbours: `client.api` calls it, `client.transport` retries each request, `wire.Body` gives the
-bytes without a second copy of them. What the server has already is not sent again, whichever
-side was restarted in between.
+The bytes are sent from where the tensors lie, without a second copy of them. What the server has
+already is not sent again, whichever side was restarted in between.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from ralo_core.files.digests import digest_of
 from ralo_core.structuring import unstructure
 
 CHUNKS_MISSING = "urn:ralo:chunks-missing"
-"""The problem type of a finalize that came before all chunks had."""
+"""The problem type of a finalize that the server got before all chunks."""
 
 GRADIENT_REFUSED = "urn:ralo:gradient-refused"
 """The problem type of a gradient whose values must not be used."""
@@ -31,7 +30,7 @@ _SPOILT_TRIES = 3
 
 
 class GradientBody(Protocol):
-    """The bytes of a gradient, wherever they lie: in this process, or in those of a group."""
+    """The bytes of a gradient, wherever they lie: in this process, or in several."""
 
     def __len__(self) -> int:
         """Return the bytes of the body."""
@@ -43,15 +42,17 @@ class GradientBody(Protocol):
         """Deliver the chunks of these numbers; raises `ServerError` if one is refused."""
 
 
-@attrs.frozen(eq=False)
 class WholeBody:
-    """A body that lies in this process; its chunks go through `transport`."""
+    """A gradient with `header` whose `tensors` all lie in this process; its chunks go through
+    `transport`. The tensors must not change before it is sent."""
 
-    body: wire.Body
-    transport: Transport
+    def __init__(
+        self, header: Mapping[str, Any], tensors: wire.Tensors, transport: Transport
+    ) -> None:
+        self._body, self._transport = wire.view(header, tensors), transport
 
     def __len__(self) -> int:
-        return len(self.body)
+        return len(self._body)
 
     def digests(self, chunk_bytes: int) -> tuple[str, ...]:
         """Return the digest of every chunk."""
@@ -60,34 +61,34 @@ class WholeBody:
     def send(self, upload_id: str, chunk_bytes: int, missing: Sequence[int]) -> None:
         """Deliver chunks."""
         parts = self._parts(chunk_bytes)
-        send_chunks(self.transport, upload_id, {index: parts[index] for index in missing})
+        send_chunks(self._transport, upload_id, {index: parts[index] for index in missing})
 
     def _parts(self, chunk_bytes: int) -> list[wire.Body]:
-        starts = range(0, len(self.body), chunk_bytes)
-        return [self.body.part(start, start + chunk_bytes) for start in starts]
+        starts = range(0, len(self), chunk_bytes)
+        return [self._body.part(start, start + chunk_bytes) for start in starts]
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class GradientSender:
-    """Sends `body`; `facts` are the declaration without its chunks."""
+    """Sends `body`; `fields` are those of the declaration that do not depend on the body."""
 
     transport: Transport
     body: GradientBody
-    facts: Mapping[str, Any]
+    fields: Mapping[str, Any]
 
     def send(self, chunk_bytes: int) -> tuple[dict[str, Any], int]:
         """Deliver the gradient, in chunks of `chunk_bytes` if the server agrees.
 
-        Return the server's word on it and the chunk size that was used. Raises `ServerError`:
-        409 when the batch's lease is lost, 422 when the gradient must not be used.
+        Returns the server's reply and the chunk size that was used. Raises `ServerError`: 409 when
+        the batch's lease is lost, 422 when the gradient must not be used.
         """
         upload = self._declaration(chunk_bytes)
         while True:
-            answer = self._post("/gradient/declare", unstructure(upload))
-            if not answer["declared"]:
-                upload = self._declaration(answer["chunk_bytes"])
+            reply = self._post("/gradient/declare", unstructure(upload))
+            if not reply["declared"]:
+                upload = self._declaration(reply["chunk_bytes"])
                 continue
-            self.body.send(upload.upload_id, upload.chunk_bytes, answer["missing"])
+            self.body.send(upload.upload_id, upload.chunk_bytes, reply["missing"])
             try:
                 done = self._post("/gradient/upload_finalize", {"upload_id": upload.upload_id})
             except ServerError as error:
@@ -101,14 +102,14 @@ class GradientSender:
             size=len(self.body),
             chunk_bytes=chunk_bytes,
             chunk_digests=self.body.digests(chunk_bytes),
-            **self.facts,
+            **self.fields,
         )
 
     def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = self.transport.request(
+        reply: dict[str, Any] = self.transport.request(
             "POST", path, json=body, timeout=_CHECK_SECONDS
         ).json()
-        return answer
+        return reply
 
 
 def digests_of(parts: Sequence[wire.Body]) -> tuple[str, ...]:
@@ -142,7 +143,7 @@ def _send_chunk(transport: Transport, upload_id: str, index: int, part: wire.Bod
                 timeout=_CHUNK_SECONDS,
             )
         except ServerError as error:
-            # Other bytes arrived than were sent: rare enough that the next try mends it.
+            # 400: other bytes arrived than were sent. That is rare, so another try will do.
             if error.status != 400 or tries == _SPOILT_TRIES:
                 raise
         else:

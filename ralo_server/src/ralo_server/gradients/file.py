@@ -13,19 +13,13 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 
 from ralo_core.errors import WireError
+from ralo_core.files import dtypes
 from ralo_core.files.safetensors_layout import read_places
 from ralo_core.protocols import GradientCodec
 from ralo_server.gradients.parameters import Shapes
 
 _BAD_PARTS = (KeyError, ValueError, IndexError, TypeError)
 """What a codec raises for arrays that are not those of its `encode`."""
-
-_DTYPES = {
-    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I64": np.int64,
-    "I32": np.int32, "I16": np.int16, "I8": np.int8, "U64": np.uint64, "U32": np.uint32,
-    "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_,
-}  # fmt: skip
-"""numpy has no bfloat16: its bits are mapped as uint16."""
 
 
 class GradientFile:
@@ -84,10 +78,10 @@ def _mapped(path: Path) -> dict[str, npt.NDArray[Any]]:
     raw = np.memmap(path, np.uint8, "r")
     found: dict[str, npt.NDArray[Any]] = {}
     for key, place in places.items():
-        if place.dtype not in _DTYPES:
+        if place.dtype not in dtypes.NUMPY:
             msg = f"tensor '{key}' has dtype {place.dtype}, which no codec can read"
             raise WireError(msg)
-        found[key] = raw[place.start : place.stop].view(_DTYPES[place.dtype])
+        found[key] = raw[place.start : place.stop].view(dtypes.NUMPY[place.dtype])
     return found
 
 

@@ -1,7 +1,6 @@
 """What an engine reads about a model from its directory, without opening the weights.
 
-Neighbours: both engines ask it when they are opened. It knows Hugging Face's files and the
-manifest of a published version.
+The directory has Hugging Face's files and, if it is a published version, its manifest.
 """
 
 import json

@@ -5,9 +5,6 @@
 
 Weights change between batches only. Rank 0 speaks for the group: it leases, and its `Order` tells
 the other ranks what to do next. All ranks run this loop.
-
-Neighbours: `membership` joins the run, `together` computes, `uploading` sends, `batches_ahead` and
-`weights_ahead` fetch.
 """
 
 import logging
@@ -27,19 +24,18 @@ from ralo_core.config import (
 from ralo_core.errors import RunOver
 from ralo_worker.membership import Membership
 from ralo_worker.trainer.compute.gradient import Gradient
-from ralo_worker.trainer.compute.local_steps import LocalSteps
 from ralo_worker.trainer.compute.model import WithoutAdapter, open_model
-from ralo_worker.trainer.compute.objective import open_objective
 from ralo_worker.trainer.compute.policy import Policy
 from ralo_worker.trainer.exchange.background_call import BackgroundCall
 from ralo_worker.trainer.exchange.batch_prefetch import BatchPrefetch
-from ralo_worker.trainer.exchange.phases import Phases
-from ralo_worker.trainer.exchange.upload import Answered, Uploading
+from ralo_worker.trainer.exchange.upload import GradientUploader
 from ralo_worker.trainer.exchange.weight_prefetch import WeightPrefetch
-from ralo_worker.trainer.parallel.data_parallel import DataParallel
+from ralo_worker.trainer.parallel.data_parallel import open_data_parallel
 from ralo_worker.trainer.parallel.group import Group
+from ralo_worker.trainer.parallel.local_steps import LocalSteps
 from ralo_worker.trainer.parallel.sharding import shard
-from ralo_worker.trainer.parallel.stop_check import CommonPace, Halted, StopCheck
+from ralo_worker.trainer.parallel.stop_check import CommonStopCheck, Halted, StopCheck
+from ralo_worker.trainer.phases import Phases
 from ralo_worker.weights.cache import WeightsCache
 from ralo_worker.weights.loading import load_weights
 from ralo_worker.weights.local_version import LocalVersion
@@ -51,15 +47,16 @@ SECTIONS = ("advantage", "loss", "correction", "codec")
 
 @attrs.frozen
 class Order:
-    """What rank 0 says is next: to end, or to compute `batch`, or nothing, where there is none."""
+    """What rank 0 has the ranks do next: end if `over`, else compute `batch`. Without a batch the
+    loop only looks for new weights, and asks again."""
 
     over: bool = False
     batch: Batch | None = None
 
 
 class Trainer:
-    """A joined trainer, or a rank of one; `run` works until the run is over or the membership is
-    stopping."""
+    """A trainer that has joined its run, or a rank of one. `run` works until the run is over, or
+    until the membership's `stopping` is set."""
 
     def __init__(self, member: Membership, group: Group | None = None) -> None:
         self.member, self.client = member, member.client
@@ -96,11 +93,13 @@ class Trainer:
         self.cache = WeightsCache(self.client, self.member.run, relays=self.member.relays)
         found = self._newest()
         self.policy = self._policy(found.directory)
-        objective = open_objective(self.member.config, self.policy, self._reference(), self._pace())
-        together = DataParallel(objective=objective, group=self.group, phases=self.phases)
+        parallel = open_data_parallel(
+            self.member.config, self.policy, self._reference(),
+            group=self.group, stop=self._stop_check(), phases=self.phases,
+        )  # fmt: skip
         inner = self.member.config.section(LocalStepsSettings)
-        self.computing = LocalSteps(together, inner) if inner.steps else together
-        self.uploading = Uploading(
+        self.gradients = LocalSteps(parallel, inner) if inner.steps else parallel
+        self.uploader = GradientUploader(
             client=self.client,
             codec=self.member.config.build("codec", BuildContext(role="trainer")),
             codec_name=self.member.config.chosen("codec"),
@@ -135,13 +134,13 @@ class Trainer:
             return Policy(open_model(directory, base_dtype), self.settings)
         return shard(Policy(open_model(directory, base_dtype, "cpu"), self.settings), self.group)
 
-    def _pace(self) -> StopCheck:
+    def _stop_check(self) -> StopCheck:
         if self.settings.sharding == "none":
             return StopCheck(self.member.stopping)
-        return CommonPace(self.member.stopping, self.group.control)
+        return CommonStopCheck(self.member.stopping, self.group.control)
 
     def _order(self) -> Order:
-        """Return what is next; other ranks than 0 hear it from that one."""
+        """Return what is next on rank 0; on the others anything, for rank 0's is shared."""
         if not self.group.leads:
             return Order()
         try:
@@ -167,12 +166,12 @@ class Trainer:
         self.member.activity.activated(staged, time.monotonic() - started)
 
     def _train(self, batch: Batch) -> None:
-        """Answer one lease: with a gradient, as empty, or by giving it back."""
+        """Compute one batch: its lease ends with a gradient, as empty, or by being given back."""
         if self.group.leads:
             self.batches.prepare(self._seconds)
         started = time.monotonic()
         try:
-            gradient = self.computing.gradient(batch.trees, self.version)
+            gradient = self.gradients.gradient(batch.trees, self.version)
         except Halted:
             self._give_back(batch, "trainer stopped")
             self.member.stopping.set()
@@ -181,17 +180,16 @@ class Trainer:
             self._give_back(batch, "trainer failed")
             raise
         self._seconds = time.monotonic() - started
-        self._answer(batch, gradient)
+        self._upload(batch, gradient)
 
-    def _answer(self, batch: Batch, gradient: Gradient | None) -> None:
-        """Hand over what a batch came to, once the one before is sent."""
+    def _upload(self, batch: Batch, gradient: Gradient | None) -> None:
+        """Begin to send the gradient of a batch, once the one before is sent."""
         if gradient is not None:
             tokens = sum(int(tree.response_lengths().sum()) for tree in batch.trees)
             self.member.activity.tokens += tokens
         self._sent()
-        answered = Answered(batch_id=batch.id, version=self.version, gradient=gradient)
         with self.phases("upload"):  # without overlap it is sent here
-            self.sending.start(self.uploading.upload, answered)
+            self.sending.start(self.uploader.upload, batch.id, self.version, gradient)
 
     def _sent(self) -> None:
         with self.phases("upload"):
@@ -199,10 +197,11 @@ class Trainer:
 
     def _give_back(self, batch: Batch, why: str) -> None:
         if self.group.leads:
-            self.uploading.give_back(batch.id, why)
+            self.uploader.give_back(batch.id, why)
 
     def _close(self) -> None:
-        """End the threads and say goodbye: what is held, a batch that lies here, goes back."""
+        """End the threads and deregister: the server takes back what is held, such as a batch that
+        was fetched ahead."""
         self.member.stopping.set()
         self.batches.close()
         self.sending.close()

@@ -1,8 +1,7 @@
 """How a version is made on this machine: of deltas, of what is linked and of what is fetched.
 
-Neighbours: `weights.cache` calls it with an empty folder and swaps that in when it is whole;
-`weights.deltas` knows the short way, `weights.parts` fetches, `weights.local` knows what is there
-already.
+Deltas from a version that lies here are the short way. Else each file is linked from a version that
+has the same, or fetched.
 """
 
 import os

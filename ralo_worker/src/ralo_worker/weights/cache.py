@@ -1,8 +1,7 @@
 """Weight versions on this machine, shared by its workers: fetched once, verified, then used.
 
-Neighbours: sampler and trainer ask for a version and get a `LocalVersion` directory; `weights.assembly`
-makes it. A version appears under its name only when every file has the right sha256 and is on the
-disk; a file lock keeps workers of one machine from fetching it twice.
+A version appears under its name only when every file has the right sha256 and is on the disk. A
+file lock keeps workers of one machine from fetching it twice.
 """
 
 import fcntl

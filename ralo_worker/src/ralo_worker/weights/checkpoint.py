@@ -1,7 +1,7 @@
 """The safetensors files of a model directory: which tensors they hold, and what does not fit.
 
-Neighbours: `weights` and `vllm_engine` compare a version with the running model before the first
-byte of it is loaded. It reads headers only.
+A version is compared with the running model before the first byte of it is loaded, so this reads
+headers only.
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,9 +3,6 @@
 A delta is small, exact, and right for one base only: the result is written beside, hashed on the
 way, and thrown away unless it has the sha256 of the version. Then, and where there is no delta,
 the whole files are fetched.
-
-Neighbours: `weights.cache` asks for a version to be made and fetches what is needed for it;
-`weights.patching` applies deltas to a file.
 """
 
 import logging

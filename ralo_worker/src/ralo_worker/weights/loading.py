@@ -4,7 +4,7 @@ an adapter, into that of the model.
 Names and shapes are checked before the first byte is copied, so a wrong directory leaves the
 model as it was. Tied weights are one tensor under several names: any of them will do.
 
-Neighbours: `transformers` calls it on the decode thread, `checkpoint` reads the headers.
+Trainers load with it between two batches, the transformers engine between two decoding steps.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,6 @@
 """The versions that lie whole in a folder of this machine, and what they consist of.
 
-Neighbours: `weights.cache` adds one by renaming a finished folder and removes old ones here;
-`weights.assembly` takes from them what a new version has in common with them.
+A version is added by renaming a finished folder, so what is here under its name is whole.
 """
 
 import json

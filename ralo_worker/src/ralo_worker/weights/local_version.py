@@ -1,7 +1,4 @@
-"""`LocalVersion`: a version that lies verified on this machine, and what it cost to bring it here.
-
-Neighbours: `weights.cache` gives it, the sampler and trainer runtimes load its directory.
-"""
+"""`LocalVersion`: a version that lies verified on this machine, and what bringing it cost."""
 
 from pathlib import Path
 

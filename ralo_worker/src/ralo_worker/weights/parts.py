@@ -1,7 +1,6 @@
 """Fetches one file of a version by its sha256, from whichever source has the right bytes.
 
-Neighbours: `weights.assembly` says which files are needed, `weights.transfer` brings the bytes,
-`weights.sources` knows where from. What has another sha256 is never used.
+Bytes with another sha256 are never used, and the source that sent them is left alone for a while.
 """
 
 import logging

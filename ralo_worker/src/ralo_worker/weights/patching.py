@@ -1,7 +1,7 @@
 """A weights file with deltas applied, as a stream: memory is that of a few blocks.
 
-Several deltas are applied block by block, in one walk through the file. Neighbours:
-`weights.deltas` writes the stream and verifies it; the codec is `ralo_core.deltas`.
+Several deltas are applied block by block, in one walk through the file. The caller verifies the
+result.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,9 +13,11 @@ from safetensors import SafetensorError
 
 from ralo_core.deltas import Block, BlockCodec, DeltaFile
 from ralo_core.errors import WireError
+from ralo_core.files import dtypes
 from ralo_core.files.safetensors_layout import read_places
 
-_BITS = {"BF16": np.uint16, "F16": np.uint16, "F32": np.uint32}
+_PATCHED = ("BF16", "F16", "F32")
+"""The dtypes that weights are published in: other tensors do not change."""
 _SLICE = 1 << 20
 
 
@@ -36,8 +38,8 @@ def patched(path: Path, deltas: Sequence[DeltaFile]) -> Iterator[memoryview]:
         changes = [delta.blocks(name) for delta in deltas if name in delta]
         if not changes:
             yield from (tensor[at : at + _SLICE].data for at in range(0, tensor.size, _SLICE))
-        elif place.dtype in _BITS:
-            yield from _changed(name, tensor.view(_BITS[place.dtype]), changes, codec)
+        elif place.dtype in _PATCHED:
+            yield from _changed(name, tensor.view(dtypes.bits(place.dtype)), changes, codec)
         else:
             msg = f"a delta changes tensor '{name}' of dtype {place.dtype}"
             raise WireError(msg)

@@ -1,7 +1,6 @@
 """Files that get all their bytes of disk before the first is written.
 
-Neighbours: `weights.transfer` writes into them. A disk that is too full is noticed at once, with
-nothing fetched yet, and nothing is left behind.
+So a disk that is too full is noticed at once, with nothing fetched yet, and nothing is left behind.
 """
 
 import errno

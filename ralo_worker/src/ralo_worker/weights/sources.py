@@ -1,8 +1,7 @@
 """Where parts come from: relays, nearest first, then the orchestrator, which is always the last.
 
-Neighbours: `weights.parts` asks for ranges and judges what arrives; `ralo_core.client` does the
-HTTP. The orchestrator may answer with the address of an object store; when that fails it is asked
-for the bytes themselves. Nothing that a source says is believed here but where a range begins.
+The orchestrator may redirect to an object store; when that fails it is asked for the bytes
+themselves. No source is trusted, except for where a range begins: the caller checks the bytes.
 """
 
 import logging
@@ -35,7 +34,7 @@ class Source:
     direct: bool
 
     def open(self, file: WeightFile, first: int, last: int) -> requests.Response:
-        """Return an answer whose body is the bytes `first` to `last` of `file`.
+        """Return an HTTP response whose body is the bytes `first` to `last` of `file`.
 
         Raises `SourceError` for a body that is none, and what `Transport.request` raises.
         """
@@ -43,21 +42,21 @@ class Source:
         if (first, last) != (0, file.size - 1):
             headers["Range"] = f"bytes={first}-{last}"
         direct = {"X-Ralo-Direct": "1"} if self.direct else {}
-        answer = self.transport.request(
+        reply = self.transport.request(
             "GET",
             f"/weights/parts/{file.sha256}",
             headers={**headers, **direct},
             stream=True,
             redirects=False,
         )
-        if answer.is_redirect:
-            answer.close()
-            answer = _elsewhere(answer.headers["Location"], headers)
-        if "Range" in headers and not _begins_at(answer, first, file.size):
-            answer.close()
+        if reply.is_redirect:
+            reply.close()
+            reply = _elsewhere(reply.headers["Location"], headers)
+        if "Range" in headers and not _begins_at(reply, first, file.size):
+            reply.close()
             msg = f"{self.name} does not give the range that it is asked for"
             raise SourceError(msg)
-        return answer
+        return reply
 
 
 class Sources:
@@ -98,17 +97,17 @@ def _elsewhere(url: str, headers: dict[str, str]) -> requests.Response:
     session = requests.Session()
     session.trust_env = False
     try:
-        answer = session.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
+        reply = session.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
     except requests.RequestException as error:
         msg = f"{url.partition('?')[0]}: {type(error).__name__}"  # the rest of the URL is a secret
         raise SourceError(msg) from error
-    if answer.status_code not in (200, 206):
-        answer.close()
-        msg = f"{url.partition('?')[0]}: HTTP {answer.status_code}"
+    if reply.status_code not in (200, 206):
+        reply.close()
+        msg = f"{url.partition('?')[0]}: HTTP {reply.status_code}"
         raise SourceError(msg)
-    return answer
+    return reply
 
 
-def _begins_at(answer: requests.Response, first: int, size: int) -> bool:
-    span, _, total = answer.headers.get("Content-Range", "").partition("/")
-    return answer.status_code == 206 and span.startswith(f"bytes {first}-") and total == str(size)
+def _begins_at(reply: requests.Response, first: int, size: int) -> bool:
+    span, _, total = reply.headers.get("Content-Range", "").partition("/")
+    return reply.status_code == 206 and span.startswith(f"bytes {first}-") and total == str(size)

@@ -1,7 +1,6 @@
 """One attempt at one file: ranges in parallel, each resumed where it broke off, hashed in order.
 
-Neighbours: `weights.parts` starts it and judges the digest; `weights.sources` gives the bytes. A
-range lies on the disk before the next one of its thread begins, so that disk and network are busy
+A range lies on the disk before the next one of its thread begins, so that disk and network are busy
 together; the hash follows the ranges through the page cache, on a core of its own.
 """
 
@@ -74,9 +73,9 @@ class Transfer:
         """Bring one range, going on where a connection broke off."""
         transport, tries = self._sources.last.transport, 0
         while first <= last and not self._given_up.is_set():
-            source, answer = self._open(first, last)
-            with answer:
-                got, fault = self._receive(answer, first, last)
+            source, reply = self._open(first, last)
+            with reply:
+                got, fault = self._receive(reply, first, last)
             with self._lock:
                 self.received += got
                 self.used.add(source)
@@ -94,7 +93,7 @@ class Transfer:
         os.fdatasync(self._descriptor)
 
     def _open(self, first: int, last: int) -> tuple[Source, requests.Response]:
-        """Return the first source that answers; raises what the last one does."""
+        """Return the first source that sends anything; raises what the last one does."""
         *others, final = self._sources.usable()
         for source in others:
             try:
@@ -109,14 +108,14 @@ class Transfer:
             raise RaloError(str(error)) from error
 
     def _receive(
-        self, answer: requests.Response, first: int, last: int
+        self, reply: requests.Response, first: int, last: int
     ) -> tuple[int, Exception | None]:
         """Write the body at its place; return its bytes and why it ended early, if it did."""
         at = first
         while at <= last and not self._given_up.is_set():
             try:
                 # What has come, not a whole block: a reset takes no byte that was received along.
-                block = answer.raw.read1(min(_BLOCK, last + 1 - at))
+                block = reply.raw.read1(min(_BLOCK, last + 1 - at))
             except _BROKEN as error:
                 return at - first, error
             if not block:

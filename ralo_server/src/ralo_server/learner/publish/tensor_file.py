@@ -20,17 +20,15 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ralo_core.errors import RaloError
+from ralo_core.files import dtypes
 from ralo_core.files.safetensors_layout import Place, read_places
 
 Spec = tuple[torch.dtype, tuple[int, ...]]
 """dtype and shape of a tensor."""
 
-_DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
-    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
-    "BOOL": torch.bool,
-}  # fmt: skip
+_DTYPES: Mapping[str, torch.dtype] = {
+    name: getattr(torch, word) for name, word in dtypes.WORDS.items()
+}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _ALIGNMENT = 64
 

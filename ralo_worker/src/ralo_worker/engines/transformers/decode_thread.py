@@ -1,7 +1,6 @@
-"""The thread that owns the decoder: takes jobs, admits rows, steps, answers futures.
+"""The thread that owns the decoder: takes jobs, admits rows, steps, completes futures.
 
-Neighbours: `transformers` submits from the event loop, `decoding` does the work. Whatever
-fails in the decoder is handed to everyone who waits; nobody is left waiting.
+A failure in the decoder is handed to every future that waits, so that no caller waits without end.
 """
 
 import logging
@@ -29,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 @attrs.define(eq=False)
 class _Job:
-    """One `submit` call; its future is answered when the last row is done."""
+    """One `submit` call; its future is done when the last row is done."""
 
     future: Future[list[Completion]]
     completions: list[Completion | None]
@@ -66,7 +65,7 @@ class DecodeThread:
     def call(self, function: Callable[[], Any]) -> Future[Any]:
         """Run `function` on the thread between two decoding steps."""
         future: Future[Any] = Future()
-        self._send(partial(_answer, future, function))
+        self._send(partial(_run_into, future, function))
         return future
 
     def stats(self) -> EngineStats:
@@ -129,7 +128,7 @@ class DecodeThread:
         if self._decoder.live:
             self._steps_since_admission += 1
             self._decoder.step()
-        self._answer_jobs()
+        self._finish_jobs()
 
     def _newcomers(self) -> int:
         live = self._decoder.live
@@ -137,7 +136,7 @@ class DecodeThread:
         due = ready * ADMIT_SHARE >= live or self._steps_since_admission >= ADMIT_STEPS
         return ready if due else 0
 
-    def _answer_jobs(self) -> None:
+    def _finish_jobs(self) -> None:
         for job in [job for job in self._jobs if job.remaining == 0]:
             self._jobs.remove(job)
             if job.future.set_running_or_notify_cancel():
@@ -160,7 +159,7 @@ class DecodeThread:
                 job.future.set_exception(error)
 
 
-def _answer(future: Future[Any], function: Callable[[], Any]) -> None:
+def _run_into(future: Future[Any], function: Callable[[], Any]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:

@@ -1,11 +1,10 @@
-"""The running batch: admit rows, decode one token for all of them, answer finished rows.
+"""The running batch: admit rows, decode one token for all of them, complete finished rows.
 
 A row enters with the keys and values of its prompt except the last token, which is the input
 of its first step; so a fresh prompt, a copy of one, and the continuation of a cached prefix
 differ only in where their keys and values come from.
 
-Neighbours: `decode_thread` drives it, `sampling` draws, `kv_window` and `prefix_cache` store.
-It is synchronous code for one thread and knows nothing of futures and weight files.
+It is synchronous code for one thread, without futures and weight files.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -67,7 +66,7 @@ class Decoder:
         return self._slots.live
 
     def clear(self) -> None:
-        """Drop all rows, without an answer, and all cached prefixes."""
+        """Drop all rows, without completions, and all cached prefixes."""
         self.prefixes.clear()
         self._slots = SlotTable(self.max_batch)
         self._sampling: SamplingRows | None = None
@@ -79,7 +78,7 @@ class Decoder:
                 self._slots.vacate(slot)
 
     def weights_changed(self, version: int) -> None:
-        """Take note of new weights: no cached prefix is valid, rows admitted next are theirs.
+        """The weights are new: no cached prefix is valid, rows admitted next are theirs.
 
         Running rows go on with the keys and values that the older weights computed.
         """
@@ -102,7 +101,7 @@ class Decoder:
 
     @torch.inference_mode()
     def step(self) -> None:
-        """Decode one token for every row and answer the rows that end with it."""
+        """Decode one token for every row and complete the rows that end with it."""
         if self._slots.live <= 0.75 * self._slots.size:
             self._window.move(*self._slots.compact(), used=self._slots.longest)
             self._sampling = None

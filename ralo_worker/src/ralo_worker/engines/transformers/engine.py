@@ -1,8 +1,7 @@
 """The `transformers` inference engine: continuous batching on a Hugging Face causal LM.
 
-Neighbours: sampling algorithms await `generate`; `decode_thread` and `decoding` do the work;
-the sampler calls `load_weights` when a version was downloaded. This module opens the model
-directory and crosses between event loop and decode thread.
+This module opens the model directory and crosses between event loop and decode thread: the caller
+awaits on the one, the model runs on the other.
 """
 
 import asyncio

@@ -4,8 +4,6 @@ Every row's tokens end at the same column, `edge`, where the next step writes: a
 n owns columns ``edge - n .. edge - 1``. So admitting a row is a copy into free columns, and a
 step writes one column instead of concatenating everything. Attention sees columns from the
 start of the longest row; what is to the left is free for later, longer rows.
-
-Neighbours: `decoding` owns the window and says which rows live in it. It knows no tokens.
 """
 
 from collections.abc import Sequence

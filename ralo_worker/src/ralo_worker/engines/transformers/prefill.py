@@ -2,8 +2,6 @@
 
 Prompts are padded on the right: with causal attention no real token sees a pad, so no mask
 is needed and the keys and values of the real tokens stand first.
-
-Neighbours: `decoding` copies the results into its window.
 """
 
 from collections.abc import Iterator, Sequence

@@ -4,7 +4,7 @@ A tree search sends every segment as a new request whose prompt is an older requ
 plus its output; with the prefix kept, such a request costs a copy instead of a forward pass.
 The least recently used prefixes go first. Valid for one weight version: `clear` on each load.
 
-Neighbours: `decoding` puts rows that ended for length, and asks on admission.
+Only rows that ended at their length are kept: one that ended with a stop token is not continued.
 """
 
 from collections import OrderedDict

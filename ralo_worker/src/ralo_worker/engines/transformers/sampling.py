@@ -1,7 +1,6 @@
 """Draw one token per row from logits and return its exact behaviour log-probability, and, where
 they are asked for, the exact entropies.
 
-Neighbours: `decoding` calls `sample` once per step. It knows nothing of models and caches.
 The order of the filters is that of vLLM: temperature, then top-k, then top-p on what is left.
 """
 

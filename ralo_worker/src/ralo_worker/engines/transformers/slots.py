@@ -1,6 +1,6 @@
 """Host-side state of the running batch: which row sits in which slot, and what it wrote.
 
-Neighbours: `decoding` moves rows in and out. Plain numpy; it knows no model and no tensors.
+Plain numpy: nothing here is on the device.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,7 @@
 """The LoRA adapter that vLLM serves beside a model: one, whose weights are replaced in place.
 
 Requests name the adapter, never its version, so what runs while weights change goes on as it does
-where the model itself changes. Neighbours: `vllm_arguments` starts vLLM with room for it,
-`vllm_engine` sends it with every request and has it replaced.
+where the model itself changes.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""From our settings and requests to vLLM's: engine arguments and sampling parameters.
-
-Neighbours: `vllm_engine` starts vLLM with the one and sends the other with every request.
-"""
+"""From our settings and requests to vLLM's: engine arguments and sampling parameters."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +17,7 @@ _ON_CPU = {"dtype": "float32", "enforce_eager": True, "block_size": 32}
 """bfloat16 is slow and coarse there, compiling takes minutes, and a block of 128 tokens, vLLM's
 default, would hardly ever be shared."""
 _LOWEST_TEMPERATURE = 0.01
-"""vLLM takes every lower one for this, without a word to the caller."""
+"""vLLM silently replaces every lower one by this."""
 
 
 def engine_arguments(settings: VllmSettings, directory: Path, seed: int) -> AsyncEngineArgs:
@@ -48,7 +45,7 @@ def engine_arguments(settings: VllmSettings, directory: Path, seed: int) -> Asyn
 def sampling_params(
     request: GenerationRequest, eos_token_ids: Iterable[int], alternatives: int
 ) -> SamplingParams:
-    """Return how vLLM is to answer `request`: token ids, the log-prob of each, and for entropies
+    """Return what vLLM is to give for `request`: token ids, the log-prob of each, and for entropies
     those of so many `alternatives`."""
     return SamplingParams(
         temperature=request.temperature,

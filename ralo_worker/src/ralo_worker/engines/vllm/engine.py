@@ -1,8 +1,7 @@
 """The `vllm` inference engine: vLLM's asynchronous client behind our contract.
 
-Neighbours: sampling algorithms await `generate`, the sampler calls `load_weights`. vLLM runs in
-processes of its own; `vllm_arguments` speaks its words, `vllm_weights` loads weights inside it,
-`event_loop` is where its client lives.
+vLLM runs in processes of its own, and weights are loaded inside them (`weights`). Its client must
+stay on one event loop, so that has a thread of its own (`event_loop`).
 """
 
 import asyncio
@@ -163,8 +162,8 @@ class VllmEngine:
         params = sampling_params(request, self.eos_token_ids, self._alternatives)
         try:
             number = str(next(self._ids))
-            answer = self._llm.generate(prompt, params, number, lora_request=self._adapter)
-            outputs = [output async for output in answer]
+            stream = self._llm.generate(prompt, params, number, lora_request=self._adapter)
+            outputs = [output async for output in stream]
         except (EngineDeadError, EngineGenerateError) as error:
             msg = "vLLM failed while it generated; its log says why"
             raise RaloError(msg) from error

@@ -1,7 +1,7 @@
 """An event loop in a thread of its own, for an engine whose client must live on one loop.
 
-Neighbours: `vllm_engine` runs everything of vLLM's client on it, so that the engine may be called
-from any loop and its answers are handled while the caller's loop is busy.
+So the engine may be called from any loop, and what vLLM sends is handled while the caller's loop is
+busy.
 """
 
 import asyncio

@@ -4,9 +4,9 @@ For its CPU kernels vLLM packs a matrix when it is loaded and multiplies with th
 then on. A layer that is loaded again packs again. An output layer that shares its matrix with the
 embedding is not: the embedding is loaded, and the output layer would go on with the packed copy of
 the old weights, silently. Such layers are packed again here, and then every layer is asked to
-multiply a fixed input: the answer must be, bit for bit, the one it gave freshly packed.
+multiply a fixed input: the output must be, bit for bit, the one that it gave when freshly packed.
 
-Neighbours: `vllm_weights` brackets every update with `begin` and `finish`.
+Every update of the weights stands between `begin` and `finish`.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from ralo_core import RaloError
 
 _ROWS = 2
 _TOLERANCE = 0.02
-"""Of the answer's norm: far above rounding in bfloat16, far below another matrix."""
+"""Of the output's norm: far above rounding in bfloat16, far below another matrix."""
 
 
 class LayerProof:
@@ -35,11 +35,11 @@ class LayerProof:
         self._inputs = {name: _input(layer) for name, layer in self._layers.items()}
         self._names = {id(layer): name for name, layer in self._layers.items()}
         self._owners = _owners(self._layers)
-        self._answers: dict[str, Tensor] = {}
+        self._outputs: dict[str, Tensor] = {}
 
     def begin(self) -> None:
-        """Note from now on what each layer answers when it has just been packed."""
-        self._answers = {}
+        """Record from now on what each layer gives when it has just been packed."""
+        self._outputs = {}
         for layer in self._layers.values():
             method = layer.quant_method
             original = type(method).process_weights_after_loading.__get__(method)
@@ -50,10 +50,10 @@ class LayerProof:
         for layer in self._layers.values():
             layer.quant_method.__dict__.pop("process_weights_after_loading", None)
         for name, owner in self._owners.items():
-            if name not in self._answers and owner in self._answers:
+            if name not in self._outputs and owner in self._outputs:
                 layer = self._layers[name]
                 layer.quant_method.process_weights_after_loading(layer)
-                self._answers[name] = self._answers[owner]
+                self._outputs[name] = self._outputs[owner]
         stale = [name for name in self._layers if not self._is_fresh(name)]
         if stale:
             msg = (
@@ -67,19 +67,19 @@ class LayerProof:
             name = self._names[id(layer)]
             matrix = layer.weight.detach().float()
             original(layer)
-            answer = self._answer(name)
-            if _close(answer, self._inputs[name].float() @ matrix.T):
-                self._answers[name] = answer
+            output = self._output(name)
+            if _close(output, self._inputs[name].float() @ matrix.T):
+                self._outputs[name] = output
 
         return process
 
-    def _answer(self, name: str) -> Tensor:
+    def _output(self, name: str) -> Tensor:
         layer = self._layers[name]
-        answer: Tensor = layer.quant_method.apply(layer, self._inputs[name])
-        return answer
+        output: Tensor = layer.quant_method.apply(layer, self._inputs[name])
+        return output
 
     def _is_fresh(self, name: str) -> bool:
-        return name in self._answers and torch.equal(self._answers[name], self._answer(name))
+        return name in self._outputs and torch.equal(self._outputs[name], self._output(name))
 
 
 def _multiplying(model: Any) -> Iterator[tuple[str, Any]]:
@@ -107,5 +107,5 @@ def _input(layer: Any) -> Tensor:
     return values.to(layer.weight.device, layer.weight.dtype)
 
 
-def _close(answer: Tensor, expected: Tensor) -> bool:
-    return bool((answer.float() - expected).norm() <= _TOLERANCE * expected.norm())
+def _close(output: Tensor, expected: Tensor) -> bool:
+    return bool((output.float() - expected).norm() <= _TOLERANCE * expected.norm())

@@ -3,7 +3,7 @@
 At every position vLLM gives the log-prob of the sampled token first and then, if alternatives were
 asked for, those of the K most probable tokens, the sampled one among them or not.
 
-Neighbours: `vllm_engine` makes completions of them. Numpy only: it needs no vLLM.
+Numpy only, so that it can be tested without vLLM.
 """
 
 from typing import Any

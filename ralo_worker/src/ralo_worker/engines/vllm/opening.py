@@ -1,7 +1,7 @@
 """Opens the `vllm` inference engine, or says how to install what it needs.
 
-Neighbours: `ralo_core.registry` calls `open_engine`; `vllm_engine` and the modules it imports
-need vLLM, so they are imported here and nowhere earlier.
+`engine` and the modules that it imports need vLLM, which may be missing. So they are imported when
+the engine is opened, and nowhere earlier.
 """
 
 import importlib.util

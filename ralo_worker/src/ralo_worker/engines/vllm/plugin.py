@@ -1,8 +1,8 @@
-"""What vLLM loads in each of its processes: our weight transfer engine, and whom they belong to.
+"""What vLLM loads in each of its processes: our weight transfer engine, and a tie to the sampler.
 
-Neighbours: entry-point group ``vllm.general_plugins`` names `register`, `vllm` sets `OWNER_ENV`,
-`vllm_arguments` asks for `BACKEND`. It imports next to nothing, for it is loaded wherever vLLM
-runs beside ralo-worker, and leaves a vLLM that is not ours as it is.
+The entry point in the group ``vllm.general_plugins`` names `register`. It is loaded wherever vLLM
+runs beside ralo-worker, so this module imports next to nothing, and it changes nothing in a vLLM
+that no sampler started.
 """
 
 import multiprocessing

@@ -1,6 +1,6 @@
 """`EngineStats` from vLLM's own counters.
 
-Neighbours: vLLM calls `Counters.record` after every step, `vllm_engine` hands out `read`.
+vLLM calls `Counters.record` after every step.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from ralo_core import EngineStats
 
 
 class Counters(StatLoggerBase):
-    """BatchTotals what vLLM reports; one object per engine, written by its output loop only."""
+    """Adds up what vLLM reports; one object per engine, written by its output loop only."""
 
     def __init__(self) -> None:
         self._running = self._waiting = 0

@@ -4,7 +4,7 @@ Each worker maps the safetensors files itself and vLLM's loader takes its shard 
 nothing is copied through a socket. An update that did not reach every parameter, or whose layers
 do not compute with it, fails: the caller must not sample from what is left.
 
-Neighbours: `vllm_engine` sends the directory through vLLM, `vllm_layers` proves the layers.
+Only the name of the directory goes through vLLM.
 """
 
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""The gradient of a batch: forward, loss, backward, accumulated."""
+"""Stage 2: micro-batches through the policy, and the sums of their gradients."""

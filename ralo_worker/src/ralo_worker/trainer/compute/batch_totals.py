@@ -1,7 +1,7 @@
-"""What the micro-batches of a batch have come to, the gradient itself aside.
+"""What is summed over the micro-batches of a batch, beside the gradient itself.
 
-Everything is on the CPU and can be sent, so that ranks which computed parts of a batch can tell
-each other. Neighbours: `gradient` fills it, `gradient_sums` holds the gradient.
+Everything is on the CPU and can be sent, so that ranks which computed parts of a batch can merge
+what they have.
 """
 
 from collections import defaultdict
@@ -23,13 +23,13 @@ class BatchTotals:
     means: TokenMeans = attrs.field(factory=TokenMeans)
 
     def add(self, normaliser: float, metrics: Mapping[str, float]) -> None:
-        """Take note of what the loss said of a micro-batch."""
+        """Add what the loss returned for a micro-batch."""
         self.normaliser += normaliser
         for name, value in metrics.items():
             self.metrics[name] += value
 
     def merged(self, others: Iterable["BatchTotals"]) -> "BatchTotals":
-        """Return what this and `others` have come to together."""
+        """Return the totals over the micro-batches of this and of `others`."""
         total = BatchTotals()
         for each in (self, *others):
             total.add(each.normaliser, each.metrics)

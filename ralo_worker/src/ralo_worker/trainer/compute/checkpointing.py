@@ -3,7 +3,7 @@
 Between the passes such a layer holds its input only. Hugging Face's own switch works in training
 mode alone, and ours is evaluation mode, for dropout must be off; so `forward` of the layer itself
 is wrapped, below whatever hooks the module gets (a sharded layer gathers its weights again for the
-second pass). Neighbours: `policy` calls it once.
+second pass).
 """
 
 from functools import partial

@@ -1,9 +1,8 @@
-"""The gradient sums that a policy's micro-batches have come to, wherever they are kept.
+"""The sums of a policy's gradients over its backward passes, wherever they are kept.
 
 Either in the parameters' own `.grad` or in the memory of the host: then every gradient is moved
 there as soon as the backward pass has it, while the pass goes on, and a GPU never holds more than a
-few of them. Neighbours: `gradient` adds by backward passes and divides. It knows neither losses nor
-batches.
+few of them.
 """
 
 from collections import deque
@@ -26,7 +25,7 @@ class GradientSums:
     """The sums of `policy`'s trained parameters, under the names that they are published by, tied
     ones once; `trained` are these parameters.
 
-    To be made after it was sharded: that gives it other parameters.
+    Sharding gives a policy other parameters, so this is made after it.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -63,7 +62,7 @@ class _Moving:
 class OffloadedSums(GradientSums):
     """The sums in the host's memory, pinned where the policy is on a GPU, as plain tensors.
 
-    To be made once per policy: it hooks into the backward pass.
+    Its hooks stay in the policy's backward pass, so it is made once per policy.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -121,8 +120,8 @@ class OffloadedSums(GradientSums):
         return self._totals[parameter]
 
     def _room(self) -> dict[torch.nn.Parameter, Tensor]:
-        """Return room for every total: one piece, since pinned memory is given out in powers of
-        two."""
+        """Return memory for every total, cut from one piece: pinned memory is allocated in powers
+        of two, so many pieces would waste up to half of it."""
         parts = {parameter: _local(parameter) for parameter in self.trained.values()}
         sizes = [part.numel() for part in parts.values()]
         room = torch.empty(sum(sizes), dtype=torch.float32, pin_memory=self._pinned).split(sizes)

@@ -3,7 +3,7 @@
 Logits are what takes most memory with a large vocabulary: 16,384 tokens of 152,000 words are 9 GiB
 in float32, and training holds several such tensors. Here the head, the softmax and what is kept of
 them (two numbers per token) are computed chunk by chunk, and again, chunk by chunk, in the backward
-pass. Neighbours: `policy` gives the hidden states. Shapes: N predictors, V words.
+pass. Shapes: N predictors, V words.
 """
 
 import logging

@@ -1,7 +1,5 @@
-"""The policy as a trainer holds it, and what its architecture means for how trees are laid out.
-
-Neighbours: `runtime` opens it, `objective` asks what it can do.
-"""
+"""The policy's model as a trainer opens it, and what its architecture means for how trees are laid
+out."""
 
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
-"""How far the policy is from what sampled a batch: collected over its micro-batches.
-
-Neighbours: `gradient` adds every micro-batch, the result goes with the gradient's metrics.
-"""
+"""How far the policy is from what sampled a batch: collected over its micro-batches, and sent with
+the metrics of its gradient."""
 
 import attrs
 import torch
@@ -23,7 +21,7 @@ class Distance:
     _staleness: list[Tensor] = attrs.field(factory=list)
 
     def add(self, log_ratio: Tensor, batch: LossBatch) -> None:
-        """Take note of a micro-batch and its log-ratios, float32[R, C]."""
+        """Add a micro-batch and its log-ratios, float32[R, C]."""
         self._log_ratios.append(log_ratio[batch.mask].cpu())
         self._responses.append(log_ratio.sum(1)[batch.mask.any(1)].cpu())
         fresh = batch.mask & (batch.staleness == 0)[:, None]
@@ -31,7 +29,7 @@ class Distance:
         self._staleness.append(batch.staleness.cpu())
 
     def extend(self, other: "Distance") -> None:
-        """Take note of all that `other` was told."""
+        """Add all that `other` collected."""
         self._log_ratios += other._log_ratios
         self._responses += other._responses
         self._fresh += other._fresh

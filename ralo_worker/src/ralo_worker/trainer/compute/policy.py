@@ -2,9 +2,7 @@
 
 All at the sampling temperature: that is the policy that sampled and is trained. Everything that
 touches weights runs inside one `Policy.forward`, so that a sharded policy can gather them there.
-Neighbours: `head` makes numbers of hidden states, `checkpointing` saves activations; `gradient`
-and `survey` ask the policy that is trained, `regularisation` the reference as well. Shapes: N
-predictors, computed once where rows share them; R rows of C tokens.
+Shapes: N predictors, computed once where rows share them; R rows of C tokens.
 """
 
 from typing import Any
@@ -25,7 +23,7 @@ class Policy(torch.nn.Module):
     """A Hugging Face causal `model` as the trainer asks it; its parameters keep their names.
 
     Of `settings` those that say how it is computed: chunks of the head, layers that are recomputed,
-    precision. To be made before the model is sharded: a few tokens are run through it.
+    precision. It runs a few tokens through the model, so it is made before the model is sharded.
     """
 
     def __init__(self, model: Any, settings: TrainerSettings | None = None) -> None:
@@ -47,7 +45,7 @@ class Policy(torch.nn.Module):
         whole distribution that the token is drawn from, this with a gradient only where
         `entropy_slope` says so.
 
-        What is behind a row's end is any number.
+        Values behind a row's end have no meaning.
         """
         # A weight is used once, so a cache of cast ones would only keep them all.
         with self._compute_type(cached=False):

@@ -11,8 +11,7 @@ with d = log ref - log pi:
     k2  d^2 / 2            its gradient is, on average, that of the KL
     k3  exp(d) - d - 1     never negative, of small variance; GRPO's (Shao et al. 2024, eq. 4)
 
-What an older policy sampled is taken as it is, as the peers do. Neighbours: `gradient` adds the
-term per micro-batch; `runtime` opens the reference.
+What an older policy sampled is taken as it is, without an importance ratio, as other frameworks do.
 """
 
 import attrs

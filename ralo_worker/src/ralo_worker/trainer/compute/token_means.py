@@ -1,7 +1,4 @@
-"""Metrics that are means over the trained tokens of a batch, collected over its micro-batches.
-
-Neighbours: `gradient` adds what it computes for every token anyway.
-"""
+"""Metrics that are means over the trained tokens of a batch, collected over its micro-batches."""
 
 from collections import defaultdict
 
@@ -17,12 +14,12 @@ class TokenMeans:
     _counts: defaultdict[str, int] = attrs.field(factory=lambda: defaultdict(int))
 
     def add(self, name: str, values: Tensor, mask: Tensor) -> None:
-        """Take note of `values` [R, C] where `mask` bool[R, C] holds."""
+        """Add `values` [R, C] where `mask` bool[R, C] holds."""
         self._sums[name] += float(values.detach()[mask].double().sum())
         self._counts[name] += int(mask.sum())
 
     def extend(self, other: "TokenMeans") -> None:
-        """Take note of all that `other` was told."""
+        """Add all that `other` collected."""
         for name, value in other._sums.items():
             self._sums[name] += value
             self._counts[name] += other._counts[name]

@@ -1,1 +1,1 @@
-"""What a trainer exchanges with the orchestrator while it computes: batches, weights, gradients."""
+"""Stage 4: what a trainer exchanges with the orchestrator: batches, weights, gradients."""

@@ -1,7 +1,4 @@
-"""One call at a time beside the main thread; with no overlap, in its place.
-
-Neighbours: `runtime` lets gradients be sent and batches be fetched so while it computes.
-"""
+"""One call at a time in a thread beside the main thread; without overlap, in the main thread."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -46,6 +43,6 @@ class BackgroundCall(Generic[R]):
                 self._running = None
 
     def close(self) -> None:
-        """Take no more calls and wait for the last."""
+        """Wait for the last call and end the thread; `start` must not be called any more."""
         if self._pool is not None:
             self._pool.shutdown()

@@ -3,7 +3,7 @@
 Not earlier: a batch that lies here is one that another trainer lacks, and it gets stale. So it is
 asked for as long before the end of the present one as the last ones took to come.
 
-Neighbours: `runtime` on rank 0 takes batches from here; the client renews their leases.
+Only rank 0 leases batches. The client renews the leases of those that lie here.
 """
 
 import threading
@@ -13,12 +13,12 @@ from collections import deque
 from ralo_core import Batch
 from ralo_core.client import Client
 from ralo_worker.trainer.exchange.background_call import BackgroundCall
-from ralo_worker.trainer.exchange.phases import Phases
+from ralo_worker.trainer.phases import Phases
 
 _WAIT_SECONDS = 2.0
 _REMEMBERED = 16
 _EARLY = 2.0
-"""Times what a fetch took: the next may take longer."""
+"""Begin so many times the duration of a fetch ahead: the next one may take longer."""
 
 
 class BatchPrefetch:

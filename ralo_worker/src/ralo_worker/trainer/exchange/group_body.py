@@ -4,8 +4,8 @@ Every rank has the encoded tensors of the parameters that it owns. In the body t
 the other, so a rank holds few and long stretches of it, and sends the chunks that lie in them. Of a
 chunk that lies in two ranks, the one that holds more of it is given the rest.
 
-Neighbours: `uploading` makes the body; `ralo_core.client` declares and finalizes it on rank 0, as
-it does one that lies in one process. The orchestrator sees one upload.
+Rank 0 declares and finalizes it, as it does with a body that lies in one process: the orchestrator
+sees one upload.
 """
 
 import itertools
@@ -45,7 +45,7 @@ class Stretch:
 class GroupBody:
     """The body of a gradient with `header` whose tensors are `mine` and those of the other ranks.
 
-    To be made by all ranks at once. Rank 0's is a `GradientBody`; the others `follow` it.
+    All ranks make it at once. Rank 0 sends it, as a `GradientBody`; the other ranks `follow`.
     """
 
     def __init__(
@@ -60,17 +60,17 @@ class GroupBody:
         return self._stretches[-1].stop
 
     def digests(self, chunk_bytes: int) -> tuple[str, ...]:
-        """Return the digest of every chunk; each rank looks at its own."""
+        """Return the digest of every chunk; each rank computes those of its own chunks."""
         self._channel.share(("digests", chunk_bytes))
         return self._digests(chunk_bytes)
 
     def send(self, upload_id: str, chunk_bytes: int, missing: Sequence[int]) -> None:
-        """Deliver chunks; each rank sends its own. Raises what the first rank with a fault did."""
+        """Deliver chunks; each rank sends its own. Raises the first error of any rank."""
         self._channel.share(("send", upload_id, chunk_bytes, list(missing)))
         self._send(upload_id, chunk_bytes, missing)
 
     def done(self) -> None:
-        """Let the other ranks go."""
+        """End `follow` on the other ranks."""
         self._channel.share(("done",))
 
     def follow(self) -> None:
@@ -78,7 +78,7 @@ class GroupBody:
         calls: dict[str, Callable[..., Any]] = {"digests": self._digests, "send": self._send}
         order: tuple[Any, ...] = ()
         while (order := self._channel.share(order))[0] != "done":
-            # Rank 0 raises it as well, and decides.
+            # Rank 0 raises it as well, and decides what follows from it.
             with suppress(RaloError, ConnectionError):
                 calls[order[0]](*order[1:])
 
@@ -101,7 +101,7 @@ class GroupBody:
             raise faults[0]
 
     def _cut(self, chunk_bytes: int) -> None:
-        """Bring this rank's chunks together, unless that is done."""
+        """Bring this rank's chunks together, unless they were cut so before."""
         if self._cut_at == chunk_bytes:
             return
         self._chunks, self._cut_at = {}, chunk_bytes
@@ -125,7 +125,7 @@ class GroupBody:
 
 
 def _stretches(header: Mapping[str, Any], mine: Encoded, channel: Channel) -> list[Stretch]:
-    """Return what the whole body consists of, in order."""
+    """Return the stretches of the whole body, in order."""
     known = channel.gather({name: (value.dtype, value.shape) for name, value in mine.items()})
     holders = {name: rank for rank, specs in enumerate(known) for name in sorted(specs)}
     prefix, extents = wire.lay_out(header, {name: known[holders[name]][name] for name in holders})

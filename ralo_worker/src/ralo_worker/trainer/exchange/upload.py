@@ -1,42 +1,31 @@
-"""From a gradient to the orchestrator's word on it: encode, send, and what a refusal means.
+"""A gradient's last way in the trainer: encoded, sent, and what follows where it is refused.
 
-On every rank: each encodes and sends the tensors that it owns, rank 0 declares and finalizes.
-Neighbours: `runtime` calls it beside the computation of the next batch; `group_body` is how the
-ranks send one body, the client how it is sent.
+Every rank encodes and sends the tensors that it owns; rank 0 declares and finalizes.
 """
 
 import logging
 import math
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 import numpy.typing as npt
 
-from ralo_core.client import GRADIENT_REFUSED, Client
+from ralo_core.client import GRADIENT_REFUSED, Client, GradientBody, WholeBody
 from ralo_core.errors import RaloError, RunOver, ServerError
 from ralo_core.protocols import GradientCodec
 from ralo_worker.trainer.compute.gradient import Gradient
 from ralo_worker.trainer.exchange.group_body import GroupBody
-from ralo_worker.trainer.exchange.phases import Phases
 from ralo_worker.trainer.parallel.group import Group
+from ralo_worker.trainer.phases import Phases
 
 log = logging.getLogger(__name__)
 
 
-@attrs.frozen(kw_only=True)
-class Answered:
-    """What a batch came to at weights of `version`: a gradient, None if nothing has one."""
-
-    batch_id: str
-    version: int
-    gradient: Gradient | None
-
-
 @attrs.frozen(kw_only=True, eq=False)
-class Uploading:
+class GradientUploader:
     """Sends gradients of `group`, encoded by `codec`, whose name the run knows as `codec_name`."""
 
     client: Client
@@ -46,29 +35,30 @@ class Uploading:
     phases: Phases
     stopping: threading.Event
 
-    def upload(self, answered: Answered) -> None:
-        """Answer a batch; what the orchestrator does not want of it is logged, no error.
+    def upload(self, batch_id: str, version: int, gradient: Gradient | None) -> None:
+        """Send the `gradient` of a batch, computed at weights of `version`; None if the batch has
+        none. Every rank must call it.
 
-        At the end of the run, or once `stopping` is set and nobody answers, it is given up; else
-        raises what keeps rank 0 from sending. The batch is given back then.
+        A gradient that the orchestrator refuses is logged, no error. At the end of the run, or once
+        `stopping` is set and the orchestrator does not answer, it is given up. Raises what else
+        keeps rank 0 from sending, after the batch was given back.
         """
-        gradient = answered.gradient
-        if gradient is None:
-            self._with_care(answered, lambda: self._release(answered))
-            return
-        with self.phases("encode"):
-            encoded = self._encoded(gradient)
-        with self.phases("send"):
-            body = GroupBody(
-                {"codec": self.codec_name}, encoded, self.group.uploads, self.client.transport
-            )
+        try:
+            if gradient is not None:
+                self._send(batch_id, version, gradient)
+            elif self.group.leads:
+                self.client.release([batch_id], "empty", "every advantage is zero")
+        except RunOver as news:
+            log.info("%s", news)
+            self.stopping.set()
+        except ConnectionError as error:
+            if not self.stopping.is_set():
+                raise
+            log.warning("gave up on the gradient of batch %s: %s", batch_id, error)
+        except BaseException:
             if self.group.leads:
-                try:
-                    self._with_care(answered, lambda: self._send(answered, gradient, body))
-                finally:
-                    body.done()
-            else:
-                body.follow()
+                self.give_back(batch_id, "trainer failed")
+            raise
 
     def give_back(self, batch_id: str, why: str) -> None:
         """Let another trainer have a batch, at once instead of when its lease expires."""
@@ -77,6 +67,23 @@ class Uploading:
         except (ConnectionError, RaloError) as error:
             log.warning("could not hand batch %s back: %s", batch_id, error)
 
+    def _send(self, batch_id: str, version: int, gradient: Gradient) -> None:
+        with self.phases("encode"):
+            encoded = self._encoded(gradient)
+        header, transport = {"codec": self.codec_name}, self.client.transport
+        with self.phases("send"):
+            if self.group.size == 1:
+                self._deliver(WholeBody(header, encoded, transport), batch_id, version, gradient)
+                return
+            body = GroupBody(header, encoded, self.group.uploads, transport)
+            if not self.group.leads:
+                body.follow()
+                return
+            try:
+                self._deliver(body, batch_id, version, gradient)
+            finally:
+                body.done()  # else the other ranks would wait without end
+
     def _encoded(self, gradient: Gradient) -> dict[str, npt.NDArray[Any]]:
         return {
             f"{name}{suffix}": array
@@ -84,32 +91,13 @@ class Uploading:
             for suffix, array in self.codec.encode(name, value.numpy()).items()
         }
 
-    def _with_care(self, answered: Answered, deliver: Callable[[], None]) -> None:
-        try:
-            deliver()
-        except RunOver as news:
-            log.info("%s", news)
-            self.stopping.set()
-        except ConnectionError as error:
-            if not self.stopping.is_set():
-                raise
-            log.warning("gave up on the gradient of batch %s: %s", answered.batch_id, error)
-        except BaseException:
-            self.give_back(answered.batch_id, "trainer failed")
-            raise
-
-    def _release(self, answered: Answered) -> None:
-        if self.group.leads:
-            self.client.release([answered.batch_id], "empty", "every advantage is zero")
-
-    def _send(self, answered: Answered, gradient: Gradient, body: GroupBody) -> None:
-        batch_id = answered.batch_id
+    def _deliver(self, body: GradientBody, batch_id: str, version: int, gradient: Gradient) -> None:
         try:
             self.client.send_gradient(
                 body,
                 upload_id=uuid.uuid4().hex,
                 batch_id=batch_id,
-                base_version=answered.version,
+                base_version=version,
                 weight=gradient.weight,
                 codec=self.codec_name,
                 metrics=_finite(gradient.metrics, batch_id),
@@ -125,7 +113,8 @@ class Uploading:
 
 
 def _finite(metrics: Mapping[str, float], batch_id: str) -> dict[str, float]:
-    """Return the metrics that JSON has a word for; the server judges the gradient by its values."""
+    """Return the metrics that JSON can carry. The others do not end the upload: the server accepts
+    or refuses a gradient by its values alone."""
     bad = [name for name, value in metrics.items() if not math.isfinite(value)]
     if bad:
         log.warning("batch %s: %s not finite, left out of its metrics", batch_id, ", ".join(bad))

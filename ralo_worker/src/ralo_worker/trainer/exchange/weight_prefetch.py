@@ -2,8 +2,6 @@
 
 Every rank brings them by itself; ranks of one machine share the files. A group swaps to a version
 once all of its ranks have it.
-
-Neighbours: `weights.cache` brings versions, `runtime` swaps between batches.
 """
 
 import threading
@@ -41,10 +39,11 @@ class WeightPrefetch:
             self._following.start(self._follow)
 
     def numbers(self) -> set[int]:
-        """Return the versions that are here and not swapped in. Raises what bringing them did."""
+        """Return the versions that are on this machine and newer than what was taken. Raises what
+        bringing them raised."""
         if not self._overlap:
             self._look(wait=0.0)
-        with suppress(TimeoutError):  # it goes on
+        with suppress(TimeoutError):  # the thread is still at work, as it should be
             self._following.result(0.0)
         with self._lock:
             return set(self._staged)

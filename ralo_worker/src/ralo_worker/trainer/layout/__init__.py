@@ -1,1 +1,1 @@
-"""From rollout trees to padded micro-batches: rows, packs, forests."""
+"""Stage 1: from rollout trees to sequences and padded micro-batches."""

@@ -3,8 +3,6 @@
 Sequences that go through the model together are as wide as the longest of them. What others leave
 free, further packs fill: each begins at position 0, and sees its own tokens only. Attention then
 looks at every pair of the sequence, so the saving is weighed against that, for the whole batch.
-
-Neighbours: `packs` lays out what is put together here, `micro_batches` pads the rest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +13,7 @@ from ralo_worker.trainer.layout.micro_batches import cut
 from ralo_worker.trainer.layout.packs import Pack
 
 _WIDEST = 4
-"""Beyond that many times the longest pack hardly any room is left free in a sequence."""
+"""Times the longest pack. In wider sequences hardly any more room is filled."""
 
 
 def make_forests(

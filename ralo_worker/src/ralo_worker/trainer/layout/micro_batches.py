@@ -1,8 +1,7 @@
 """Packs as padded tensors, cut into micro-batches that fit the memory.
 
-Neighbours: `packs` and `forests` lay out sequences, `gradient` feeds them to the model. Shapes: S
-sequences (packs) of T columns, padded at the right; R rows of C response tokens, as the loss sees
-them.
+Shapes: S sequences (packs) of T columns, padded at the right; R rows of C response tokens, as the
+loss sees them.
 """
 
 from collections.abc import Iterator, Sequence

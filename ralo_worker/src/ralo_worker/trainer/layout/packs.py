@@ -4,8 +4,7 @@ A token sees what is before it on its own path: the blocks (prompt and segments)
 ancestors of its own, and its own up to itself. Positions count along the path, so every log-prob
 is that of the row by itself, and so is the gradient.
 
-Neighbours: `forests` joins packs, `micro_batches` pads them to tensors. n tokens, B blocks, block
-0 is the prompt.
+Shapes: n tokens, B blocks; block 0 is the prompt.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
-"""The leaves of rollout trees as training rows: response, advantages, what the loss compares.
-
-Neighbours: `packs` lays rows of one tree into one sequence, `micro_batches` pads them.
-"""
+"""The leaves of rollout trees as training rows: response, advantages, and the log-probs that the
+loss compares."""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,8 @@
 """How many tokens a micro-batch may have, found out by running out of memory.
 
 The setting is what to begin with. Where it does not fit, the work is begun anew with half of what
-failed, and the process remembers. Neighbours: `objective` says what the work is. It knows nothing
-of losses, only that micro-batches may be cut smaller without changing what they come to.
+failed, and the process remembers. That is right for any work whose result does not depend on how
+the micro-batches are cut.
 """
 
 import gc

@@ -1,1 +1,1 @@
-"""Several ranks compute one gradient: who does what, and how it is added up."""
+"""Stage 3: several ranks compute one gradient, each a part of it, and add it up."""

@@ -1,11 +1,10 @@
 """The ranks of a trainer: the processes that compute one gradient together, over torch.distributed.
 
-Rank 0 leads: it alone speaks for the group to the orchestrator. What the ranks tell each other goes
-through a `Channel`, gradients through `Group`: NCCL on GPUs, gloo elsewhere.
+Rank 0 leads: it alone leases batches, declares gradients and leaves the run for the group. Messages
+between the ranks go through a `Channel`, gradients through `Group`: NCCL on GPUs, gloo elsewhere.
 
-Neighbours: ``torchrun`` or ``ralo train --nproc`` starts the ranks, `runtime` opens the group. It
-knows nothing of batches or models. Objects on a channel are pickled by torch: ranks are one program
-on machines of one owner, and nothing that came over the network is among them but numbers and text.
+torch pickles the objects on a channel. That is safe here: the ranks are one program on machines of
+one owner, and of what came over the network only numbers and text are among them.
 """
 
 import os
@@ -22,14 +21,15 @@ from ralo_core import RaloError
 
 T = TypeVar("T")
 
-_PATIENCE = timedelta(days=7)
-"""Ranks wait as long as rank 0 waits for work; one that died closes its connections at once."""
+_TIMEOUT = timedelta(days=7)
+"""Ranks wait for rank 0, and rank 0 waits for work as long as there is none. A rank that died needs
+no timeout: its connections close at once."""
 
 
 @attrs.frozen(eq=False)
 class Channel:
-    """Messages between the ranks. For one thread of every rank: all make the same calls in the
-    same order."""
+    """Messages between the ranks. All ranks must make the same calls in the same order, so each of
+    them uses a channel from one thread only."""
 
     rank: int = 0
     size: int = 1
@@ -80,17 +80,18 @@ class Group:
         return self.rank == 0
 
     def add_up(self, values: Tensor, target: int) -> None:
-        """Let `values` of rank `target` become the sum over all ranks; those of others are any."""
+        """Replace `values` on rank `target` by the sum over all ranks. On the other ranks `values`
+        is scratch memory afterwards."""
         if self.size > 1:
             dist.reduce(values, dst=target)
 
     def add_up_everywhere(self, values: Tensor) -> None:
-        """Let `values` become the sum over all ranks, on each of them."""
+        """Replace `values` by the sum over all ranks, on every rank."""
         if self.size > 1:
             dist.all_reduce(values)
 
     def close(self) -> None:
-        """Leave; the other ranks are told by nobody else."""
+        """Destroy the process group; the other ranks see their connections to this one close."""
         if self.size > 1:
             dist.destroy_process_group()
 
@@ -98,7 +99,8 @@ class Group:
 def open_group() -> Group:
     """Join the group that torchrun's environment describes; without one this process is alone.
 
-    On a machine with GPUs each rank takes its own, by its local rank, and needs one.
+    On a machine with GPUs each rank takes the one of its local rank. Raises `RaloError` where there
+    are fewer GPUs than ranks.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -107,10 +109,10 @@ def open_group() -> Group:
     if size == 1:
         return Group()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=_PATIENCE)
+    dist.init_process_group(backend, timeout=_TIMEOUT)
     rank = dist.get_rank()
     control, uploads = (
-        Channel(rank, size, dist.new_group(backend="gloo", timeout=_PATIENCE)) for _ in range(2)
+        Channel(rank, size, dist.new_group(backend="gloo", timeout=_TIMEOUT)) for _ in range(2)
     )
     return Group(rank=rank, size=size, control=control, uploads=uploads)
 

@@ -1,7 +1,6 @@
 """Starts the ranks of a trainer on this machine, as ``torchrun`` does, and passes signals on.
 
-A rank that dies ends the group; all ranks are started again, as often as is allowed. Neighbours:
-``ralo train --nproc`` calls it, each rank is ``python -m ralo_worker.trainer``.
+A rank that dies ends the group; all ranks are started again, as often as is allowed.
 """
 
 import os
@@ -18,7 +17,7 @@ from ralo_core import RaloError
 from ralo_core.supervise import STOP_SIGNALS
 
 _GRACE_SECONDS = 60
-"""What ranks that were told to stop have to hand back and push what they hold."""
+"""Ranks that were told to stop have so long to push their gradient and hand their batch back."""
 
 
 @attrs.frozen(kw_only=True)
@@ -35,7 +34,7 @@ class Ranks:
     def run(self, arguments: Sequence[str]) -> None:
         """Run ``python -m ralo_worker.trainer`` with `arguments` in every rank until all end.
 
-        Returns as well when a signal told them to. Raises `RaloError` once a rank has failed too
+        Returns when they have ended by a signal, too. Raises `RaloError` once a rank has failed too
         often.
         """
         # Each rank has its share of the cores; torch would give it all of them.

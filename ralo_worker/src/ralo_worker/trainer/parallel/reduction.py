@@ -3,7 +3,8 @@
 Once per upload, after the last micro-batch: until then no rank waits for another. A sharded
 policy's sums have been added up by FSDP; what is left is to bring the shards together.
 
-Neighbours: `shares` says who owns what, `together` calls it, `uploading` sends what it returns.
+Each sum goes to one rank and not to all (as torch's DDP would have it), because one rank sends it:
+that moves half of the bytes.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from ralo_worker.trainer.parallel.rank_shards import owners
 
 
 def owners_of(gradients: GradientSums, group: Group) -> dict[str, int]:
-    """Return the rank that owns each parameter whose gradients are summed, by name."""
+    """Return, by name, the rank that gets the gradient of each parameter and sends it."""
     sizes = {name: parameter.numel() for name, parameter in gradients.trained.items()}
     return owners(sizes, group.size)
 
@@ -40,7 +41,7 @@ def reduced(
 
 
 def _total(parameter: Tensor, value: Tensor, group: Group, owner: int) -> Tensor:
-    """Return the sum over ranks, on rank `owner`; others get anything."""
+    """Return the sum over ranks on rank `owner`; what other ranks get must not be used."""
     if isinstance(parameter, DTensor):
         return _whole(parameter, value)
     group.add_up(value, owner)

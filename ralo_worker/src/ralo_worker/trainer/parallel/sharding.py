@@ -1,10 +1,8 @@
 """A policy sharded over the ranks of a group (FSDP2), for models that do not fit one of them.
 
 Every rank keeps its part of each parameter and gradient; a layer is gathered for the time of its
-forward and backward pass, and its gradient added up over the ranks at once, in float32.
-
-Neighbours: `runtime` opens a policy so if the run asks for it, `pace` keeps the ranks in step,
-`reduction` brings the shards of the gradient together, `engines.weights` loads into shards.
+forward and backward pass, and its gradient added up over the ranks at once, in float32. So all
+ranks must run the same number of passes (`stop_check`).
 """
 
 import torch

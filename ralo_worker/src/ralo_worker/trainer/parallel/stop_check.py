@@ -1,10 +1,8 @@
 """When a trainer that was told to stop does so, and how ranks that compute in step keep in step.
 
 A trainer may stop between any two micro-batches. Ranks that share a sharded policy gather its
-parameters in every forward and backward pass, so all must take as many, and stop at the same one:
-who has fewer micro-batches takes idle turns.
-
-Neighbours: `objective` asks before every micro-batch, `runtime` chooses the pace.
+parameters in every forward and backward pass. So all of them must run as many passes and stop at
+the same one: a rank that has fewer micro-batches than another runs idle ones.
 """
 
 import threading
@@ -21,14 +19,14 @@ class Halted(Exception):  # noqa: N818 (it is no error)
 
 @attrs.frozen(eq=False)
 class StopCheck:
-    """The pace of a rank that computes by itself, until `stopping`."""
+    """The check of a rank that computes by itself: whether `stopping` is set."""
 
     stopping: threading.Event = attrs.field(factory=threading.Event)
-    common: ClassVar[bool] = False
-    """Whether ranks must take their turns together."""
+    in_step: ClassVar[bool] = False
+    """Whether the ranks must run their micro-batches together."""
 
-    def turns(self, count: int) -> int:
-        """Return how many turns are to be taken by a rank that has `count` micro-batches."""
+    def steps(self, count: int) -> int:
+        """Return how many micro-batches a rank runs that has `count` of its own."""
         return count
 
     def check(self) -> None:
@@ -38,17 +36,17 @@ class StopCheck:
 
 
 @attrs.frozen(eq=False)
-class CommonPace(StopCheck):
-    """The pace of ranks that compute in step, over `channel`."""
+class CommonStopCheck(StopCheck):
+    """The check of ranks that compute in step: they ask each other over `channel`."""
 
     channel: Channel = attrs.field(factory=Channel)
-    common: ClassVar[bool] = True
+    in_step: ClassVar[bool] = True
 
-    def turns(self, count: int) -> int:
-        """Return the micro-batches of the rank that has most."""
+    def steps(self, count: int) -> int:
+        """Return the micro-batches of the rank that has most; every rank must call it."""
         return max(self.channel.gather(count))
 
     def check(self) -> None:
-        """Raise `Halted` on all ranks if one was told to stop."""
+        """Raise `Halted` on all ranks if one was told to stop; every rank must call it."""
         if any(self.channel.gather(self.stopping.is_set())):
             raise Halted

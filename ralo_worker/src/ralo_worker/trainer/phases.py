@@ -6,8 +6,8 @@
     reduce    the gradient over the ranks
     upload    waiting until the one before is sent
 
-On the left the main thread: the shares of its phases add up to its time. On the right what runs
-beside it, where the run overlaps them. Neighbours: the trainer's modules book, the heartbeat sends.
+On the left the phases of the main thread, which add up to its time. On the right those of the
+threads beside it, where the run overlaps them. Heartbeats report them.
 """
 
 import threading
