@@ -23,6 +23,8 @@ from ralo_core.errors import PluginError, nearest
 log = logging.getLogger(__name__)
 
 GROUP = "ralo"
+DISABLE_ENV = "RALO_PLUGINS_DISABLE"
+STRICT_ENV = "RALO_PLUGINS_STRICT"
 _MAX_FAILURES = 5
 
 
@@ -46,16 +48,18 @@ class PluginInfo:
 class PluginHost:
     """All plugins of this process.
 
-    `disabled` names plugins to leave out; with `strict` (or ``RALO_PLUGINS_STRICT=1``) a
-    failing plugin raises `PluginError` instead of being remembered as failed.
+    `disabled` names plugins to leave out, beside those of ``RALO_PLUGINS_DISABLE`` (names with
+    commas between them): that variable holds for every process of a machine, workers included.
+    With `strict` (or ``RALO_PLUGINS_STRICT=1``) a failing plugin raises `PluginError` instead of
+    being remembered as failed.
     """
 
     def __init__(self, disabled: Iterable[str] = (), strict: bool | None = None) -> None:
         self.manager = pluggy.PluginManager(hookspecs.PROJECT)
         self.manager.add_hookspecs(hookspecs)
         self.plugins: dict[str, PluginInfo] = {}
-        self.disabled = frozenset(disabled)
-        self.strict = os.environ.get("RALO_PLUGINS_STRICT") == "1" if strict is None else strict
+        self.disabled = frozenset([*disabled, *os.environ.get(DISABLE_ENV, "").split(",")])
+        self.strict = os.environ.get(STRICT_ENV) == "1" if strict is None else strict
         self._event_failures: dict[str, int] = {}
 
     def load(self) -> "PluginHost":

@@ -195,10 +195,15 @@ def join(
     """
     worker_id = f"{role}-{socket.gethostname()}-{os.getpid()}"
     client = Client(address_of(url, role, token), worker_id, ca=ca, stopping=stopping)
-    member = _membership(client, role, sections, stopping, relays)
+    document = client.config()
+    host = _plugin_host(document)
+    # Registered before the config is built: a worker that lacks a plugin must get the refusal of
+    # the server, which says what to install. A config without its plugins cannot be built at all.
     sent = time.time()
-    answer = _register(client, role, member.plugins)
-    member.clock.heard(sent, answer["time"], time.time())
+    answer = _register(client, role, _offered(host))
+    received = time.time()
+    member = _membership(client, document, host, role, sections, stopping, relays)
+    member.clock.heard(sent, answer["time"], received)
     log.info("joined run %s at %s as %s", member.run, client.transport.url, worker_id)
     return attrs.evolve(member, heartbeat_seconds=answer["heartbeat_seconds"])
 
@@ -217,25 +222,35 @@ def accompany(
     """Return the membership of a process that works in the name of the worker `leader`, which has
     joined and says how it goes; else as `join`."""
     client = Client(address_of(url, role, token), leader, ca=ca, stopping=stopping)
-    return _membership(client, role, sections, stopping, relays)
+    document = client.config()
+    host = _plugin_host(document)
+    return _membership(client, document, host, role, sections, stopping, relays)
+
+
+def _plugin_host(document: Mapping[str, Any]) -> PluginHost:
+    """Return the plugins of this machine that the run does not disable."""
+    return PluginHost(disabled=document["config"]["plugins"]["disable"]).load()
+
+
+def _offered(host: PluginHost) -> list[dict[str, str]]:
+    """Return the active plugins as ``/worker/register`` takes them."""
+    return [
+        {"name": info.name, "distribution": info.distribution, "version": info.version}
+        for info in host.active()
+    ]
 
 
 def _membership(
     client: Client,
+    document: Mapping[str, Any],
+    host: PluginHost,
     role: str,
     sections: Iterable[str],
     stopping: threading.Event,
     relays: Sequence[str],
 ) -> Membership:
     """Return what a worker is in the run that `client` leads to."""
-    document = client.config()
-    data = document["config"]
-    host = PluginHost(disabled=data["plugins"]["disable"]).load()
-    plugins = [
-        {"name": info.name, "distribution": info.distribution, "version": info.version}
-        for info in host.active()
-    ]
-    config = from_data(data, Registry(host), sections)
+    config = from_data(document["config"], Registry(host), sections)
     return Membership(
         client=client,
         run=document["run"],
@@ -243,7 +258,7 @@ def _membership(
         role=role,
         stopping=stopping,
         heartbeat_seconds=0.0,
-        plugins=plugins,
+        plugins=_offered(host),
         relays=(*relays, *config.section(WeightsSettings).sources),
         clock=ServerClock(),
     )

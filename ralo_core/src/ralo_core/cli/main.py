@@ -5,14 +5,12 @@ Neighbours: every command module. Commands are imported only when they are used,
 """
 
 import logging
-import os
 import sys
 from typing import Any
 
 import click
 
 from ralo_core import __version__
-from ralo_core.cli.options import PLUGIN_ENV
 from ralo_core.errors import RaloError, nearest
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry, load_object
@@ -54,9 +52,8 @@ class PluginGroup(click.Group):
     def _registry(self, ctx: click.Context) -> Registry:
         root = ctx.find_root()
         if not isinstance(root.obj, Registry):
-            disabled = os.environ.get(PLUGIN_ENV, "").split(",")
             try:
-                root.obj = Registry(PluginHost(disabled=filter(None, disabled)).load())
+                root.obj = Registry(PluginHost().load())
             except RaloError as error:
                 click.echo(f"ralo: {error}", err=True)
                 sys.exit(1)

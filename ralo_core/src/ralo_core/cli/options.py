@@ -29,8 +29,6 @@ from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_core.structuring import structure
 
-PLUGIN_ENV = "RALO_PLUGINS_DISABLE"
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
