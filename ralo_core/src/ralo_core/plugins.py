@@ -1,8 +1,7 @@
 """The plugin host: finds distributions by entry point, loads each in isolation, keeps its state.
 
-Neighbours: `registry` reads the active plugins, ``ralo plugins`` prints all of them. pluggy
-does the hook mechanics; discovery is ours because pluggy stops at the first broken plugin and
-skips a second one of the same name without a word. It knows nothing of component kinds.
+pluggy does the hook mechanics. Discovery is ours, because pluggy stops at the first broken plugin
+and skips a second one of the same name without a word.
 """
 
 import logging
@@ -163,6 +162,9 @@ def _check_hook_names(plugin: Any) -> None:
         options = getattr(getattr(plugin, name), f"{hookspecs.PROJECT}_impl", None)
         if options is None:
             msg = f"{name}() lacks the @hookimpl decorator"
+            raise PluginError(msg)
+        if name in hookspecs.RENAMED:
+            msg = f"there is no hook {name}; it is called {hookspecs.RENAMED[name]} now"
             raise PluginError(msg)
         if name not in known and not options.get("optionalhook"):
             msg = f"there is no hook {name}{nearest(name, known)}"

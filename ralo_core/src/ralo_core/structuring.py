@@ -1,8 +1,8 @@
 """cattrs set up once for the whole project: strict scalars, no extra keys, all errors at once.
 
-Neighbours: `config` and `wire` structure through it, the server its JSON bodies. cattrs by
-itself turns "8" into 8 and true into 1, and stops at the first attrs validator that refuses,
-without the name of its field.
+Whatever comes as plain data is structured here: settings, messages, JSON bodies. cattrs by itself
+turns "8" into 8 and true into 1, and stops at the first attrs validator that refuses, without the
+name of its field.
 """
 
 from collections.abc import Callable, Mapping, Sequence

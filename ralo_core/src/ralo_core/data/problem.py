@@ -1,7 +1,6 @@
 """`Problem`: one task for the policy, as a provider yields it and a sampler leases it.
 
-Neighbours: providers make problems, the store keeps them as JSON, rewards read `answer`.
-It knows nothing of tokens or prompts templates; `ralo_worker.prompting` renders it.
+It holds no tokens and no prompt template: a sampler renders it for its model.
 """
 
 from collections.abc import Mapping, Sequence

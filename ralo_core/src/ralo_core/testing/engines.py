@@ -1,8 +1,6 @@
 """The contract of inference engines, on whatever model the engine was opened with.
 
-Neighbours: `distributions` checks what is drawn, `entropies` how sure the engine says it is,
-`weight_changes` what new weights do. No check needs to know the model: each compares answers of the
-engine with one another.
+No check needs to know the model: each compares completions of the engine with one another.
 """
 
 import asyncio

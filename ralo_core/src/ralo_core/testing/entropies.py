@@ -1,7 +1,7 @@
 """Whether an engine's entropies are those of the distributions that it draws from.
 
-Neighbours: `engines` calls `check_entropies`. Three tokens are few enough to be drawn all of them,
-and then their log-probs say what their entropy is. An engine may estimate, say from its 20 most
+Three tokens are few enough to be drawn all of them, and then their log-probs say what their entropy
+is. An engine may estimate, say from its 20 most
 probable tokens, so nothing is asked of wider distributions but that they agree with one another.
 """
 

@@ -1,7 +1,4 @@
-"""What new weights do to an engine: recorded, used by what comes later, never half.
-
-Neighbours: `engines` calls `check_weight_changes` with a directory of other weights.
-"""
+"""What new weights do to an engine: recorded, used by what comes later, never half."""
 
 import asyncio
 import tempfile

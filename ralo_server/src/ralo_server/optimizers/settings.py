@@ -6,7 +6,7 @@ Neighbours: the policies beside it; `schedule` reads what all optimizers have in
 import attrs
 
 from ralo_core import setting
-from ralo_core.config.checks import at_least, between, one_of, positive
+from ralo_core.options.checks import at_least, between, one_of, positive
 
 
 @attrs.frozen(kw_only=True)

@@ -5,8 +5,8 @@ Neighbours: the trackers beside it; nothing that they need is imported here.
 
 import attrs
 
-from ralo_core.config.checks import one_of
-from ralo_core.config.setting import setting
+from ralo_core.options.checks import one_of
+from ralo_core.options.setting import setting
 
 
 @attrs.frozen(kw_only=True)

@@ -4,7 +4,7 @@ the peers that have the same part."""
 import attrs
 
 from ralo_core import setting
-from ralo_core.config.checks import at_least, positive
+from ralo_core.options.checks import at_least, positive
 
 
 @attrs.frozen(kw_only=True)

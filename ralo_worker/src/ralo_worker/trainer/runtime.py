@@ -25,6 +25,7 @@ from ralo_core.config import (
     TrainerSettings,
 )
 from ralo_core.errors import RunOver
+from ralo_core.kinds import TRAINER, sections_of
 from ralo_worker.membership import Membership
 from ralo_worker.trainer.compute.gradient import Gradient
 from ralo_worker.trainer.compute.local_steps import LocalSteps
@@ -46,7 +47,7 @@ from ralo_worker.weights.local_version import LocalVersion
 
 log = logging.getLogger(__name__)
 
-SECTIONS = ("advantage", "loss", "correction", "codec")
+SECTIONS = sections_of(TRAINER)
 _WAIT_SECONDS = 2.0
 
 

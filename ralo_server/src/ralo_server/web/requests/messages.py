@@ -6,9 +6,9 @@ Neighbours: resources structure into these with `bodies.read_json`.
 import attrs
 from attrs.validators import deep_iterable, deep_mapping, instance_of
 
-from ralo_core.config.checks import at_least, between, one_of
 from ralo_core.data import EngineReport, ItemResponses, WeightsReport
 from ralo_core.identifiers import identifier
+from ralo_core.options.checks import at_least, between, one_of
 from ralo_server.store.compute import REPORTED_ROLES
 
 _MOST = 2**53
