@@ -84,12 +84,12 @@ def test_the_example_of_a_hook_works(hook, capsys):
     host.register(module, "documented")
     registry = Registry(host)
     if hook not in KIND_OF_HOOK:
-        facts = {
+        fields = {
             "run": "r", "config": {"loss": {"use": "clip"}}, "problem_id": "p", "rewards": [0.0],
             "version": 1, "step": 2, "metrics": {"grad_norm": 11.0, "accuracy": 0.5},
             "directory": "d", "worker_id": "w", "role": "sampler", "benchmark": "held_out",
         }  # fmt: skip
-        host.notify(hook, **facts)
+        host.notify(hook, **fields)
         assert capsys.readouterr().out
         return
     kind = KIND_OF_HOOK[hook]

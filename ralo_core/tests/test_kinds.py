@@ -2,6 +2,7 @@
 
 import pytest
 
+import ralo_core
 from ralo_core import hookspecs, testing
 from ralo_core.config.resolve import DEFAULTS
 from ralo_core.kinds import (
@@ -37,6 +38,11 @@ def test_the_checker_of_a_kind_is_in_the_conformance_kit_and_named_after_it(kind
     assert kind.checker.endswith(f":check_{kind.name}")
     assert f"check_{kind.name}" in testing.__all__
     assert callable(getattr(testing, f"check_{kind.name}"))
+
+
+@pytest.mark.parametrize("kind", COMPONENTS)
+def test_the_protocol_of_a_kind_is_importable_from_core_itself(kind):
+    assert getattr(ralo_core, kind.protocol.__name__) is kind.protocol
 
 
 def test_the_kit_has_no_checker_of_an_unknown_kind():

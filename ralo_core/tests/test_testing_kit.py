@@ -335,7 +335,7 @@ class Surveying:
 
 def test_a_correction_whose_survey_depends_on_the_cut():
     check_correction(Surveying(slice(None)))
-    with pytest.raises(AssertionError, match=r"survey\(\) takes note of must not depend"):
+    with pytest.raises(AssertionError, match=r"survey\(\) records must not depend"):
         check_correction(Surveying(slice(0, 1)))
 
 

@@ -2,8 +2,8 @@
 
 Derived from it are the default and the form of each section of the config, the sections that a
 process builds (`sections_of`), the plugins that a worker must have, what the registry accepts,
-the conformance kit and the tables of docs/hooks.md. A new kind is a row of `KINDS`, a protocol in
-`protocols`, a hook in `hookspecs` and a checker in `ralo_core.testing`.
+the conformance kit and the table of docs/hooks.md. A new kind is a row here, a protocol in
+`protocols` (which `ralo_core` exports), a hook in `hookspecs` and a checker in `ralo_core.testing`.
 """
 
 import attrs
@@ -35,8 +35,8 @@ class Kind:
     section: str | None = None
     """The section of the config that chooses among them; None: the config never names them."""
     default: str | tuple[str, ...] | None = None
-    """What the section chooses when nobody says otherwise: the name of one component, or the
-    names of a pipeline."""
+    """What the section chooses where no layer of the config does: the name of one component, or
+    the names of a pipeline."""
     weighted: bool = False
     """Whether the section gives each component of its pipeline a factor, in ``weights``."""
     roles: tuple[str, ...]

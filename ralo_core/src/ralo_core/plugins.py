@@ -86,14 +86,14 @@ class PluginHost:
         """Return the plugins in use."""
         return [info for info in self.plugins.values() if info.state == "active"]
 
-    def notify(self, event: str, **facts: Any) -> None:
-        """Call an event hook in every plugin; a failure is logged and stops nobody else."""
+    def notify(self, event: str, **fields: Any) -> None:
+        """Call an event hook in every plugin; a failure is logged and stops no other plugin."""
         for impl in getattr(self.manager.hook, event).get_hookimpls():
             key = f"{impl.plugin_name}.{event}"
             if self._event_failures.get(key, 0) >= _MAX_FAILURES:
                 continue
             try:
-                impl.function(*(facts[name] for name in impl.argnames))
+                impl.function(*(fields[name] for name in impl.argnames))
             except (Exception, SystemExit):  # an observer must never stop the run
                 self._event_failures[key] = self._event_failures.get(key, 0) + 1
                 log.exception("plugin %s failed in event %s", impl.plugin_name, event)

@@ -13,7 +13,7 @@ from ralo_core.kinds import SAMPLER, SECTIONS, WORKERS, sections_of
 def needed_plugins(config: Config, judges: Iterable[str]) -> dict[str, list[dict[str, str]]]:
     """Return per role the plugins as ``{"name", "distribution", "version"}``.
 
-    `judges` are the reward components that judge the answers to benchmarks, in samplers.
+    `judges` are the reward components by which samplers grade the responses to benchmarks.
     """
     named = {role: _components(config, sections_of(role)) for role in WORKERS}
     named[SAMPLER] += [("reward", judge) for judge in judges]

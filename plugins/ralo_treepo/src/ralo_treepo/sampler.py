@@ -48,7 +48,7 @@ class TreeSampler:
             completions = await engine.generate(requests)
             _check_answered(requests, completions, engine)
             paths = growth.grow(paths, completions, engine.version)
-        return growth.tree.build(growth.facts())
+        return growth.tree.build(growth.counts())
 
 
 class _Growth:
@@ -92,7 +92,7 @@ class _Growth:
                 alive.append(longer)
         return self._branched(alive, before, version) if alive else self._fallen_back()
 
-    def facts(self) -> dict[str, int]:
+    def counts(self) -> dict[str, int]:
         """Return counts for diagnostics."""
         return {"rounds": self.rounds, "fallbacks": self.fallbacks}
 

@@ -25,7 +25,7 @@ DEFAULTS: dict[str, Any] = {
     section: {kind.key: list(kind.default) if isinstance(kind.default, tuple) else kind.default}
     for section, kind in SECTIONS.items()
 }
-"""The lowest layer: which component each kind uses when nobody says otherwise."""
+"""The lowest layer: the component of each kind where no layer chooses one."""
 
 
 @attrs.frozen(kw_only=True)

@@ -17,7 +17,7 @@ class Problem:
     """A task with its reference answer.
 
     `id` is unique within a run. `prompt` is plain text or a list of chat messages.
-    `answer` is the reference as text; what it means is up to the rewards.
+    `answer` is the reference answer as text; what it means is up to the rewards.
     `metadata` is JSON-able and travels with the problem.
     """
 

@@ -37,7 +37,7 @@ class RolloutTree:
     - `rewards` float32[L]: the total reward of each leaf, zeros until it is scored;
     - `reward_parts`: float32[L] per reward component;
     - `temperature`: the sampling temperature of every segment;
-    - `metadata`: JSON-able facts for diagnostics (timings, counts).
+    - `metadata`: JSON-able values for diagnostics (timings, counts).
     """
 
     problem_id: str

@@ -1,4 +1,4 @@
-"""`BenchmarkSettings`: what every benchmark can be told, in ``[benchmarks.<name>]``.
+"""`BenchmarkSettings`: the options of every benchmark, in ``[benchmarks.<name>]``.
 
 The settings class of a benchmark inherits from it and adds its own options and defaults. The
 orchestrator makes evaluation shards of it and computes the metrics.
