@@ -104,8 +104,8 @@ def test_an_inference_engine(name, tmp_path):
 
 def test_a_function_of_the_users_own(tmp_path, monkeypatch):
     (tmp_path / "own_reward.py").write_text(
-        "def score(problem, answers):\n"
-        "    return [float(answer.text == problem.answer) for answer in answers]\n"
+        "def score(problem, responses):\n"
+        "    return [float(response.text == problem.answer) for response in responses]\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     check_component("reward", "function", {"path": "own_reward:score"}, registry=REGISTRY)

@@ -14,7 +14,7 @@ from ralo_core import BuildContext, hookspecs
 from ralo_core.components import Component
 from ralo_core.config import LaunchSettings, resolve, set_layer
 from ralo_core.config.layers import Layer
-from ralo_core.kinds import KINDS
+from ralo_core.kinds import KINDS, SECTIONS
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry, load_object
 from ralo_core.testing import check_component
@@ -40,6 +40,38 @@ def module_of(code, name="documented"):
     return module
 
 
+def row_of(kind):
+    """Return the line of docs/hooks.md that the table of kinds asks for."""
+    section = f"`[{kind.section}] {kind.key}`" if kind.section else ""
+    if kind.weighted:
+        section += f", `[{kind.section}.weights]`"
+    names = kind.default if kind.many else (kind.default,) if kind.default else ()
+    default = ", ".join(f"`{name}`" for name in names)
+    cells = (kind.label, kind.text, f"`{kind.hook}`", section, default, ", ".join(kind.roles))
+    return f"| {' | '.join(cells)} |"
+
+
+def test_the_table_of_hooks_is_that_of_the_kinds():
+    text = (DOCS / "hooks.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if "`ralo_register_" in line and line[0] == "|"]
+    assert lines == [row_of(kind) for kind in KINDS.values()]
+
+
+def test_the_integration_view_shows_every_kind_where_it_runs():
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    view = text.partition("### 4. Integration")[2].partition("```mermaid\n")[2].partition("```")[0]
+    drawn = {}
+    for name, inside in re.findall(r"subgraph (\w+)\n(.*?)\n    end", view, flags=re.S):
+        drawn[name] = re.findall(r'\["([^"]+)"\]', inside)
+    for kind in SECTIONS.values():
+        places = {"orchestrator" if role == "learner" else role for role in kind.roles}
+        if len(places) > 1:
+            assert f'["{kind.label}"]' in view, kind.name
+            continue
+        (place,) = places
+        assert {kind.label, f"{kind.label}s"} & set(drawn[place]), kind.name
+
+
 def test_every_hook_has_a_section_and_no_section_is_of_an_unknown_hook():
     assert list(sections("hooks.md")) == HOOKS
 
@@ -52,12 +84,12 @@ def test_the_example_of_a_hook_works(hook, capsys):
     host.register(module, "documented")
     registry = Registry(host)
     if hook not in KIND_OF_HOOK:
-        facts = {
+        fields = {
             "run": "r", "config": {"loss": {"use": "clip"}}, "problem_id": "p", "rewards": [0.0],
             "version": 1, "step": 2, "metrics": {"grad_norm": 11.0, "accuracy": 0.5},
             "directory": "d", "worker_id": "w", "role": "sampler", "benchmark": "held_out",
         }  # fmt: skip
-        host.notify(hook, **facts)
+        host.notify(hook, **fields)
         assert capsys.readouterr().out
         return
     kind = KIND_OF_HOOK[hook]

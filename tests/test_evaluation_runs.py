@@ -21,10 +21,10 @@ from ralo_worker.prompting import Prompting, load_tokenizer
 ITEMS, MOST = 12, 8
 OWN_REWARD = """import time
 
-def score(problem, answers):
+def score(problem, responses):
     if problem.id.startswith("jsonl"):
         time.sleep(0.2)  # an evaluation is long enough to be killed in its middle
-    return [sum(map(str.isdigit, a.text)) / a.tokens for a in answers]
+    return [sum(map(str.isdigit, r.text)) / r.tokens for r in responses]
 """
 
 

@@ -20,8 +20,8 @@ context = BuildContext(role="cli")
 provider = registry.build("problem_provider", "backwards", None, context)
 reward = registry.build("reward", "overlap", None, context)
 problem = next(iter(provider))
-answers = [Response(text=t, finish_reason="eos", tokens=1) for t in (problem.answer, "?")]
-print(problem.id, reward.score(problem, answers))
+responses = [Response(text=t, finish_reason="eos", tokens=1) for t in (problem.answer, "?")]
+print(problem.id, reward.score(problem, responses))
 """
 
 

@@ -72,9 +72,33 @@ def test_a_distribution_imports_only_what_its_rule_allows(folder, allowed):
         assert imported_modules(path) <= allowed | extra, path
 
 
+def core_modules(path: Path) -> set[str]:
+    """Return the modules of core that a file imports from."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    modules = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules.add(str(node.module))
+    return {name for name in modules if name.split(".")[0] == "ralo_core"}
+
+
+@pytest.mark.parametrize("folder", ["plugins", "examples"])
+def test_a_plugin_needs_nothing_of_core_but_its_front(folder):
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        if "tests" in path.relative_to(ROOT).parts:
+            assert core_modules(path) <= {"ralo_core", "ralo_core.testing"}, path
+        else:
+            assert core_modules(path) <= {"ralo_core"}, path
+
+
 @pytest.mark.parametrize(
     ("modules", "forbidden"),
     [
+        ("ralo_core", "torch,requests,click,rich,cattrs,ralo_core.config,ralo_core.registry"),
         ("ralo_core.cli.main,ralo_core.client,ralo_core.wire", "torch,falcon,vllm,transformers"),
         ("ralo_server.web.app,ralo_server.plugin", "torch,vllm,transformers,datasets,fsspec,scipy"),
         ("ralo_worker.plugin", "torch,vllm,transformers"),

@@ -1,11 +1,16 @@
 """Workers at their start: a server that is not there, one they do not fit, a run that is over."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+from served_run import ServedRun
+from test_training_run import model
+
+__all__ = ["model"]  # a fixture
 
 
 def ignore_interrupts():
@@ -31,3 +36,35 @@ def test_a_worker_waits_for_a_server_says_so_once_and_stops_when_told(role, numb
         assert process.wait(20) == 0
     (line,) = log.read_text().splitlines()
     assert "http://127.0.0.1:1 does not answer /config (Connection refused); retrying" in line
+
+
+@pytest.fixture(scope="module")
+def treepo_run(model, tmp_path_factory):
+    """A run whose samplers need ralo-treepo, and whose trainers do, too."""
+    started = ServedRun(
+        tmp_path_factory.mktemp("treepo"),
+        f"run.model={model}",
+        "server.port=0",
+        "engine.use=fake",
+        "evaluation.problems=0",
+        recipe="treepo",
+    )
+    yield started
+    started.close()
+
+
+@pytest.mark.parametrize("role", ["sample", "train"])
+def test_a_worker_without_a_plugin_of_the_run_is_told_the_pip_command(role, treepo_run):
+    done = subprocess.run(
+        [sys.executable, "-m", "ralo_core.cli.main", role, "--server", treepo_run.url],
+        env={**os.environ, "RALO_PLUGINS_DISABLE": "treepo"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("ralo: ")]
+    assert "the run uses plugin 'treepo' of ralo-treepo 0.1.0" in line
+    assert "this worker does not have it. Mend it with: pip install 'ralo-treepo==0.1.0'" in line
+    assert "Traceback" not in done.stderr

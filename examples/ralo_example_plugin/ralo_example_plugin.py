@@ -16,8 +16,9 @@ class Backwards:
 class Overlap:
     """The share of characters that stand at the right place."""
     def __init__(self, settings, context): pass
-    def score(self, problem, answers):
-        return [sum(map(str.__eq__, problem.answer, a.text)) / len(problem.answer) for a in answers]
+    def score(self, problem, responses):
+        size = len(problem.answer)
+        return [sum(map(str.__eq__, problem.answer, r.text)) / size for r in responses]
 
 @hookimpl
 def ralo_register_problem_providers(): return [Component(name="backwards", factory=Backwards)]

@@ -12,8 +12,10 @@ from ralo_core.config import (
     resolve,
     set_layer,
 )
+from ralo_core.config.renamed import RENAMED
 from ralo_core.config.settings import FIXED
 from ralo_core.errors import ConfigError
+from ralo_core.kinds import SECTIONS
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 
@@ -52,6 +54,29 @@ def test_all_faults_are_said_at_once():
     assert "learner.dtype: must be one of 'bfloat16'" in faults
     assert "no loss is called 'klip'; did you mean 'clip'" in faults
     assert "server.queued_trees: must be above 0, got 0" in faults
+
+
+def test_a_section_with_another_name_now_is_refused_with_the_new_one(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('[evaluators]\npipeline = ["arithmetic"]\n')
+    with pytest.raises(ConfigError) as caught:
+        resolve([file_layer(path), set_layer(["evaluators.arithmetic.limit=3"])], REGISTRY)
+    (fault,) = caught.value.faults
+    assert fault == f"[evaluators] (from --set, {path}): it is called [benchmarks] now"
+    with pytest.raises(ConfigError, match=r"\[evaluators\]: it is called \[benchmarks\] now"):
+        from_data({"evaluators": {}}, REGISTRY, [])
+
+
+def test_a_key_with_another_name_now_is_refused_with_the_new_one(monkeypatch):
+    monkeypatch.setitem(RENAMED, "trainer.batch_size", "trainer.batch_trees")
+    (fault,) = faults_of("trainer.batch_size=3").splitlines()
+    assert fault == "trainer.batch_size (from --set): it is called trainer.batch_trees now"
+
+
+def test_what_is_called_otherwise_now_does_not_exist_under_its_old_name():
+    for old, new in RENAMED.items():
+        assert old.split(".")[0] not in SECTIONS or "." in old
+        assert new.split(".")[0] in {*FIXED, *SECTIONS}
 
 
 @pytest.mark.parametrize(

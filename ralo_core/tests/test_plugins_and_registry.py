@@ -107,6 +107,18 @@ def test_two_distributions_with_one_plugin_name_are_both_named(install):
     [
         (registering("ralo_register_reward"), "no hook ralo_register_reward; did you mean"),
         ({"ralo_register_rewards": lambda: []}, "lacks the @hookimpl decorator"),
+        (
+            registering("ralo_register_evaluators"),
+            "register_evaluators; it is called ralo_register_benchmarks now",
+        ),
+        (
+            registering("ralo_register_aggregation_policies"),
+            "register_aggregation_policies; it is called ralo_register_aggregators now",
+        ),
+        (
+            registering("ralo_register_optimizer_policies"),
+            "register_optimizer_policies; it is called ralo_register_optimizers now",
+        ),
     ],
 )
 def test_a_hook_that_cannot_be_is_refused_at_load(members, message):
@@ -205,3 +217,9 @@ def test_an_event_reaches_everybody_and_a_failing_observer_is_isolated(caplog):
             host.notify("ralo_run_finished", run="r", step=step)
     assert seen == list(range(8))
     assert caplog.text.count("plugin second failed in event ralo_run_finished") == 5
+
+
+def test_a_plugin_that_the_environment_disables_is_left_out(install, monkeypatch):
+    install("ralo-one", "one", "one_env_mod", "raise AssertionError('imported')")
+    monkeypatch.setenv("RALO_PLUGINS_DISABLE", "one,other")
+    assert PluginHost().load().plugins["one"].state == "disabled"

@@ -2,20 +2,24 @@
 
 import itertools
 import json
+import types
 
 import numpy as np
 import pytest
 
-from ralo_core import Problem
+from ralo_core import Component, Problem, hookimpl
 from ralo_core.builtin.codecs import Bfloat16Codec, Float32Codec
 from ralo_core.config import BenchmarkSettings
+from ralo_core.plugins import PluginHost
+from ralo_core.registry import Registry
 from ralo_core.testing import (
     check_advantage_estimator,
-    check_aggregation_policy,
+    check_aggregator,
     check_benchmark,
+    check_component,
     check_correction,
     check_gradient_codec,
-    check_optimizer_policy,
+    check_optimizer,
     check_problem_provider,
     check_reward,
     check_sampling_algorithm,
@@ -73,17 +77,17 @@ class Rewarding:
 @pytest.mark.parametrize(
     ("score", "message"),
     [
-        (lambda problem, answers: [1.0], "one number per answer"),
-        (lambda problem, answers: [float("nan") for _ in answers], "finite number"),
-        (lambda problem, answers: ["1" for _ in answers], "finite number"),
+        (lambda problem, responses: [1.0], "one number per response"),
+        (lambda problem, responses: [float("nan") for _ in responses], "finite number"),
+        (lambda problem, responses: ["1" for _ in responses], "finite number"),
         (
-            lambda problem, answers: [float(i) for i, _ in enumerate(answers)],
-            "order of the answers",
+            lambda problem, responses: [float(i) for i, _ in enumerate(responses)],
+            "order of the responses",
         ),
     ],
 )
 def test_a_reward_that_breaks_a_promise(score, message):
-    check_reward(Rewarding(lambda problem, answers: [float(a.tokens) for a in answers]))
+    check_reward(Rewarding(lambda problem, responses: [float(a.tokens) for a in responses]))
     with pytest.raises(AssertionError, match=message):
         check_reward(Rewarding(score))
 
@@ -254,9 +258,9 @@ class Aggregating:
     ],
 )
 def test_an_aggregation_that_breaks_a_promise(faults, message):
-    check_aggregation_policy(Aggregating())
+    check_aggregator(Aggregating())
     with pytest.raises(AssertionError, match=message):
-        check_aggregation_policy(Aggregating(**faults))
+        check_aggregator(Aggregating(**faults))
 
 
 class Optimizing:
@@ -298,9 +302,9 @@ class Optimizing:
     ],
 )
 def test_an_optimizer_that_breaks_a_promise(faults, message):
-    check_optimizer_policy(Optimizing())
+    check_optimizer(Optimizing())
     with pytest.raises(AssertionError, match=message):
-        check_optimizer_policy(Optimizing(**faults))
+        check_optimizer(Optimizing(**faults))
 
 
 class Scaling(Optimizing):
@@ -310,10 +314,10 @@ class Scaling(Optimizing):
 
 
 def test_an_optimizer_that_scales_its_steps_by_what_is_no_factor():
-    check_optimizer_policy(Scaling(0.0))
+    check_optimizer(Scaling(0.0))
     for factor, message in ((float("nan"), "must be finite"), (-1.0, "must not be negative")):
         with pytest.raises(AssertionError, match=f"the rate factor {message}"):
-            check_optimizer_policy(Scaling(factor))
+            check_optimizer(Scaling(factor))
 
 
 class Surveying:
@@ -331,7 +335,7 @@ class Surveying:
 
 def test_a_correction_whose_survey_depends_on_the_cut():
     check_correction(Surveying(slice(None)))
-    with pytest.raises(AssertionError, match=r"survey\(\) takes note of must not depend"):
+    with pytest.raises(AssertionError, match=r"survey\(\) records must not depend"):
         check_correction(Surveying(slice(0, 1)))
 
 
@@ -354,3 +358,36 @@ def test_random_trees_are_valid_and_the_same_for_a_seed():
 
 def test_the_registry_fixture_has_the_built_in_components(ralo_registry):
     assert "arithmetic" in ralo_registry.entries("problem_provider")
+
+
+class Tracking:
+    """Writes a file; each fault does so where nothing may be written yet."""
+
+    def __init__(self, folder, fault):
+        self.file, self.fault, self.used = folder / "log", fault, False
+        if fault == "when built":
+            self.file.touch()
+
+    def log(self, step, metrics):
+        self.used = True
+        self.file.touch()
+
+    def close(self):
+        if self.used or self.fault == "when closed unused":
+            self.file.touch()
+
+
+@pytest.mark.parametrize("fault", ["", "when built", "when closed unused"])
+def test_a_tracker_writes_nothing_before_its_first_record(fault):
+    component = Component(
+        name="files", factory=lambda settings, context: Tracking(context.run_dir, fault)
+    )
+    host = PluginHost()
+    plugin = types.ModuleType("tracking")
+    plugin.ralo_register_trackers = hookimpl(lambda: [component])
+    host.register(plugin, "tracking")
+    if not fault:
+        check_component("tracker", "files", registry=Registry(host))
+        return
+    with pytest.raises(AssertionError, match="write nothing into the run directory"):
+        check_component("tracker", "files", registry=Registry(host))

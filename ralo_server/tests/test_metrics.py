@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ralo_core import Problem, RaloError
-from ralo_core.config.benchmarks import BenchmarkSettings
-from ralo_core.config.metric_names import parse_metric
 from ralo_core.errors import ConfigError
+from ralo_core.options.benchmarks import BenchmarkSettings
+from ralo_core.options.metric_names import parse_metric
 from ralo_core.structuring import structure
 from ralo_server.evaluation import ItemResult, estimates, load_scores
 from ralo_server.evaluation.bootstrap import RESAMPLES, estimate_means

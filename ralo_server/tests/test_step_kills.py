@@ -16,6 +16,7 @@ import sys
 import pytest
 import torch
 
+from ralo_core.kinds import LEARNER, sections_of
 from ralo_core.plugins import PluginHost
 from ralo_server.learner.loop import Learner
 from ralo_server.learner.publish import publisher as publishing
@@ -27,7 +28,7 @@ from ralo_server.store.versions import Versions
 
 torch.set_num_threads(1)
 
-SECTIONS = ("aggregation", "optimizer", "codec", "trackers")
+SECTIONS = sections_of(LEARNER)
 AUDITED = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.truncate"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 

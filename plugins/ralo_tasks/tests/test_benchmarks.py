@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from benchmark_rows import ANSWERS, ROWS
 
-from ralo_core import BuildContext, RaloError
-from ralo_core.errors import ConfigError
-from ralo_core.structuring import structure
+from ralo_core import BuildContext, ConfigError, RaloError
+from ralo_core.testing import structure
 from ralo_tasks.arithmetic import (
     ArithmeticProvider,
     ArithmeticSettings,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ralo_core.texts import letter_of, normalised
+from ralo_core import letter_of, normalised
 from ralo_tasks.final_answer import extract, final_letter, last_boxed, last_number
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ralo_core import BuildContext, RaloError
-from ralo_core.errors import ConfigError
-from ralo_core.structuring import structure
+from ralo_core import BuildContext, ConfigError, RaloError
+from ralo_core.testing import structure
 from ralo_tasks.records.jsonl import JsonlProvider, JsonlSettings, JsonlSource
 
 DATA = Path(__file__).parents[4] / "shared" / "data"

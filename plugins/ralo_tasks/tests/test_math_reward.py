@@ -29,8 +29,8 @@ def reward():
 
 def score(reward, reference, *texts):
     problem = Problem(id="p", prompt="?", answer=reference)
-    answers = [Response(text=text, finish_reason="eos", tokens=1) for text in texts]
-    return reward.score(problem, answers)
+    responses = [Response(text=text, finish_reason="eos", tokens=1) for text in texts]
+    return reward.score(problem, responses)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ralo_core import BuildContext, Problem, RaloError, Response
-from ralo_core.errors import ConfigError
-from ralo_core.structuring import structure
+from ralo_core import BuildContext, ConfigError, Problem, RaloError, Response
+from ralo_core.testing import structure
 from ralo_tasks.final_answer import how_to_answer
 from ralo_tasks.rewards.basic import (
     ArithmeticReward,
@@ -25,9 +24,9 @@ CONTEXT = BuildContext(role="sampler")
 
 
 def scores(reward, reference, *texts, **metadata):
-    answers = [Response(text=text, finish_reason="eos", tokens=1) for text in texts]
+    responses = [Response(text=text, finish_reason="eos", tokens=1) for text in texts]
     problem = Problem(id="p", prompt="?", answer=reference, metadata=metadata)
-    return reward.score(problem, answers)
+    return reward.score(problem, responses)
 
 
 def test_arithmetic_scores_the_number_behind_the_last_mark():
@@ -98,18 +97,18 @@ def test_format_must_match_the_whole_response():
 
 def test_overlong_falls_on_a_straight_line():
     reward = OverlongReward(OverlongSettings(max_tokens=100, buffer_tokens=20), CONTEXT)
-    answers = [Response(text="", finish_reason="eos", tokens=n) for n in (1, 80, 85, 100, 999)]
+    responses = [Response(text="", finish_reason="eos", tokens=n) for n in (1, 80, 85, 100, 999)]
     problem = Problem(id="p", prompt="?", answer="")
-    assert reward.score(problem, answers) == [0, 0, -0.25, -1, -1]
+    assert reward.score(problem, responses) == [0, 0, -0.25, -1, -1]
 
 
 def test_a_function_of_the_current_directory_scores(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("length_reward.py").write_text(
-        "def score(problem, answers):\n"
-        "    return [len(answer.text) / len(problem.answer) for answer in answers]\n"
-        "def short(problem, answers):\n    return [1.0]\n"
-        "def nan(problem, answers):\n    return [float('nan')] * len(answers)\n"
+        "def score(problem, responses):\n"
+        "    return [len(response.text) / len(problem.answer) for response in responses]\n"
+        "def short(problem, responses):\n    return [1.0]\n"
+        "def nan(problem, responses):\n    return [float('nan')] * len(responses)\n"
         "number = 3\n"
     )
     reward = FunctionReward(FunctionSettings(path="length_reward:score"), CONTEXT)

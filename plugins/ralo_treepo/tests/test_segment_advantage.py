@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ralo_core import BuildContext
-from ralo_core.testing.trees import random_tree
+from ralo_core.testing import random_tree
 from ralo_treepo.segment_advantage import SegmentAdvantage
 from ralo_treepo.settings import SegmentAdvantageSettings
 

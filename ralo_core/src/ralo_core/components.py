@@ -1,7 +1,7 @@
 """What plugins register: `Component`, `Recipe` and `Command`, and what a factory is given.
 
-Neighbours: plugins return these from ``ralo_register_*`` hooks, `ralo_core.registry` keeps
-them with their provenance and builds the objects. Nothing here imports a plugin.
+Plugins return these from ``ralo_register_*`` hooks. They are descriptions: the classes they name
+are imported when a component is built, so that registering costs nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ _NAME = attrs.validators.matches_re(r"[a-z][a-z0-9_]*")
 class BuildContext:
     """What every factory may know about the process it builds for.
 
-    New facts become new fields, so no factory's signature ever changes.
+    What becomes known later becomes a new field, so no factory's signature ever changes.
     """
 
     role: str

@@ -1,9 +1,10 @@
 """The pluggy hook specifications: the whole surface a plugin can implement.
 
 Registration hooks return what the config can name and are called once per process, plugin
-by plugin. Event hooks are observers: each implementation is called in isolation, an
-exception in one is logged and never stops the run, results are ignored. Nothing here is
-called in a hot loop. `docs/hooks.md` has an example for every hook.
+by plugin; `ralo_core.kinds` says in which processes the components are built. Event hooks are
+observers: each implementation is called in isolation, an exception in one is logged and never
+stops the run, results are ignored. Nothing here is called in a hot loop. `docs/hooks.md` has an
+example for every hook.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,65 +17,72 @@ PROJECT = "ralo"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
+RENAMED = {
+    "ralo_register_evaluators": "ralo_register_benchmarks",
+    "ralo_register_aggregation_policies": "ralo_register_aggregators",
+    "ralo_register_optimizer_policies": "ralo_register_optimizers",
+}
+"""Hooks as they were called -> as they are: a plugin with an old one is told the new name."""
+
 
 @hookspec
 def ralo_register_problem_providers() -> Iterable[Component]:
-    """Return components that build a `ProblemProvider`; they run in the orchestrator."""
+    """Return components that build a `ProblemProvider`."""
 
 
 @hookspec
 def ralo_register_sampling_algorithms() -> Iterable[Component]:
-    """Return components that build a `SamplingAlgorithm`; they run in the sampler."""
+    """Return components that build a `SamplingAlgorithm`."""
 
 
 @hookspec
 def ralo_register_rewards() -> Iterable[Component]:
-    """Return components that build a `Reward`; they run in the sampler."""
+    """Return components that build a `Reward`."""
 
 
 @hookspec
 def ralo_register_advantage_estimators() -> Iterable[Component]:
-    """Return components that build an `AdvantageEstimator`; they run in the trainer."""
+    """Return components that build an `AdvantageEstimator`."""
 
 
 @hookspec
 def ralo_register_losses() -> Iterable[Component]:
-    """Return components that build a `Loss`; they run in the trainer."""
+    """Return components that build a `Loss`."""
 
 
 @hookspec
 def ralo_register_corrections() -> Iterable[Component]:
-    """Return components that build a `Correction`; they run in the trainer."""
+    """Return components that build a `Correction`."""
 
 
 @hookspec
 def ralo_register_aggregators() -> Iterable[Component]:
-    """Return components that build an `Aggregator`; they run in the learner."""
+    """Return components that build an `Aggregator`."""
 
 
 @hookspec
 def ralo_register_optimizers() -> Iterable[Component]:
-    """Return components that build an `OptimizerFactory`; they run in the learner."""
+    """Return components that build an `OptimizerFactory`."""
 
 
 @hookspec
 def ralo_register_inference_engines() -> Iterable[Component]:
-    """Return components that build an `InferenceEngine`; they run in the sampler."""
+    """Return components that build an `InferenceEngine`."""
 
 
 @hookspec
 def ralo_register_gradient_codecs() -> Iterable[Component]:
-    """Return components that build a `GradientCodec`; they run in the trainer and the learner."""
+    """Return components that build a `GradientCodec`."""
 
 
 @hookspec
 def ralo_register_benchmarks() -> Iterable[Component]:
-    """Return components that build an `Benchmark`; they run in the orchestrator."""
+    """Return components that build a `Benchmark`."""
 
 
 @hookspec
 def ralo_register_trackers() -> Iterable[Component]:
-    """Return components that build a `Tracker`; they run in the learner."""
+    """Return components that build a `Tracker`."""
 
 
 @hookspec
@@ -114,17 +122,17 @@ def ralo_worker_joined(worker_id: str, role: str) -> None:
 
 @hookspec
 def ralo_worker_left(worker_id: str, role: str) -> None:
-    """A worker said that it ends; its leases went back. Called in the web process."""
+    """A worker deregistered; its leases were returned. Called in the web process."""
 
 
 @hookspec
 def ralo_worker_lost(worker_id: str, role: str) -> None:
-    """A worker's last lease expired without a word from it. Called in the web process."""
+    """A worker's last lease expired and it has not reported since. Called in the web process."""
 
 
 @hookspec
 def ralo_eval_reported(version: int, benchmark: str, metrics: Mapping[str, float]) -> None:
-    """All answers of `version` to `benchmark` are in. Called in the web process."""
+    """All responses of `version` to `benchmark` have arrived. Called in the web process."""
 
 
 @hookspec

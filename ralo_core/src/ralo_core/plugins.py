@@ -1,8 +1,7 @@
 """The plugin host: finds distributions by entry point, loads each in isolation, keeps its state.
 
-Neighbours: `registry` reads the active plugins, ``ralo plugins`` prints all of them. pluggy
-does the hook mechanics; discovery is ours because pluggy stops at the first broken plugin and
-skips a second one of the same name without a word. It knows nothing of component kinds.
+pluggy does the hook mechanics. Discovery is ours, because pluggy stops at the first broken plugin
+and skips a second one of the same name without a word.
 """
 
 import logging
@@ -23,6 +22,8 @@ from ralo_core.errors import PluginError, nearest
 log = logging.getLogger(__name__)
 
 GROUP = "ralo"
+DISABLE_ENV = "RALO_PLUGINS_DISABLE"
+STRICT_ENV = "RALO_PLUGINS_STRICT"
 _MAX_FAILURES = 5
 
 
@@ -46,16 +47,18 @@ class PluginInfo:
 class PluginHost:
     """All plugins of this process.
 
-    `disabled` names plugins to leave out; with `strict` (or ``RALO_PLUGINS_STRICT=1``) a
-    failing plugin raises `PluginError` instead of being remembered as failed.
+    `disabled` names plugins to leave out, beside those of ``RALO_PLUGINS_DISABLE`` (names with
+    commas between them): that variable holds for every process of a machine, workers included.
+    With `strict` (or ``RALO_PLUGINS_STRICT=1``) a failing plugin raises `PluginError` instead of
+    being remembered as failed.
     """
 
     def __init__(self, disabled: Iterable[str] = (), strict: bool | None = None) -> None:
         self.manager = pluggy.PluginManager(hookspecs.PROJECT)
         self.manager.add_hookspecs(hookspecs)
         self.plugins: dict[str, PluginInfo] = {}
-        self.disabled = frozenset(disabled)
-        self.strict = os.environ.get("RALO_PLUGINS_STRICT") == "1" if strict is None else strict
+        self.disabled = frozenset([*disabled, *os.environ.get(DISABLE_ENV, "").split(",")])
+        self.strict = os.environ.get(STRICT_ENV) == "1" if strict is None else strict
         self._event_failures: dict[str, int] = {}
 
     def load(self) -> "PluginHost":
@@ -83,14 +86,14 @@ class PluginHost:
         """Return the plugins in use."""
         return [info for info in self.plugins.values() if info.state == "active"]
 
-    def notify(self, event: str, **facts: Any) -> None:
-        """Call an event hook in every plugin; a failure is logged and stops nobody else."""
+    def notify(self, event: str, **fields: Any) -> None:
+        """Call an event hook in every plugin; a failure is logged and stops no other plugin."""
         for impl in getattr(self.manager.hook, event).get_hookimpls():
             key = f"{impl.plugin_name}.{event}"
             if self._event_failures.get(key, 0) >= _MAX_FAILURES:
                 continue
             try:
-                impl.function(*(facts[name] for name in impl.argnames))
+                impl.function(*(fields[name] for name in impl.argnames))
             except (Exception, SystemExit):  # an observer must never stop the run
                 self._event_failures[key] = self._event_failures.get(key, 0) + 1
                 log.exception("plugin %s failed in event %s", impl.plugin_name, event)
@@ -159,6 +162,9 @@ def _check_hook_names(plugin: Any) -> None:
         options = getattr(getattr(plugin, name), f"{hookspecs.PROJECT}_impl", None)
         if options is None:
             msg = f"{name}() lacks the @hookimpl decorator"
+            raise PluginError(msg)
+        if name in hookspecs.RENAMED:
+            msg = f"there is no hook {name}; it is called {hookspecs.RENAMED[name]} now"
             raise PluginError(msg)
         if name not in known and not options.get("optionalhook"):
             msg = f"there is no hook {name}{nearest(name, known)}"

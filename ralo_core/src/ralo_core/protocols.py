@@ -1,14 +1,13 @@
 """The contract of every component kind: what a built object must be able to do.
 
-Neighbours: plugins satisfy these protocols, the server and the worker call them, and
-`ralo_core.testing` checks an implementation against them. Torch objects appear as `Any`:
-core never imports torch.
+A component need not inherit from its protocol; `ralo_core.testing` checks whether it keeps it.
+Torch objects appear as `Any`, because core never imports torch.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 import numpy as np
@@ -22,9 +21,7 @@ from ralo_core.data import (
     Response,
     RolloutTree,
 )
-
-if TYPE_CHECKING:  # the config asks the kinds, and these the protocols
-    from ralo_core.config.benchmarks import BenchmarkSettings
+from ralo_core.options.benchmarks import BenchmarkSettings
 
 
 @runtime_checkable
@@ -136,10 +133,10 @@ class SamplingAlgorithm(Protocol):
 
 @runtime_checkable
 class Reward(Protocol):
-    """Scores answers. Runs in the sampler, off the event loop, once per problem."""
+    """Scores responses. Runs in the sampler, off the event loop, once per problem."""
 
-    def score(self, problem: Problem, answers: Sequence[Response]) -> Sequence[float]:
-        """Return one finite number per answer."""
+    def score(self, problem: Problem, responses: Sequence[Response]) -> Sequence[float]:
+        """Return one finite number per response, whatever the order of the responses is."""
 
 
 @runtime_checkable
@@ -219,27 +216,30 @@ class SurveyingCorrection(Correction, Protocol):
     """
 
     def survey(self, parts: Sequence[tuple[Any, LossBatch]]) -> None:
-        """Take note of a batch, cut into micro-batches: the log-ratios and the rows of each.
+        """Record what `weigh` needs of a batch: log-ratios and rows of each of its micro-batches.
 
-        Called before the first `weigh` of every batch. What is taken note of must not depend on
-        the cut. Rows that have no advantage may be missing, as in `weigh`.
+        Called before the first `weigh` of every batch. What is recorded must not depend on the
+        cut. Rows that have no advantage may be missing, as in `weigh`.
         """
 
 
 @attrs.frozen(kw_only=True)
 class GradientInfo:
-    """What an aggregator decides on: no tensors, only the declaration."""
+    """What an aggregator decides on: the declaration of one gradient, without its tensors."""
 
     upload_id: str
+    """Which upload it is; the same for every try of it."""
     base_version: int
+    """The weight version that the gradient was computed at."""
     weight: float
+    """The normaliser of its loss, usually the number of tokens that were trained on."""
 
 
 @runtime_checkable
 class Aggregator(Protocol):
     """Says how the gradients of one step combine. Runs in the learner.
 
-    `weigh` is asked once per step, `combine` once per slice of every parameter: never for more
+    `weigh` is called once per step, `combine` once per slice of every parameter: never with more
     values than one slice has, so that memory does not grow with the model.
     """
 
@@ -290,8 +290,8 @@ class ScalingOptimizerFactory(OptimizerFactory, Protocol):
     def rate_factor(self, metrics: Mapping[str, float]) -> float:
         """Return what the learning rate of a step is multiplied with, finite and at least 0.
 
-        `metrics` are those of its gradients, averaged by their weight. Asked once per step: the
-        rate that was used is logged, and a step that is taken again takes it from there.
+        `metrics` are those of its gradients, averaged by their weight. Called once per step: the
+        rate that was used is logged, and a step that is taken again reads it from the log.
         """
 
 
@@ -317,27 +317,28 @@ class GradientCodec(Protocol):
 
 @runtime_checkable
 class Benchmark(Protocol):
-    """A benchmark: what is asked, how, and what an answer comes down to.
+    """A benchmark: its items, how they are asked, and what a response says.
 
-    Runs in the orchestrator; answers are drawn and judged by samplers, which know none of it.
+    Runs in the orchestrator. Samplers generate the responses and grade them; they get the items
+    and the name of the reward, and have no part of the benchmark itself.
     """
 
-    settings: "BenchmarkSettings"
-    """How often and how each item is answered, and what is computed of the answers."""
+    settings: BenchmarkSettings
+    """How often and how each item is asked, and what is computed of the responses."""
 
     judge: str
-    """The reward component that gives at least 1 to a correct answer: "math", "exact", "choice"."""
+    """The reward component that grades: it gives at least 1 to a correct response, e.g. "math"."""
 
     def items(self) -> Sequence[Problem]:
-        """Return the items. Asked once, when the run is made: what they are made of may be gone
+        """Return the items. Called once, when the run is made: what they are made of may be gone
         later. Raises `RaloError` that says what to do where a data set cannot be had."""
 
     def prediction(self, problem: Problem, text: str) -> str:
-        """Return what is compared in maj@k and shown of an answer; "" where there is nothing."""
+        """Return what a response says, for maj@k and to be shown; "" where it says nothing."""
 
     def reference(self, problem: Problem) -> str:
-        """Return the reference as `prediction` writes an answer that equals it: what `exact_match`
-        and `multiple_choice` compare with."""
+        """Return the reference answer in the form of `prediction`: what `exact_match` and
+        `multiple_choice` compare with."""
 
 
 @runtime_checkable

@@ -1,7 +1,7 @@
 """The registry: every component by kind and name with the plugin it came from; builds objects.
 
-Neighbours: fed by `PluginHost`, asked by `config` (which settings class?) and by every
-process (give me the object). After `build` no pluggy call stands between loop and component.
+Hooks are called once, when it is made. What `build` returns is the plugin's own object, so no call
+of pluggy stands between a loop and its component.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from ralo_core.components import BuildContext, Command, Component, Recipe, Registered
+from ralo_core.components import BuildContext, Command, Recipe, Registered
 from ralo_core.errors import PluginError, UnknownComponentError, nearest
 from ralo_core.kinds import KINDS
 from ralo_core.plugins import PluginHost, PluginInfo
@@ -99,7 +99,7 @@ class Registry:
         return found
 
     def _check_type(self, kind: str, item: Any, plugin: PluginInfo) -> None:
-        expected = {"recipe": Recipe, "command": Command}.get(kind, Component)
+        expected = KINDS[kind].registered
         if not isinstance(item, expected):
             msg = (
                 f"plugin {plugin}: {KINDS[kind].hook}() must return {expected.__name__} objects, "
@@ -109,14 +109,14 @@ class Registry:
 
     def _unknown(self, kind: str, name: str) -> str:
         known = sorted(self._entries[kind])
-        label = kind.replace("_", " ")
         listing = ", ".join(known) or "none"
         failed = [info for info in self.host.plugins.values() if info.state == "failed"]
         hint = "".join(f"; plugin {info} failed to load: {info.error}" for info in failed)
         wanted = f" ralo-{name.replace('_', '-')}" if kind == "recipe" else ""
         return (
-            f"no {label} is called '{name}'{nearest(name, known)}; known: {listing}{hint}. If a "
-            f"plugin provides it, install that one with: {sys.executable} -m pip install{wanted}"
+            f"no {KINDS[kind].label} is called '{name}'{nearest(name, known)}; known: "
+            f"{listing}{hint}. If a plugin provides it, install that one with: "
+            f"{sys.executable} -m pip install{wanted}"
         )
 
 

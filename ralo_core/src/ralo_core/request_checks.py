@@ -1,6 +1,6 @@
-"""The requests that an engine refuses before it starts on any.
+"""The requests that an engine refuses before it starts on any of them.
 
-Neighbours: every engine calls `check_requests` first. It knows the model's limits as numbers.
+Every engine calls `check_requests` first, so that all refuse the same with the same words.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """Imports a function of the user's own that an option names as ``module:function``.
 
-Neighbours: the `function` reward, `filter` of the problem sets and prompt templates use it.
-Unlike `registry.load_object`, which loads what plugins registered, it finds modules in the
-current directory too: a script-installed ``ralo`` has no current directory in its path.
+Options like ``reward.function.path`` do so. Unlike `registry.load_object`, which loads
+what plugins registered, it finds modules in the current directory too: a script-installed ``ralo``
+has no current directory in its path.
 """
 
 import importlib

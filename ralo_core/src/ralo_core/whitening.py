@@ -1,6 +1,6 @@
 """Normalisation over all response tokens of a batch, as in REINFORCE++ (Hu 2025).
 
-Neighbours: advantage estimators of plugins. It knows values and how many tokens each stands for.
+For advantage estimators of plugins: it knows values, and how many tokens each stands for.
 """
 
 from collections.abc import Sequence

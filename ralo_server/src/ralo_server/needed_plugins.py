@@ -1,26 +1,22 @@
 """Which plugins a worker must have: those that own the components the config names.
 
-Neighbours: `preparation` writes the list into config.json, `/worker/register` checks by it.
+The list is made when a run is prepared and written into its config.json, because later processes
+need not have every plugin. ``/worker/register`` compares a worker's plugins with it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from ralo_core.config import Config
-from ralo_core.kinds import SECTIONS
-
-ROLE_SECTIONS = {
-    "sampler": ("sampling", "reward", "engine"),
-    "trainer": ("advantage", "loss", "codec"),
-}
+from ralo_core.kinds import SAMPLER, SECTIONS, WORKERS, sections_of
 
 
 def needed_plugins(config: Config, judges: Iterable[str]) -> dict[str, list[dict[str, str]]]:
     """Return per role the plugins as ``{"name", "distribution", "version"}``.
 
-    `judges` are the reward components that judge the answers to benchmarks, in samplers.
+    `judges` are the reward components by which samplers grade the responses to benchmarks.
     """
-    named = {role: _components(config, sections) for role, sections in ROLE_SECTIONS.items()}
-    named["sampler"] += [("reward", judge) for judge in judges]
+    named = {role: _components(config, sections_of(role)) for role in WORKERS}
+    named[SAMPLER] += [("reward", judge) for judge in judges]
     return {role: _plugins(config, components) for role, components in named.items()}
 
 
@@ -40,11 +36,7 @@ def complaint(needed: Sequence[Mapping[str, str]], offered: Sequence[Mapping[str
 
 def _components(config: Config, sections: Sequence[str]) -> list[tuple[str, str]]:
     """Return (section, name) of what `sections` choose."""
-    return [
-        (section, name)
-        for section in sections
-        for name in config.data[section].get("pipeline") or [config.chosen(section)]
-    ]
+    return [(section, name) for section in sections for name in config.names(section)]
 
 
 def _plugins(config: Config, components: Iterable[tuple[str, str]]) -> list[dict[str, str]]:

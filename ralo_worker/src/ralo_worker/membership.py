@@ -19,6 +19,7 @@ from ralo_core.config import Config, WeightsSettings, from_data
 from ralo_core.data import EngineReport, WeightsReport
 from ralo_core.errors import RaloError, RunOver, ServerError
 from ralo_core.messages.compute import ComputeReport, Spent
+from ralo_core.messages.run import WorkerConfig
 from ralo_core.messages.workers import PluginVersion, Registered, WorkerReport, active_plugins
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
@@ -216,10 +217,15 @@ def join(
     """
     worker_id = f"{role}-{socket.gethostname()}-{os.getpid()}"
     client = connection.client(role, worker_id, stopping=stopping)
-    member = _membership(client, role, sections, stopping, connection.relays)
+    document = client.config()
+    host = _plugin_host(document)
+    # Registered before the config is built: a worker that lacks a plugin must get the refusal of
+    # the server, which says what to install. A config without its plugins cannot be built at all.
     sent = time.time()
-    reply = _register(client, role, member.plugins)
-    member.clock.heard(sent, reply.time, time.time())
+    reply = _register(client, role, active_plugins(host))
+    received = time.time()
+    member = _membership(client, document, host, role, sections, stopping, connection.relays)
+    member.clock.heard(sent, reply.time, received)
     log.info("joined run %s at %s as %s", member.run, client.transport.url, worker_id)
     return attrs.evolve(member, heartbeat_seconds=reply.heartbeat_seconds)
 
@@ -234,19 +240,26 @@ def accompany(
     """Return the membership of a process that works in the name of the worker `leader`, which has
     joined and says how it goes; else as `join`."""
     client = connection.client(role, leader, stopping=stopping)
-    return _membership(client, role, sections, stopping, connection.relays)
+    document = client.config()
+    host = _plugin_host(document)
+    return _membership(client, document, host, role, sections, stopping, connection.relays)
+
+
+def _plugin_host(document: WorkerConfig) -> PluginHost:
+    """Return the plugins of this machine that the run does not disable."""
+    return PluginHost(disabled=document.config["plugins"]["disable"]).load()
 
 
 def _membership(
     client: Client,
+    document: WorkerConfig,
+    host: PluginHost,
     role: str,
     sections: Iterable[str],
     stopping: threading.Event,
     relays: Sequence[str],
 ) -> Membership:
     """Return what a worker is in the run that `client` leads to."""
-    document = client.config()
-    host = PluginHost(disabled=document.config["plugins"]["disable"]).load()
     config = from_data(document.config, Registry(host), sections)
     return Membership(
         client=client,

@@ -1,7 +1,7 @@
 """The GRPO family as a RALO plugin: what it registers; its recipes are in `recipes`.
 
-Neighbours: ralo-core finds this module through its entry point; the modules beside it that need
-more than ralo-core are imported on use.
+This module is imported in every process; the modules beside it that need torch only where they are
+used.
 """
 
 from ralo_core import Component, Recipe, hookimpl

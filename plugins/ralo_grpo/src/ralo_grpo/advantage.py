@@ -9,8 +9,7 @@
                           2501.03262
     reinforce_pp_baseline R_i - mean(R), whitened likewise; the same, section 3.2
 
-Neighbours: the trainer calls `estimate` once per batch. They look at leaves only, so they work
-on any tree.
+They look at leaves only, so they work on any tree.
 """
 
 from collections.abc import Sequence
@@ -19,9 +18,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from ralo_core import BuildContext, RolloutTree, setting
-from ralo_core.config.checks import at_least, positive
-from ralo_core.whitening import whitened
+from ralo_core import BuildContext, RolloutTree, at_least, positive, setting, whitened
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]

@@ -3,8 +3,7 @@
     J = sum_t sg(clip(r_t, 1 - low, 1 + high)) A_t log pi(y_t) / sum_t 1
 
 The ratio is a weight and gets no gradient, so no token is ever left out: clipping PPO's way
-drops the gradient of exactly the rare tokens that move most. Neighbours: the trainer calls it
-per micro-batch.
+drops the gradient of exactly the rare tokens that move most.
 """
 
 from collections.abc import Sequence
@@ -12,8 +11,7 @@ from collections.abc import Sequence
 import attrs
 from torch import Tensor
 
-from ralo_core import BuildContext, LossBatch, setting
-from ralo_core.config.checks import at_least, between
+from ralo_core import BuildContext, LossBatch, at_least, between, setting
 
 
 @attrs.frozen(kw_only=True)

@@ -3,7 +3,7 @@
     s_i = (pi(y_i) / mu(y_i)) ** (1 / |y_i|) = exp(mean_t log r_t)
     J   = sum_i min(s_i A_i, clip(s_i, 1 - low, 1 + high) A_i) / sum_i 1
 
-One ratio per response, clipped as a whole. Neighbours: the trainer calls it per micro-batch.
+One ratio per response, clipped as a whole.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from ralo_core import BuildContext, LossBatch, setting
-from ralo_core.config.checks import at_least, between
+from ralo_core import BuildContext, LossBatch, at_least, between, setting
 
 
 @attrs.frozen(kw_only=True)

@@ -12,7 +12,7 @@
     gspo                  one ratio per response; Zheng et al. 2025
     cispo                 the ratio as a bounded weight; MiniMax 2025
 
-Neighbours: the plugin module registers them. The KL term of some of these papers is left out, as
+The KL term of some of these papers is left out, as
 their successors do; `regularisation.kl` adds it.
 """
 

@@ -1,6 +1,6 @@
 """Group sampling: G independent responses to one prompt, as a tree of depth one.
 
-Neighbours: the sampler runtime calls `sample`; the engine batches the requests of all problems.
+The requests of a group are sent in one call; the engine batches those of all problems.
 """
 
 import attrs
@@ -8,14 +8,14 @@ import attrs
 from ralo_core import (
     PROMPT,
     BuildContext,
+    InferenceEngine,
     Problem,
     RolloutTree,
     SamplingContext,
     TreeBuilder,
+    positive,
     setting,
 )
-from ralo_core.config.checks import positive
-from ralo_core.protocols import InferenceEngine
 
 
 @attrs.frozen(kw_only=True)

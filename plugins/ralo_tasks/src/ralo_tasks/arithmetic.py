@@ -12,10 +12,7 @@ from typing import Any
 
 import attrs
 
-from ralo_core.components import BuildContext
-from ralo_core.config.checks import at_least
-from ralo_core.config.setting import setting
-from ralo_core.data import Problem
+from ralo_core import BuildContext, Problem, at_least, setting
 
 _HELD_OUT_SHARE = 10
 _TRIES = 200

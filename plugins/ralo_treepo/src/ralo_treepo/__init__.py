@@ -1,8 +1,8 @@
 """TreePO as a RALO plugin: what it registers, and the recipe that ``--plugin treepo`` selects.
 
 Li et al., "TreePO: Bridging the Gap of Policy Optimization and Efficacy and Inference
-Efficiency with Heuristic Tree-based Modeling", 2025 (arXiv 2508.17445). Neighbours: ralo-core
-finds this module through its entry point; the modules beside it are imported on use.
+Efficiency with Heuristic Tree-based Modeling", 2025 (arXiv 2508.17445). This module is
+imported in every process, the modules beside it only where they are used.
 """
 
 from ralo_core import Component, Recipe, hookimpl

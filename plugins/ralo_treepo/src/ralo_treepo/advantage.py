@@ -8,7 +8,7 @@ its ancestor at depth j. Each group of more than one leaf gives a term
 and the advantage is their mean ('average', eq. 5) or ``sum |G_j| A_ij / sum |G_j|`` ('size',
 eq. 6), with sub-groups of equal rewards left out or not (eq. 7), then normalised.
 
-Neighbours: the trainer calls `estimate` once per batch. A lone leaf gets 0 (the release gives
+A lone leaf gets 0 (the release gives
 it its raw reward, which is no advantage).
 """
 
@@ -17,8 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ralo_core import BuildContext, RolloutTree
-from ralo_core.whitening import whitened
+from ralo_core import BuildContext, RolloutTree, whitened
 from ralo_treepo.lineage import Float64, Int64, Lineage
 from ralo_treepo.settings import TreeAdvantageSettings
 

@@ -1,6 +1,6 @@
 """The width arithmetic of tree sampling: whole numbers out.
 
-Neighbours: `sampler` asks it every round, `split` gives the weights. w width, F leaves so far,
+In what follows: w width, F leaves so far,
 e leaves that ended this round, a live paths, N branching factor.
 """
 

@@ -3,8 +3,7 @@
 A path is resumed at the end of one of its segments, so prompt and response are always cut
 together and what is kept is shared whole (the release resumes from the uncut prompt).
 
-Neighbours: `sampler` calls it; `budget` says how often each path is resumed. Rewards are not
-known here and never asked for.
+`budget` says how often each path is resumed. Rewards are not known yet, so they play no part.
 """
 
 from collections.abc import Sequence

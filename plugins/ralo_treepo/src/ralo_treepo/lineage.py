@@ -1,6 +1,6 @@
 """The ancestors of every leaf, and sums over the leaves below a node, without a loop over leaves.
 
-Neighbours: both advantage estimators. P pairs of a leaf with a node above it; node S, behind the
+For both advantage estimators. P pairs of a leaf with a node above it; node S, behind the
 S segments, stands for the prompt.
 """
 

@@ -1,7 +1,6 @@
 """`Path`: a response under way, as the chain of its segments.
 
-Neighbours: `sampler` extends paths, `split` and `fallback` look at their log-probs, `split` also
-at their entropies. Copies of a path are one object: a path never changes.
+Copies of a path are one object: a path never changes.
 """
 
 from collections.abc import Iterator

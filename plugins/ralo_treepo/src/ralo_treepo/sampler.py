@@ -5,9 +5,8 @@ live path; the paths that ended give their share of the width to the others (bra
 transfer). When no path lives and leaves are missing, a path that ended is resumed from one of
 its segment boundaries (fallback).
 
-Neighbours: the sampler runtime runs many problems at once on one engine, so no tree ever waits
-for another. `budget` and `split` share the width, `stopping` reads the text, `fallback` says
-where to resume. Settings are in `settings`.
+Many problems are sampled at once on one engine, so no tree ever waits for another. `budget` and
+`split` share the width, `stopping` reads the text, `fallback` says where to resume.
 """
 
 from collections.abc import Sequence
@@ -16,13 +15,13 @@ from ralo_core import (
     BuildContext,
     Completion,
     GenerationRequest,
+    InferenceEngine,
     Problem,
     RaloError,
     RolloutTree,
     SamplingContext,
     TreeBuilder,
 )
-from ralo_core.protocols import InferenceEngine
 from ralo_treepo.budget import fallback_width, round_width
 from ralo_treepo.fallback import resumption_points
 from ralo_treepo.path import Path
@@ -49,7 +48,7 @@ class TreeSampler:
             completions = await engine.generate(requests)
             _check_answered(requests, completions, engine)
             paths = growth.grow(paths, completions, engine.version)
-        return growth.tree.build(growth.facts())
+        return growth.tree.build(growth.counts())
 
 
 class _Growth:
@@ -93,7 +92,7 @@ class _Growth:
                 alive.append(longer)
         return self._branched(alive, before, version) if alive else self._fallen_back()
 
-    def facts(self) -> dict[str, int]:
+    def counts(self) -> dict[str, int]:
         """Return counts for diagnostics."""
         return {"rounds": self.rounds, "fallbacks": self.fallbacks}
 

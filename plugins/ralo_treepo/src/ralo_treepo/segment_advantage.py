@@ -9,7 +9,7 @@ below p, the outcome of a leaf is
 The value of a leaf's node is R'_i, that of an inner node the mean of its children's values, that
 of the prompt 0. Segment k of n on a path gets ``V_k - eta^(n + 1 - k) V_(k-1)``.
 
-Neighbours: the trainer calls `estimate` once per batch. Segments count by their true lengths
+Segments count by their true lengths
 (the release assumes that each but the last is full).
 """
 
@@ -18,8 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ralo_core import BuildContext, RolloutTree
-from ralo_core.whitening import whitened
+from ralo_core import BuildContext, RolloutTree, whitened
 from ralo_treepo.lineage import Float64, Int64, Lineage
 from ralo_treepo.settings import SegmentAdvantageSettings
 

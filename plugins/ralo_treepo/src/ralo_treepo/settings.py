@@ -2,8 +2,7 @@
 
 import attrs
 
-from ralo_core import setting
-from ralo_core.config.checks import at_least, one_of, positive
+from ralo_core import at_least, one_of, positive, setting
 
 
 @attrs.frozen(kw_only=True)

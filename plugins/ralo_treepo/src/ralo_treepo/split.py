@@ -6,8 +6,6 @@ with x_i the log-prob of path i (paper section 4.4, which found none of these to
 split), or minus the mean entropy H of the policy over the tokens of its last segment (ours). 'low'
 is the split towards uncertain paths by either: the mean log-prob of a segment estimates -H from one
 sample, 'entropy' knows it.
-
-Neighbours: `budget` makes whole numbers of the weights; `sampler` calls `copies`.
 """
 
 import math

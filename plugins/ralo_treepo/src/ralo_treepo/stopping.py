@@ -2,8 +2,6 @@ r"""Whether the text of a path says that it is over: a boxed answer, or a loop.
 
 A segment ends where its tokens do, not where words do, so ``\boxed{`` may begin in one and close
 in the next. Read once, what may still matter is carried along the path.
-
-Neighbours: `sampler` asks it about every new segment. It sees text and knows no tokens.
 """
 
 from collections import Counter

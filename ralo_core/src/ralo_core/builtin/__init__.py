@@ -1,6 +1,6 @@
 """The plugin that ralo-core itself is: the components that need nothing beyond numpy.
 
-Its neighbours ralo-server and ralo-worker register what needs their dependencies.
+What needs torch, falcon or a model is registered by the distribution that has these dependencies.
 """
 
 from ralo_core.components import Command, Component

@@ -1,8 +1,7 @@
 """Gradient codecs without state: `none` sends float32, `bf16` half of its bytes.
 
-Neighbours: the trainer encodes whole tensors, the learner decodes slices of them; `int8`, which
-remembers its rounding errors, has a module of its own. numpy has no bfloat16, so its bits travel
-as uint16: the upper half of a float32, rounded to nearest, ties to even.
+The trainer encodes whole tensors, the learner decodes slices of them. numpy has no bfloat16, so its
+bits travel as uint16: the upper half of a float32, rounded to nearest, ties to even.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """The gradient codec `int8`: a quarter of the bytes, and the rounding error is not lost.
 
-Neighbours: `builtin.codecs` holds the codecs without state. Values are rounded in blocks of 256
+Values are rounded in blocks of 256
 to 255 levels of the block's largest. What rounding took from a gradient is added to the next one
 (error feedback), so over many steps the mean of what is sent is the mean of what was computed.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ralo_core.components import BuildContext
-from ralo_core.config.setting import setting
+from ralo_core.options.setting import setting
 
 Float32 = npt.NDArray[np.float32]
 

@@ -1,7 +1,6 @@
 """The `jsonl` tracker: one line per record in the run directory's ``metrics.jsonl``.
 
-Neighbours: the learner has it in every run; ``jq``, pandas or ``ralo plot`` read the file while it
-grows.
+``jq``, pandas or ``ralo plot`` read the file while it grows.
 """
 
 import json

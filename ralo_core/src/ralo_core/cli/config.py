@@ -73,9 +73,8 @@ def _explained(registry: Registry) -> Iterator[tuple[str, str, str, str]]:
     for section, cls in FIXED.items():
         yield from _rows(section, settings_rows(cls))
     for section, kind in SECTIONS.items():
-        key = "pipeline" if kind.many else "use"
         names = ", ".join(registry.entries(kind.name)) or "none installed"
-        yield f"{section}.{key}", "list" if kind.many else "str", "", f"one of: {names}"
+        yield f"{section}.{kind.key}", "list" if kind.many else "str", "", f"one of: {names}"
         for name in registry.entries(kind.name):
             yield from _rows(f"{section}.{name}", option_rows(registry, kind.name, name))
 

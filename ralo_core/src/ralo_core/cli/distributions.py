@@ -8,8 +8,7 @@ register.
 
 from collections.abc import Mapping
 
-from ralo_core.cli.options import PLUGIN_ENV
-from ralo_core.plugins import PluginInfo
+from ralo_core.plugins import DISABLE_ENV, PluginInfo
 
 COMMANDS = {
     **dict.fromkeys(("run", "eval", "status", "top", "show", "stop", "logs", "launch"), "ralo"),
@@ -34,5 +33,5 @@ def how_to_get(command: str, plugins: Mapping[str, PluginInfo]) -> str:
             continue
         if info.state == "failed":
             return f"{origin}, but its plugin {info.name!r} failed to load: {info.error}"
-        return f"{origin}, whose plugin is disabled: take {info.name!r} out of {PLUGIN_ENV}"
+        return f"{origin}, whose plugin is disabled: take {info.name!r} out of {DISABLE_ENV}"
     return f"{origin}: pip install {distribution}"

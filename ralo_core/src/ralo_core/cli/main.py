@@ -5,7 +5,6 @@ A `RaloError` is printed as its message, not as a traceback.
 """
 
 import logging
-import os
 import sys
 from typing import Any
 
@@ -13,7 +12,6 @@ import click
 
 from ralo_core import __version__
 from ralo_core.cli.distributions import COMMANDS, how_to_get
-from ralo_core.cli.options import PLUGIN_ENV
 from ralo_core.errors import RaloError, nearest
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry, load_object
@@ -63,9 +61,8 @@ class PluginGroup(click.Group):
     def _registry(self, ctx: click.Context) -> Registry:
         root = ctx.find_root()
         if not isinstance(root.obj, Registry):
-            disabled = os.environ.get(PLUGIN_ENV, "").split(",")
             try:
-                root.obj = Registry(PluginHost(disabled=filter(None, disabled)).load())
+                root.obj = Registry(PluginHost().load())
             except RaloError as error:
                 click.echo(f"ralo: {error}", err=True)
                 sys.exit(1)

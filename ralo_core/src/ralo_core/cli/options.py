@@ -15,8 +15,6 @@ from ralo_core.access import CA_ENV, TOKEN_ENV
 from ralo_core.cli.config_source import ConfigSource
 from ralo_core.client.connection import Connection
 
-PLUGIN_ENV = "RALO_PLUGINS_DISABLE"
-
 Command = Callable[..., Any]
 F = TypeVar("F", bound=Command)
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ralo_core.components import Component
 from ralo_core.kinds import KINDS
 from ralo_core.plugins import PluginInfo
 from ralo_core.registry import Entry, Registry
@@ -65,7 +66,7 @@ def _entries(registry: Registry, info: PluginInfo) -> list[tuple[str, Entry[Any]
 
 def option_rows(registry: Registry, kind: str, name: str) -> list[dict[str, Any]]:
     """Return name, type, default and help of each option of a component."""
-    if kind in ("recipe", "command"):
+    if KINDS[kind].registered is not Component:
         return []
     cls = registry.settings_class(kind, name)
     return [] if cls is None else settings_rows(cls)

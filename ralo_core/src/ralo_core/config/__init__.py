@@ -1,10 +1,8 @@
 """Layered, typed configuration; see `resolve` for the flow and `settings` for the keys."""
 
-from ralo_core.config.benchmarks import BenchmarkSettings
 from ralo_core.config.launching import LaunchSettings
 from ralo_core.config.layers import Layer, environment_layer, file_layer, set_layer
 from ralo_core.config.resolve import Config, from_data, resolve
-from ralo_core.config.setting import setting
 from ralo_core.config.settings import (
     EvaluationSettings,
     GenerationSettings,
@@ -21,6 +19,8 @@ from ralo_core.config.settings import (
     TrainerSettings,
     WeightsSettings,
 )
+from ralo_core.options.benchmarks import BenchmarkSettings
+from ralo_core.options.setting import setting
 
 __all__ = [
     "BenchmarkSettings",

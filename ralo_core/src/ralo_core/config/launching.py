@@ -1,12 +1,12 @@
 """The section ``[launch]``: what ``ralo launch`` starts, on what machines, with what around it.
 
-Neighbours: `ralo.launch` reads it; a run itself does not.
+A run itself does not read it.
 """
 
 import attrs
 
-from ralo_core.config.checks import at_least, positive
-from ralo_core.config.setting import setting
+from ralo_core.options.checks import at_least, positive
+from ralo_core.options.setting import setting
 
 
 @attrs.frozen(kw_only=True)

@@ -1,7 +1,6 @@
 """The layers of a config: recipe < TOML file < environment < ``--set``, each as nested data.
 
-Neighbours: the CLI gathers the layers, `config.resolve` merges them. It parses, and knows
-nothing of what a key means.
+It parses and merges; what a key means is decided in `config.resolve`.
 """
 
 import tomllib

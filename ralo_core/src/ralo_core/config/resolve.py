@@ -1,7 +1,8 @@
 """Layers in, one typed `Config` out, or one `ConfigError` with every fault of all sections.
 
-Neighbours: the CLI and the server resolve, workers rebuild a `Config` from ``GET /config``
-with the kinds of their role only. What a plugin's option means is the plugin's business.
+The command line and the orchestrator check everything (`resolve`). A worker rebuilds the config of
+its run from plain data and checks the sections of its role alone (`from_data`): it need not have
+the plugins of the others.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ import attrs
 
 from ralo_core.components import BuildContext
 from ralo_core.config.layers import Layer, merge
+from ralo_core.config.renamed import without_renamed
 from ralo_core.config.settings import FIXED
 from ralo_core.errors import ConfigError, PluginError, UnknownComponentError, nearest
 from ralo_core.kinds import SECTIONS, Kind
@@ -20,20 +22,10 @@ from ralo_core.structuring import structure, unstructure
 T = TypeVar("T")
 
 DEFAULTS: dict[str, Any] = {
-    "problems": {"use": "arithmetic"},
-    "sampling": {"use": "grpo"},
-    "reward": {"pipeline": ["arithmetic"]},
-    "advantage": {"use": "grpo"},
-    "loss": {"use": "clip"},
-    "correction": {"pipeline": []},
-    "aggregation": {"use": "token_mean"},
-    "optimizer": {"use": "adamw"},
-    "engine": {"use": "transformers"},
-    "codec": {"use": "none"},
-    "trackers": {"pipeline": ["jsonl"]},
-    "benchmarks": {"pipeline": []},
+    section: {kind.key: list(kind.default) if isinstance(kind.default, tuple) else kind.default}
+    for section, kind in SECTIONS.items()
 }
-"""The lowest layer: which component each kind uses when nobody says otherwise."""
+"""The lowest layer: the component of each kind where no layer chooses one."""
 
 
 @attrs.frozen(kw_only=True)
@@ -52,6 +44,11 @@ class Config:
     def chosen(self, section: str) -> str:
         """Return the component name that ``[section] use`` selects."""
         return str(self.data[section]["use"])
+
+    def names(self, section: str) -> list[str]:
+        """Return the names of all components that ``[section]`` selects, one or a pipeline."""
+        chosen = self.data[section][SECTIONS[section].key]
+        return list(chosen) if SECTIONS[section].many else [chosen]
 
     def build(self, section: str, context: BuildContext) -> Any:
         """Return the object of the component that ``[section]`` selects."""
@@ -92,7 +89,8 @@ def from_data(data: Mapping[str, Any], registry: Registry, sections: Iterable[st
 def _check(
     data: dict[str, Any], sources: dict[str, str], registry: Registry, sections: set[str]
 ) -> Config:
-    faults = [
+    data, faults = without_renamed(data, sources)
+    faults += [
         f"[{name}]: unknown section{nearest(name, [*FIXED, *SECTIONS])}"
         for name in data
         if name not in FIXED and name not in SECTIONS
@@ -122,8 +120,8 @@ def _component_section(
     for key in ("use", "pipeline", "weights"):
         if key in table:
             full[key] = table[key]
-    if kind.name == "reward":
-        full["weights"] = _weights(table.get("weights", {}), names, faults)
+    if kind.weighted:
+        full["weights"] = _weights(table.get("weights", {}), section, names, faults)
     tables = {key: value for key, value in table.items() if key not in full}
     for name in dict.fromkeys([*names, *tables]):
         try:
@@ -142,8 +140,7 @@ def _component_section(
 
 
 def _chosen_names(table: Mapping[str, Any], kind: Kind, faults: list[str]) -> list[str]:
-    key = "pipeline" if kind.many else "use"
-    wrong = "use" if kind.many else "pipeline"
+    key, wrong = kind.key, "use" if kind.many else "pipeline"
     if wrong in table:
         faults.append(f"{kind.section}.{wrong}: this section takes '{key}' instead")
     value = table.get(key)
@@ -155,12 +152,12 @@ def _chosen_names(table: Mapping[str, Any], kind: Kind, faults: list[str]) -> li
     return list(names)
 
 
-def _weights(value: Any, names: Sequence[str], faults: list[str]) -> dict[str, float]:
-    """Return the factor of each reward in the total, 1 where none is given."""
-    weights = _structured(value, dict[str, float], "reward.weights", faults)
+def _weights(value: Any, section: str, names: Sequence[str], faults: list[str]) -> dict[str, float]:
+    """Return the factor of each component in the total, 1 where none is given."""
+    weights = _structured(value, dict[str, float], f"{section}.weights", faults)
     for name in weights:
         if name not in names:
-            faults.append(f"reward.weights.{name}: not in the pipeline{nearest(name, names)}")
+            faults.append(f"{section}.weights.{name}: not in the pipeline{nearest(name, names)}")
     return {name: weights.get(name, 1.0) for name in names}
 
 

@@ -1,14 +1,13 @@
 """The fixed sections of the config: one attrs class each, with help text and default.
 
-Neighbours: `config.resolve` structures them, each process reads the sections of its role.
 Sections that choose components (``[loss] use = ...``) are not here: plugins own those.
 """
 
 import attrs
 
-from ralo_core.config.checks import at_least, between, one_of, positive
 from ralo_core.config.launching import LaunchSettings
-from ralo_core.config.setting import setting
+from ralo_core.options.checks import at_least, between, one_of, positive
+from ralo_core.options.setting import setting
 
 
 @attrs.frozen(kw_only=True)

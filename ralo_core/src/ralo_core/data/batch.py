@@ -1,8 +1,7 @@
 """`Batch`: what a trainer leases, whole rollout trees under one lease.
 
-Neighbours: the server assembles it from queued trees, `ralo_core.wire` carries it, the
-trainer turns it into padded rows. Advantages are not in it: they are estimated over the
-batch by the trainer, because whitening needs the whole batch.
+Advantages are not in it: the trainer estimates them over the batch, because whitening needs the
+whole batch.
 """
 
 import attrs

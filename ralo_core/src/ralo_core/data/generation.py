@@ -1,7 +1,7 @@
 """What a sampling algorithm asks of an engine, what it gets back, and what rewards see.
 
-Neighbours: sampling algorithms send `GenerationRequest`s, engines answer `Completion`s,
-`Response` is the text form handed to rewards. Token ids in, token ids out: no text crosses
+Sampling algorithms send `GenerationRequest`s and get `Completion`s; a reward gets each finished
+response as text, in a `Response`. Token ids in, token ids out: no text crosses
 between algorithm and engine, so nothing is ever tokenised twice.
 """
 

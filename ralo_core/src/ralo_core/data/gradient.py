@@ -1,17 +1,16 @@
 """`GradientUpload`: the declaration that goes ahead of a gradient body.
 
-Neighbours: the trainer writes it, the server checks it at the door, the learner weighs the
-gradient by it. The tensors themselves are a safetensors body, sent in chunks, and are not held
-here.
+The trainer writes it, the server validates it before it takes any byte of the body, the learner
+weighs the gradient by it. The tensors are not here: they are a safetensors body, sent in chunks.
 """
 
 from collections.abc import Mapping
 
 import attrs
 
-from ralo_core.config.checks import one_of
 from ralo_core.files.digests import ALGORITHM, identity_of
 from ralo_core.identifiers import identifier
+from ralo_core.options.checks import one_of
 
 
 @attrs.frozen(kw_only=True)

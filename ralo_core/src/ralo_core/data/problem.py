@@ -1,7 +1,6 @@
 """`Problem`: one task for the policy, as a provider yields it and a sampler leases it.
 
-Neighbours: providers make problems, the store keeps them as JSON, rewards read `answer`.
-It knows nothing of tokens or prompts templates; `ralo_worker.prompting` renders it.
+It holds no tokens and no prompt template: a sampler renders it for its model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ class Problem:
     """A task with its reference answer.
 
     `id` is unique within a run. `prompt` is plain text or a list of chat messages.
-    `answer` is the reference as text; what it means is up to the rewards.
+    `answer` is the reference answer as text; what it means is up to the rewards.
     `metadata` is JSON-able and travels with the problem.
     """
 

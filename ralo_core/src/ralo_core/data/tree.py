@@ -1,8 +1,7 @@
 """`RolloutTree`: all rollouts of one problem, a shared prefix stored once.
 
-Neighbours: sampling algorithms build it with `TreeBuilder`, `ralo_core.wire` encodes it,
-advantage estimators and the trainer read it. GRPO is a tree of depth one.
-It is numpy only and knows nothing of models, tokenizers or rewards' meaning.
+Sampling algorithms build it with `TreeBuilder`; it is the one form of rollouts from there to the
+loss. The group of GRPO is a tree of depth one. It is numpy only, so that the server needs no model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +37,7 @@ class RolloutTree:
     - `rewards` float32[L]: the total reward of each leaf, zeros until it is scored;
     - `reward_parts`: float32[L] per reward component;
     - `temperature`: the sampling temperature of every segment;
-    - `metadata`: JSON-able facts for diagnostics (timings, counts).
+    - `metadata`: JSON-able values for diagnostics (timings, counts).
     """
 
     problem_id: str

@@ -1,7 +1,7 @@
 """`WeightVersion`: one published set of policy weights.
 
-Neighbours: the learner publishes it, `/weights/version` serves it, workers verify the files
-against it. It describes files by name, size and hash and never opens one.
+It describes files by name, size and hash, so that workers can verify what they fetched, and opens
+none.
 """
 
 import attrs

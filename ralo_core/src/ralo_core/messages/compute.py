@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import attrs
 from attrs.validators import deep_mapping, instance_of
 
-from ralo_core.config.checks import between, one_of
 from ralo_core.identifiers import identifier
 from ralo_core.messages.bounds import MOST, amount
+from ralo_core.options.checks import between, one_of
 
 REPORTED_ROLES = ("sampler", "benchmark", "trainer")
 """Roles that workers report for; ``benchmark`` is what evaluations took of a sampler."""

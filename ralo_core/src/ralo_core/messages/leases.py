@@ -2,8 +2,8 @@
 
 import attrs
 
-from ralo_core.config.checks import one_of
 from ralo_core.messages.bounds import identifiers
+from ralo_core.options.checks import one_of
 
 
 @attrs.frozen(kw_only=True)

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import attrs
 
-from ralo_core.config.checks import at_least, one_of
 from ralo_core.data import EngineReport, WeightsReport
 from ralo_core.identifiers import identifier
 from ralo_core.messages.bounds import identifiers
+from ralo_core.options.checks import at_least, one_of
 from ralo_core.plugins import PluginHost
 
 

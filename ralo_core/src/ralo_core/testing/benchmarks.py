@@ -2,8 +2,8 @@
 
 import json
 
-from ralo_core.config.benchmarks import BenchmarkSettings
 from ralo_core.data import Problem
+from ralo_core.options.benchmarks import BenchmarkSettings
 from ralo_core.protocols import Benchmark
 
 _TEXTS = ("2", "", r"so \boxed{2}", r"\boxed{", "Answer: B", "두 개입니다 🙂", "{" * 50, "x" * 5000)

@@ -47,5 +47,5 @@ def _check_survey(correction: SurveyingCorrection, log_ratio: Any, batch: LossBa
         found.append(correction.weigh(log_ratio, batch))
     for weights in found[:-1]:
         assert torch.allclose(weights, found[-1]), (
-            "what survey() takes note of must not depend on how the batch is cut"
+            "what survey() records must not depend on how the batch is cut"
         )

@@ -1,8 +1,7 @@
 """Whether an engine draws from the distribution whose log-probs it reports.
 
-Neighbours: `engines` calls `check_distributions`. One token is drawn many times from one prompt:
-how often each token came must fit its log-prob, and the log-probs under different options must
-fit one another.
+One token is drawn many times from one prompt: how often each token came must fit its log-prob, and
+the log-probs under different options must fit one another.
 """
 
 import math

@@ -1,8 +1,6 @@
 """The contract of inference engines, on whatever model the engine was opened with.
 
-Neighbours: `distributions` checks what is drawn, `entropies` how sure the engine says it is,
-`weight_changes` what new weights do. No check needs to know the model: each compares answers of the
-engine with one another.
+No check needs to know the model: each compares completions of the engine with one another.
 """
 
 import asyncio
@@ -55,25 +53,25 @@ async def _check_concurrent_callers(engine: InferenceEngine) -> None:
     greedy = [GenerationRequest(prompt=(1, 2, 3), max_tokens=n, temperature=0.0) for n in (1, 4, 9)]
     drawn = [GenerationRequest(prompt=(3, 2), max_tokens=6, temperature=0.8)] * 5
     before = engine.stats()
-    answers = await asyncio.gather(*(engine.generate(some) for some in (greedy, drawn, greedy)))
-    for asked, got in zip((greedy, drawn, greedy), answers, strict=True):
+    completions = await asyncio.gather(*(engine.generate(some) for some in (greedy, drawn, greedy)))
+    for asked, got in zip((greedy, drawn, greedy), completions, strict=True):
         assert len(got) == len(asked), "generate() must return one completion per request"
         for request, done in zip(asked, got, strict=True):
             check_completion(request, done, engine)
             assert done.version == engine.version, "a completion must carry the weight version"
-    first, _, third = answers
+    first, _, third = completions
     for one, other in zip(first, third, strict=True):
         same = np.array_equal(one.tokens, other.tokens)
         assert same, "temperature 0 must give the same tokens every time"
     after = engine.stats()
-    written = sum(len(done.tokens) for got in answers for done in got)
+    written = sum(len(done.tokens) for got in completions for done in got)
     assert after.decoded_tokens - before.decoded_tokens == written, "stats() must count tokens"
     given = sum(len(request.prompt) for asked in (greedy, drawn, greedy) for request in asked)
     assert after.prompt_tokens - before.prompt_tokens == given, "stats() must count prompt tokens"
 
 
 def check_completion(request: GenerationRequest, done: Completion, engine: InferenceEngine) -> None:
-    """Check what can be said of one answer by itself."""
+    """Check what can be said of one completion by itself."""
     assert 1 <= len(done.tokens) <= request.max_tokens, (
         f"a completion must have 1 to {request.max_tokens} tokens, got {len(done.tokens)}"
     )

@@ -1,7 +1,7 @@
 """Whether an engine's entropies are those of the distributions that it draws from.
 
-Neighbours: `engines` calls `check_entropies`. Three tokens are few enough to be drawn all of them,
-and then their log-probs say what their entropy is. An engine may estimate, say from its 20 most
+Three tokens are few enough to be drawn all of them, and then their log-probs say what their entropy
+is. An engine may estimate, say from its 20 most
 probable tokens, so nothing is asked of wider distributions but that they agree with one another.
 """
 
@@ -46,8 +46,8 @@ async def _refusal(engine: InferenceEngine, asked: GenerationRequest) -> str:
 
 async def _check_who_gets_them(engine: InferenceEngine, asked: GenerationRequest) -> None:
     plain = attrs.evolve(asked, entropies=False)
-    answers = await engine.generate([plain, asked, plain, asked])
-    for request, done in zip((plain, asked, plain, asked), answers, strict=True):
+    completions = await engine.generate([plain, asked, plain, asked])
+    for request, done in zip((plain, asked, plain, asked), completions, strict=True):
         if not request.entropies:
             assert done.entropies is None, "entropies must be None where they were not asked for"
             continue
@@ -85,17 +85,17 @@ async def _check_three_tokens(engine: InferenceEngine, temperature: float) -> No
     request = GenerationRequest(
         prompt=_PROMPT, max_tokens=1, temperature=temperature, top_k=3, entropies=True
     )
-    answers = await engine.generate([request] * _DRAWS)
-    expected = _entropy_of_drawn(answers)
-    reported = [float(_entropies(done)[0]) for done in answers]
+    completions = await engine.generate([request] * _DRAWS)
+    expected = _entropy_of_drawn(completions)
+    reported = [float(_entropies(done)[0]) for done in completions]
     assert max(abs(value - expected) for value in reported) < _TOLERANCE, (
         f"an entropy must be that of the tempered and filtered distribution drawn from, "
         f"{expected:.2f} where the engine says {reported[0]:.2f}"
     )
 
 
-def _entropy_of_drawn(answers: Sequence[Completion]) -> float:
-    logprobs = {int(done.tokens[0]): float(done.logprobs[0]) for done in answers}
+def _entropy_of_drawn(completions: Sequence[Completion]) -> float:
+    logprobs = {int(done.tokens[0]): float(done.logprobs[0]) for done in completions}
     return -sum(math.exp(value) * value for value in logprobs.values())
 
 

@@ -1,10 +1,8 @@
 """The `fake` inference engine: a deterministic toy language model in numpy.
 
 The next token's logits are a pure function of the weight files and the tokens so far, so every
-answer can be foretold, and the whole contract of engines holds. It needs neither torch nor a GPU:
-protocol tests, and a trial of a deployment, run real samplers on it.
-
-Neighbours: registered by `ralo_core.builtin`; `engines` checks it like any other engine.
+completion can be foretold, and the whole contract of engines holds. It needs neither torch nor a
+GPU: protocol tests, and a trial of a deployment, run real samplers on it.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The contract of rewards: one finite number per answer, whatever the answer is."""
+"""The contract of rewards: one finite number per response, whatever it says."""
 
 import math
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ _TEXTS = ("2", "", r"so \boxed{2}", "#2", "두 개입니다 🙂", "{" * 50, "x"
 def check_reward(
     reward: Reward, problem: Problem = _PROBLEM, texts: Sequence[str] = _TEXTS
 ) -> None:
-    """Check `reward` on answers of `texts` to `problem`."""
-    answers = [Response(text=text, finish_reason="eos", tokens=len(text)) for text in texts]
-    scores = list(reward.score(problem, answers))
-    assert len(scores) == len(answers), (
-        f"score() must return one number per answer: {len(scores)} for {len(answers)}"
+    """Check `reward` on responses of `texts` to `problem`."""
+    responses = [Response(text=text, finish_reason="eos", tokens=len(text)) for text in texts]
+    scores = list(reward.score(problem, responses))
+    assert len(scores) == len(responses), (
+        f"score() must return one number per response: {len(scores)} for {len(responses)}"
     )
     for text, value in zip(texts, scores, strict=True):
         number: object = value
         fine = isinstance(number, Real) and math.isfinite(number)
         assert fine, f"a score must be a finite number, got {value!r} for {text[:40]!r}"
-    backwards = list(reward.score(problem, answers[::-1]))
-    assert backwards[::-1] == scores, "a score must not depend on the order of the answers"
-    assert list(reward.score(problem, [])) == [], "no answers must give no scores"
+    backwards = list(reward.score(problem, responses[::-1]))
+    assert backwards[::-1] == scores, "a score must not depend on the order of the responses"
+    assert list(reward.score(problem, [])) == [], "no responses must give no scores"

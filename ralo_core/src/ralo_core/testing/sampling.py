@@ -36,12 +36,12 @@ class ScriptedEngine:
         return [self._complete(request) for request in requests]
 
     async def load_weights(self, version: int, directory: Path) -> float:
-        """Take note of the version."""
+        """Record the version."""
         self.version = version
         return 0.0
 
     def stats(self) -> EngineStats:
-        """Count requests; nothing is ever under way between two calls."""
+        """Count requests; between two calls none is in flight."""
         prompt = sum(len(request.prompt) for request in self.requests)
         return EngineStats(
             running=0,

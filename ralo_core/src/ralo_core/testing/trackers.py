@@ -1,12 +1,16 @@
 """The contract of trackers: they take every metric of a step and can be closed."""
 
+from collections.abc import Callable
+
 from ralo_core.protocols import Tracker
 
 
-def check_tracker(tracker: Tracker) -> None:
-    """Check that `tracker` takes steps, names in parts, numbers that are not finite, an evaluation
-    that arrives after later steps, the same record again, as after a crash, and a change of names;
-    and that it can be closed."""
+def check_tracker(make: Callable[[], Tracker]) -> None:
+    """Check that a tracker from `make` takes steps, names in parts, numbers that are not finite, an
+    evaluation that arrives after later steps, the same record again, as after a crash, and a change
+    of names; and that it can be closed, also where it was given nothing."""
+    make().close()
+    tracker = make()
     first = {
         "reward": 0.5,
         "step": 1,
@@ -23,9 +27,4 @@ def check_tracker(tracker: Tracker) -> None:
         1, {"version": 1, "eval/held_out/accuracy": 0.5, "eval/held_out/accuracy/low": -0.0}
     )
     tracker.log(3, {"version": 4, "rollback_to": 2, "time": 9.5})
-    tracker.close()
-
-
-def check_unused_tracker(tracker: Tracker) -> None:
-    """Check that a `tracker` that was given nothing can be closed, too."""
     tracker.close()

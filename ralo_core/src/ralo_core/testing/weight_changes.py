@@ -1,7 +1,4 @@
-"""What new weights do to an engine: recorded, used by what comes later, never half.
-
-Neighbours: `engines` calls `check_weight_changes` with a directory of other weights.
-"""
+"""What new weights do to an engine: recorded, used by what comes later, never half."""
 
 import asyncio
 import tempfile
@@ -19,16 +16,16 @@ _TOLERANCE = 0.05
 
 
 async def check_weight_changes(engine: InferenceEngine, new_weights: Path) -> None:
-    """Load `new_weights` while requests run, and compare what was said before and after."""
-    old = await _answers(engine)
+    """Load `new_weights` while requests run, and compare completions before and after."""
+    old = await _completions(engine)
     await _check_refused_weights(engine)
-    assert _same(old, await _answers(engine)), "weights that were refused must change nothing"
+    assert _same(old, await _completions(engine)), "weights that were refused must change nothing"
     await _check_while_running(engine, new_weights)
-    new = await _fresh_answers(engine)
+    new = await _fresh_completions(engine)
     assert not _same(old, new), "new weights must be used by what is asked after them"
     await engine.load_weights(engine.version + 1, new_weights)
-    again = await _fresh_answers(engine)
-    assert _same(new, again), "the same weights must give the same answers"
+    again = await _fresh_completions(engine)
+    assert _same(new, again), "the same weights must give the same completions"
 
 
 async def _check_while_running(engine: InferenceEngine, new_weights: Path) -> None:
@@ -59,19 +56,19 @@ async def _check_refused_weights(engine: InferenceEngine) -> None:
     raise AssertionError(msg)
 
 
-async def _fresh_answers(engine: InferenceEngine) -> list[Completion]:
-    """Return `_answers`, the first ones under new weights: nothing of them may be cached."""
+async def _fresh_completions(engine: InferenceEngine) -> list[Completion]:
+    """Return `_completions`, the first ones under new weights: nothing of them may be cached."""
     before = engine.stats().cached_tokens
-    answers = await _answers(engine)
+    completions = await _completions(engine)
     cached = engine.stats().cached_tokens - before
     assert cached == 0, f"{cached} tokens came from the prefix cache of the old weights"
-    assert {done.version for done in answers} == {engine.version}, (
+    assert {done.version for done in completions} == {engine.version}, (
         "what was asked after load_weights() must carry the new version"
     )
-    return answers
+    return completions
 
 
-async def _answers(engine: InferenceEngine) -> list[Completion]:
+async def _completions(engine: InferenceEngine) -> list[Completion]:
     length = min(_LONG, engine.max_length // 2)
     prompts = [tuple(2 + (first + n) % 5 for n in range(length)) for first in range(3)]
     return await engine.generate(

@@ -1,7 +1,7 @@
 """From the names of metrics and the answers to all items to the metrics with their intervals.
 
 Neighbours: `scores` has the metrics item by item, `bootstrap` the intervals,
-`ralo_core.config.metric_names` the names.
+`ralo_core.options.metric_names` the names.
 """
 
 import math
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ralo_core.config.metric_names import Metric, parse_metric
 from ralo_core.errors import DataError
+from ralo_core.options.metric_names import Metric, parse_metric
 from ralo_core.user_functions import import_function
 from ralo_server.evaluation.bootstrap import Estimate, estimate_means
 from ralo_server.evaluation.item_result import ItemResult

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from ralo_core.config import LearnerSettings
+from ralo_core.kinds import LEARNER, sections_of
 from ralo_core.supervise import StopSignal
 from ralo_server.learner.loop import Learner
 from ralo_server.rundir.directory import RunDirectory
@@ -30,7 +31,7 @@ def main() -> None:
     stopped = StopSignal()
     os.nice(_NICENESS)
     directory = RunDirectory(Path(sys.argv[1]))
-    config, registry = directory.load_config(("aggregation", "optimizer", "codec", "trackers"))
+    config, registry = directory.load_config(sections_of(LEARNER))
     torch.set_num_threads(config.section(LearnerSettings).threads)
     store = Store(directory, config)
     try:

@@ -2,8 +2,8 @@
 
 import attrs
 
-from ralo_core.config.checks import one_of
-from ralo_core.config.setting import setting
+from ralo_core.options.checks import one_of
+from ralo_core.options.setting import setting
 
 
 @attrs.frozen(kw_only=True)

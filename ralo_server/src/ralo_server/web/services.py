@@ -14,6 +14,7 @@ import attrs
 
 from ralo_core.components import BuildContext
 from ralo_core.config import ServerSettings, TrainerSettings, WeightsSettings
+from ralo_core.kinds import ORCHESTRATOR, sections_of
 from ralo_core.protocols import GradientCodec
 from ralo_server.evaluation.results import Concluder
 from ralo_server.evaluation.run_benchmarks import benchmarks_of
@@ -34,7 +35,6 @@ from ralo_server.web.sibling_runs import SiblingRuns
 log = logging.getLogger(__name__)
 
 _EXPIRY_SECONDS = 1.0
-_SECTIONS = ("problems", "codec", "benchmarks")
 
 
 class Services:
@@ -42,7 +42,7 @@ class Services:
 
     def __init__(self, directory: RunDirectory, waiting: Waiting) -> None:
         self.settings: Mapping[str, Any] = directory.settings()
-        self.config, registry = directory.load_config(_SECTIONS)
+        self.config, registry = directory.load_config(sections_of(ORCHESTRATOR))
         self.host = registry.host
         self.store = Store(directory, self.config)
         self.stats = StatsText(self.store)

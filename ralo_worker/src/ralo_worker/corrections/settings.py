@@ -7,7 +7,7 @@ each help text alone: it must not need the one before it.
 import attrs
 
 from ralo_core import setting
-from ralo_core.config.checks import at_least, positive
+from ralo_core.options.checks import at_least, positive
 
 
 @attrs.frozen(kw_only=True)

@@ -3,7 +3,7 @@
 import attrs
 
 from ralo_core import setting
-from ralo_core.config.checks import at_least, between, one_of, positive
+from ralo_core.options.checks import at_least, between, one_of, positive
 
 
 @attrs.frozen(kw_only=True)

@@ -15,6 +15,7 @@ import attrs
 from ralo_core import BuildContext, RaloError
 from ralo_core.config import Config, GenerationSettings, PromptSettings, SamplerSettings
 from ralo_core.errors import RunOver
+from ralo_core.kinds import SAMPLER, sections_of
 from ralo_core.protocols import InferenceEngine
 from ralo_worker.membership import Membership
 from ralo_worker.prompting import Prompting, load_tokenizer
@@ -30,7 +31,7 @@ from ralo_worker.weights.cache import WeightsCache
 
 log = logging.getLogger(__name__)
 
-SECTIONS = ("sampling", "reward", "engine")
+SECTIONS = sections_of(SAMPLER)
 _METER_SECONDS = 0.25
 _THREADS = 16
 _FINISHING_SECONDS = 10.0

@@ -22,6 +22,7 @@ from ralo_core.config import (
     TrainerSettings,
 )
 from ralo_core.errors import RunOver
+from ralo_core.kinds import TRAINER, sections_of
 from ralo_worker.membership import Membership
 from ralo_worker.trainer.compute.gradient import Gradient
 from ralo_worker.trainer.compute.model import WithoutAdapter, open_model
@@ -42,7 +43,7 @@ from ralo_worker.weights.local_version import LocalVersion
 
 log = logging.getLogger(__name__)
 
-SECTIONS = ("advantage", "loss", "correction", "codec")
+SECTIONS = sections_of(TRAINER)
 
 
 @attrs.frozen

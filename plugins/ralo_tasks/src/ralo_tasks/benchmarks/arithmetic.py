@@ -6,10 +6,15 @@ These items are drawn from that tenth, so training cannot have seen one.
 
 import attrs
 
-from ralo_core import BuildContext, Problem, setting
-from ralo_core.config.benchmarks import BenchmarkSettings
-from ralo_core.config.checks import at_least, positive
-from ralo_core.errors import DataError
+from ralo_core import (
+    BenchmarkSettings,
+    BuildContext,
+    DataError,
+    Problem,
+    at_least,
+    positive,
+    setting,
+)
 from ralo_tasks.arithmetic import ArithmeticSettings, held_out_problems
 
 

@@ -10,10 +10,7 @@ from typing import Any
 
 import attrs
 
-from ralo_core import BuildContext, Problem, setting
-from ralo_core.config.benchmarks import BenchmarkSettings
-from ralo_core.errors import DataError
-from ralo_core.texts import letter_of
+from ralo_core import BenchmarkSettings, BuildContext, DataError, Problem, letter_of, setting
 from ralo_tasks.final_answer import how_to_answer, item_answer, item_reference
 from ralo_tasks.records.fields import FieldMapping
 from ralo_tasks.records.huggingface import HuggingFaceSource, open_rows

@@ -9,8 +9,7 @@ from typing import Any
 
 import attrs
 
-from ralo_core import Problem
-from ralo_core.config.setting import with_default
+from ralo_core import Problem, with_default
 from ralo_tasks.benchmarks.data_set import DataSetBenchmark, DataSetSettings
 from ralo_tasks.records.fields import FieldMapping
 from ralo_tasks.records.huggingface import HuggingFaceSource

@@ -5,9 +5,7 @@ The options say what the set's fields mean and how responses are graded.
 
 import attrs
 
-from ralo_core import BuildContext, setting
-from ralo_core.config.checks import capital_letters, one_of, regex
-from ralo_core.errors import ConfigError
+from ralo_core import BuildContext, ConfigError, capital_letters, one_of, regex, setting
 from ralo_tasks.benchmarks.data_set import DataSetBenchmark, DataSetSettings
 from ralo_tasks.final_answer import EXTRACTIONS, LETTERS
 from ralo_tasks.records.fields import FieldMapping

@@ -7,8 +7,7 @@ is graded, counted and shown.
 
 from typing import Any
 
-from ralo_core.data import Problem
-from ralo_core.texts import letter_of
+from ralo_core import Problem, letter_of
 from ralo_tasks.final_answer.extraction import EXTRACTIONS, extract
 from ralo_tasks.final_answer.letter import LETTERS
 

@@ -7,7 +7,7 @@ the forms below count.
 import re
 from functools import cache
 
-from ralo_core.texts import ALONE, letter_of
+from ralo_core import letter_of, lone_letter
 from ralo_tasks.final_answer.boxed import last_boxed
 
 LETTERS = "ABCDEFGHIJ"
@@ -26,9 +26,9 @@ def final_letter(text: str, letters: str = LETTERS) -> str | None:
     said = _last(_answer_phrase(letters), text)
     if said:
         return said
-    line = ALONE.fullmatch(text.rstrip().rpartition("\n")[2])
-    if line and line[1].upper() in letters:
-        return line[1].upper()
+    line = lone_letter(text.rstrip().rpartition("\n")[2])
+    if line and line in letters:
+        return line
     return _last(_in_parentheses(letters), text)
 
 

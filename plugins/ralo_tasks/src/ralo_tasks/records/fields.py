@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from ralo_core.errors import DataError
+from ralo_core import DataError
 
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 

@@ -10,9 +10,7 @@ from typing import Any
 
 import attrs
 
-from ralo_core.components import BuildContext
-from ralo_core.config.setting import setting
-from ralo_core.errors import DataError
+from ralo_core import BuildContext, DataError, setting
 from ralo_tasks.records.fields import FieldMapping
 from ralo_tasks.records.records import RecordProvider, RecordSet, RecordSettings, SourceSettings
 

@@ -10,12 +10,16 @@ from typing import Any
 
 import attrs
 
-from ralo_core.components import BuildContext
-from ralo_core.config.checks import at_least, between, regex
-from ralo_core.config.setting import setting
-from ralo_core.data import Problem
-from ralo_core.errors import DataError
-from ralo_core.user_functions import import_function
+from ralo_core import (
+    BuildContext,
+    DataError,
+    Problem,
+    at_least,
+    between,
+    import_function,
+    regex,
+    setting,
+)
 from ralo_tasks.records.fields import FieldMapping
 
 

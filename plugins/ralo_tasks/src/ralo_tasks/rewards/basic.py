@@ -11,13 +11,17 @@ from numbers import Real
 
 import attrs
 
-from ralo_core.components import BuildContext
-from ralo_core.config.checks import positive, regex
-from ralo_core.config.setting import setting
-from ralo_core.data import Problem, Response
-from ralo_core.errors import RaloError
-from ralo_core.texts import normalised
-from ralo_core.user_functions import import_function
+from ralo_core import (
+    BuildContext,
+    Problem,
+    RaloError,
+    Response,
+    import_function,
+    normalised,
+    positive,
+    regex,
+    setting,
+)
 from ralo_tasks.arithmetic import verify
 from ralo_tasks.final_answer import item_answer, item_reference, says_how
 
@@ -28,9 +32,9 @@ class ArithmeticReward:
     def __init__(self, settings: None, context: BuildContext) -> None:
         """Take no options."""
 
-    def score(self, problem: Problem, answers: Sequence[Response]) -> list[float]:
-        """Return 1 or 0 per answer."""
-        return [float(verify(answer.text, problem.answer)) for answer in answers]
+    def score(self, problem: Problem, responses: Sequence[Response]) -> list[float]:
+        """Return 1 or 0 per response."""
+        return [float(verify(response.text, problem.answer)) for response in responses]
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +49,7 @@ class ExactSettings:
 
 
 class ExactReward:
-    """1 if the answer equals the reference; a text without a match of `pattern` gets 0.
+    """1 if what a response says equals the reference answer; without a match of `pattern` 0.
 
     An item of a benchmark says itself how its answer is taken out of a text: such are compared
     in its way, `normalised`, whatever the options are that the run trains with.
@@ -55,14 +59,14 @@ class ExactReward:
         self._settings = settings
         self._pattern = re.compile(settings.pattern) if settings.pattern else None
 
-    def score(self, problem: Problem, answers: Sequence[Response]) -> list[float]:
-        """Return 1 or 0 per answer."""
+    def score(self, problem: Problem, responses: Sequence[Response]) -> list[float]:
+        """Return 1 or 0 per response."""
         if says_how(problem):
             reference = normalised(item_reference(problem))
-            found = [normalised(item_answer(problem, answer.text)) for answer in answers]
+            found = [normalised(item_answer(problem, response.text)) for response in responses]
             return [float(text == reference) for text in found]
         reference = self._normal(problem.answer)
-        return [float(self._extracted(answer.text) == reference) for answer in answers]
+        return [float(self._extracted(response.text) == reference) for response in responses]
 
     def _extracted(self, text: str) -> str | None:
         if self._pattern is None:
@@ -93,9 +97,9 @@ class FormatReward:
     def __init__(self, settings: FormatSettings, context: BuildContext) -> None:
         self._pattern = re.compile(settings.pattern, re.DOTALL)
 
-    def score(self, problem: Problem, answers: Sequence[Response]) -> list[float]:
-        """Return 1 or 0 per answer."""
-        return [float(self._pattern.fullmatch(answer.text) is not None) for answer in answers]
+    def score(self, problem: Problem, responses: Sequence[Response]) -> list[float]:
+        """Return 1 or 0 per response."""
+        return [float(self._pattern.fullmatch(response.text) is not None) for response in responses]
 
 
 @attrs.frozen(kw_only=True)
@@ -113,34 +117,36 @@ class OverlongReward:
     def __init__(self, settings: OverlongSettings, context: BuildContext) -> None:
         self._settings = settings
 
-    def score(self, problem: Problem, answers: Sequence[Response]) -> list[float]:
-        """Return a number in [-1, 0] per answer."""
+    def score(self, problem: Problem, responses: Sequence[Response]) -> list[float]:
+        """Return a number in [-1, 0] per response."""
         most, buffer = self._settings.max_tokens, self._settings.buffer_tokens
-        return [-min(max(answer.tokens - most + buffer, 0) / buffer, 1.0) for answer in answers]
+        return [
+            -min(max(response.tokens - most + buffer, 0) / buffer, 1.0) for response in responses
+        ]
 
 
 @attrs.frozen(kw_only=True)
 class FunctionSettings:
     """``[reward.function]``: the function to call."""
 
-    path: str = setting("", "'module:function', called with (problem, answers) -> list of floats")
+    path: str = setting("", "'module:function', called with (problem, responses) -> list of floats")
 
 
 class FunctionReward:
-    """Any function of the user's own: ``function(problem, answers) -> list of floats``."""
+    """Any function of the user's own: ``function(problem, responses) -> list of floats``."""
 
     def __init__(self, settings: FunctionSettings, context: BuildContext) -> None:
         self._path = settings.path
         self._function = import_function(settings.path, "reward.function.path")
 
-    def score(self, problem: Problem, answers: Sequence[Response]) -> list[float]:
-        """Return what the function says; raises `RaloError` if it is not a number per answer."""
-        scores = list(self._function(problem, answers))
+    def score(self, problem: Problem, responses: Sequence[Response]) -> list[float]:
+        """Return what the function says; raises `RaloError` if it is not a number per response."""
+        scores = list(self._function(problem, responses))
         fine = all(isinstance(score, Real) and math.isfinite(score) for score in scores)
-        if len(scores) != len(answers) or not fine:
+        if len(scores) != len(responses) or not fine:
             msg = (
                 f"reward function {self._path} must return one finite number for each of the "
-                f"{len(answers)} answers of problem {problem.id!r}, got {scores!r}"
+                f"{len(responses)} responses to problem {problem.id!r}, got {scores!r}"
             )
             raise RaloError(msg)
         return [float(score) for score in scores]

@@ -1,17 +1,10 @@
-"""The `choice` reward: whether an answer chooses the letter of the reference.
-
-`ralo_tasks.final_answer.letter` knows in which forms a response may say it.
-"""
+"""The `choice` reward: whether a response chooses the letter of the reference answer."""
 
 from collections.abc import Sequence
 
 import attrs
 
-from ralo_core.components import BuildContext
-from ralo_core.config.checks import capital_letters
-from ralo_core.config.setting import setting
-from ralo_core.data import Problem, Response
-from ralo_core.texts import letter_of
+from ralo_core import BuildContext, Problem, Response, capital_letters, letter_of, setting
 from ralo_tasks.final_answer import LETTERS, final_letter
 from ralo_tasks.final_answer.item import letters
 
@@ -28,13 +21,13 @@ class ChoiceSettings:
 
 
 class ChoiceReward:
-    r"""1 if the answer chooses the reference's letter: ``\boxed{B}``, "Answer: B", "(B)"."""
+    r"""1 if the response chooses the reference's letter: ``\boxed{B}``, "Answer: B", "(B)"."""
 
     def __init__(self, settings: ChoiceSettings, context: BuildContext) -> None:
         self._letters = settings.letters
 
-    def score(self, problem: Problem, answers: Sequence[Response]) -> list[float]:
-        """Return 1 or 0 per answer; all 0 where the reference is no letter."""
+    def score(self, problem: Problem, responses: Sequence[Response]) -> list[float]:
+        """Return 1 or 0 per response; all 0 where the reference answer is no letter."""
         reference, among = letter_of(problem.answer), letters(problem, self._letters)
-        chosen = [final_letter(answer.text, among) for answer in answers]
+        chosen = [final_letter(response.text, among) for response in responses]
         return [float(letter is not None and letter == reference) for letter in chosen]

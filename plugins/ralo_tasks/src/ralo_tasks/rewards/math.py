@@ -29,16 +29,16 @@ class MathReward:
         self._lock = threading.Lock()
         self._judge: subprocess.Popen[str] | None = None
 
-    def score(self, problem: Problem, answers: Sequence[Response]) -> list[float]:
-        """Return `correct` or `wrong` per answer; one that cannot be judged in time is wrong."""
-        verdicts: dict[str, bool] = {}  # a group often has the same answer many times
-        for answer in answers:
-            if answer.text not in verdicts:
+    def score(self, problem: Problem, responses: Sequence[Response]) -> list[float]:
+        """Return `correct` or `wrong` per response; one that cannot be judged in time is wrong."""
+        verdicts: dict[str, bool] = {}  # a group often has the same response many times
+        for response in responses:
+            if response.text not in verdicts:
                 with self._lock:
-                    verdicts[answer.text] = self._ask(problem, answer.text)
+                    verdicts[response.text] = self._ask(problem, response.text)
         return [
-            self._settings.correct if verdicts[answer.text] else self._settings.wrong
-            for answer in answers
+            self._settings.correct if verdicts[response.text] else self._settings.wrong
+            for response in responses
         ]
 
     def close(self) -> None:
@@ -53,12 +53,12 @@ class MathReward:
             line = self._exchange(json.dumps(request), seconds)
         except (TimeoutError, OSError) as error:
             self._end()
-            log.warning("an answer to problem %s counts as wrong: %s", problem.id, error)
+            log.warning("a response to problem %s counts as wrong: %s", problem.id, error)
             return False
         return bool(json.loads(line)["correct"])
 
     def _exchange(self, request: str, seconds: float) -> str:
-        """Send one line and return the answer; raises `TimeoutError` or `OSError`."""
+        """Send one line and return the child's line; raises `TimeoutError` or `OSError`."""
         if self._judge is None or self._judge.poll() is not None:
             self._judge = self._start()
         assert self._judge.stdin is not None

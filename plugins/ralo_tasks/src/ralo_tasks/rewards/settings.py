@@ -2,8 +2,7 @@
 
 import attrs
 
-from ralo_core import setting
-from ralo_core.config.checks import positive
+from ralo_core import positive, setting
 
 
 @attrs.frozen(kw_only=True)

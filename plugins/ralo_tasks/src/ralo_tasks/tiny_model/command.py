@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ralo_core.errors import RaloError
+from ralo_core import RaloError
 
 
 @click.group()

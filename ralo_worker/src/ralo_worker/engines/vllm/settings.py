@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 
 from ralo_core import setting
-from ralo_core.config.checks import at_least, one_of
+from ralo_core.options.checks import at_least, one_of
 
 RESERVED = frozenset(
     {"model", "tokenizer", "seed", "logprobs_mode", "weight_transfer_config", "skip_tokenizer_init",

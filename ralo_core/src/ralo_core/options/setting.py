@@ -1,7 +1,4 @@
-"""`setting`: a field of a settings class with its help text.
-
-Neighbours: the sections in `config.settings` and `config.launching`, and the plugins' own.
-"""
+"""`setting`: a field of a settings class with its help text, for core's sections and plugins'."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Validators for settings, with messages that say the bound; used by core and by plugins."""
+"""Validators for fields of attrs classes, with messages that say the bound."""
 
 import re
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""`BenchmarkSettings`: what every benchmark can be told, in ``[benchmarks.<name>]``.
+"""`BenchmarkSettings`: the options of every benchmark, in ``[benchmarks.<name>]``.
 
-Neighbours: the config class of a benchmark inherits from it and adds its own options and defaults.
-The orchestrator makes evaluation jobs of it; metrics are computed by `ralo_server.evaluation`.
+The settings class of a benchmark inherits from it and adds its own options and defaults. The
+orchestrator makes evaluation shards of it and computes the metrics.
 """
 
 from collections.abc import Sequence
@@ -10,26 +10,26 @@ from typing import TypeVar
 
 import attrs
 
-from ralo_core.config.checks import at_least, positive
-from ralo_core.config.metric_names import metric_names, parse_metric
-from ralo_core.config.setting import setting
+from ralo_core.options.checks import at_least, positive
+from ralo_core.options.metric_names import metric_names, parse_metric
+from ralo_core.options.setting import setting
 
 T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
 class BenchmarkSettings:
-    """``[benchmarks.<name>]``: how answers are drawn, how often, and what is computed of them."""
+    """``[benchmarks.<name>]``: how responses are drawn, how many, and what is computed of them."""
 
-    samples: int = setting(1, "answers drawn for each item", positive)
+    samples: int = setting(1, "responses drawn for each item", positive)
     temperature: float = setting(
-        0.0, "softmax temperature of answers; 0: the most probable token always", at_least(0)
+        0.0, "softmax temperature of responses; 0: the most probable token always", at_least(0)
     )
     top_p: float = setting(1.0, "keep the smallest set with this probability; 1: all", positive)
     top_k: int = setting(0, "keep this many most probable tokens; 0: all", at_least(0))
     max_tokens: int = setting(
         0,
-        "tokens of an answer at most, within the model's context; 0: as many as in training",
+        "tokens of a response at most, within the model's context; 0: as many as in training",
         at_least(0),
     )
     metrics: list[str] = setting(
@@ -49,7 +49,7 @@ class BenchmarkSettings:
     system: str = setting("", "system message put before an item; empty: that of the run")
     shard_items: int = setting(
         0,
-        "items that a sampler is given at a time; 0: so many that they have about 64 answers",
+        "items that a sampler is given at a time; 0: so many that they have about 64 responses",
         at_least(0),
     )
 
@@ -66,7 +66,7 @@ class BenchmarkSettings:
     def __attrs_post_init__(self) -> None:
         if self.samples > 1 and self.temperature == 0:
             msg = (
-                f"samples: {self.samples} answers at temperature 0 would all be the same; set "
+                f"samples: {self.samples} responses at temperature 0 would all be the same; set "
                 "temperature, too, or samples = 1"
             )
             raise ValueError(msg)

@@ -1,7 +1,7 @@
 """The names of metrics: what ``metrics = ["pass@4", "maj@k"]`` means, and what is no metric.
 
-Neighbours: `config.benchmarks` refuses wrong names with it before a run begins;
-`ralo_server.evaluation` computes what the names say. It knows no results.
+`BenchmarkSettings` refuses wrong names before a run begins; `ralo_server.evaluation` computes what
+the names say.
 """
 
 import re
@@ -12,9 +12,9 @@ import attrs
 from ralo_core.errors import nearest
 
 OVER_SAMPLES = ("mean", "pass", "maj")
-"""Metrics of the first k answers, written ``mean@4``; ``mean@k`` is of all answers."""
+"""Metrics of the first k responses, written ``mean@4``; ``mean@k`` is of all."""
 OF_FIRST = ("accuracy", "exact_match", "multiple_choice")
-"""Metrics of the first answer alone."""
+"""Metrics of the first response alone."""
 
 _OVER_SAMPLES = re.compile(rf"({'|'.join(OVER_SAMPLES)})@(k|[1-9][0-9]*)")
 _FUNCTION = re.compile(r"[\w.]+:\w+")
@@ -23,14 +23,14 @@ _FUNCTION = re.compile(r"[\w.]+:\w+")
 @attrs.frozen(kw_only=True)
 class Metric:
     """One metric: `kind` is a word of `OVER_SAMPLES` or `OF_FIRST`, or ``function``; `k` says how
-    many answers of an item it sees (0: all that there are)."""
+    many responses to an item it sees (0: all that there are)."""
 
     name: str
     kind: str
     k: int
 
     def of(self, samples: int) -> "Metric":
-        """Return the metric where an item has so many answers, with `k` filled in.
+        """Return the metric where an item has so many responses, with `k` filled in.
 
         Raises `ValueError` where it asks for more than these.
         """
