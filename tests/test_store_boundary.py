@@ -37,5 +37,5 @@ def test_a_module_outside_the_store_has_no_sql(path):
 
 
 def test_the_search_finds_sql_where_there_is_some():
-    found = {path.name for path in STORE.glob("*.py") if list(sql_in(path))}
+    found = {path.name for path in STORE.rglob("*.py") if list(sql_in(path))}
     assert {"schema.py", "database.py", "leases.py", "problems.py", "trees.py"} <= found

@@ -90,7 +90,7 @@ def test_the_states_of_the_diagrams_are_those_of_the_store():
         for state in edge
         if state != "[*]"
     }
-    source = "".join(path.read_text() for path in (ROOT / STORE).glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / STORE).rglob("*.py"))
     clauses = re.findall(r"state\s*(?:=|!=|IN|NOT IN)\s*\(?((?:'[a-z_]+'(?:,\s*)?)+)", source)
     stored = {state for clause in clauses for state in re.findall(r"'([a-z_]+)'", clause)}
     assert stored - WORKERS <= drawn

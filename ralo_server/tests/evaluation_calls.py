@@ -8,8 +8,8 @@ from mortal_store import MortalStore
 from store_model import BENCHMARKS, LEASE_SECONDS
 
 from ralo_core.data import ItemResponses
-from ralo_server.store.evaluations import EvaluationUnavailableError
-from ralo_server.store.shards import Conclusion
+from ralo_server.store.evaluation.evaluations import EvaluationUnavailableError
+from ralo_server.store.evaluation.shards import Conclusion
 
 
 class EvaluationCalls(MortalStore):

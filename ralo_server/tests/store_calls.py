@@ -11,11 +11,11 @@ from store_model import COMMITTED, LEASE_SECONDS, Model, Thing
 
 from ralo_core import PROMPT, TreeBuilder, wire
 from ralo_core.data import GradientUpload, WeightVersion
-from ralo_server.store.facts import total
 from ralo_server.store.leases import NotTheOwner
-from ralo_server.store.step_log import StepLog
+from ralo_server.store.steps.step_log import StepLog
 from ralo_server.store.uploads import Limits
-from ralo_server.store.versions import Origin
+from ralo_server.store.values import total
+from ralo_server.store.weights.versions import Origin
 
 PROBLEMS, CAPACITY, BATCH, STEP_GRADIENTS = 12, 6, 2, 2
 LIMITS = Limits(receiving=2, pending=3)

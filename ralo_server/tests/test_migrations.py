@@ -8,13 +8,13 @@ import pytest
 
 from ralo_core import BenchmarkSettings
 from ralo_core.errors import RaloError
-from ralo_server.store.benchmarks import Benchmarks, Plan
 from ralo_server.store.database import Database
-from ralo_server.store.evaluations import Evaluations
+from ralo_server.store.evaluation.benchmarks import Benchmarks, Plan
+from ralo_server.store.evaluation.evaluations import Evaluations
+from ralo_server.store.evaluation.shards import Shards
 from ralo_server.store.leases import Leases
 from ralo_server.store.schema import MIGRATIONS
-from ralo_server.store.shards import Shards
-from ralo_server.store.versions import Versions
+from ralo_server.store.weights.versions import Versions
 
 ROWS = (
     "INSERT INTO facts VALUES ('run', '\"r\"'), ('optimizer', '\"step-000002\"')",

@@ -15,7 +15,7 @@ from ralo_core.errors import RaloError
 from ralo_server.gradients.checks import REASONS
 from ralo_server.rollback import roll_back
 from ralo_server.rundir.lock import lock
-from ralo_server.store.versions import Origin, abandoned
+from ralo_server.store.weights.versions import Origin, abandoned
 
 SETTINGS = ("trainer.batch_trees=1", "optimizer.adamw.lr=0.01", "learner.keep_last_versions=9",
             "server.queued_trees=16", "evaluation.problems=2")  # fmt: skip

@@ -30,8 +30,8 @@ from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.preparation import prepare
 from ralo_server.rundir.directory import RunDirectory
-from ralo_server.store.benchmarks import Benchmarks, Plan
 from ralo_server.store.database import Database
+from ralo_server.store.evaluation.benchmarks import Benchmarks, Plan
 
 WORKERS, KEYS = st.sampled_from(["w1", "w2"]), st.sampled_from([None, "k1", "k2"])
 BEHIND = st.sampled_from([0, 0, 1, 2])

@@ -171,7 +171,7 @@ def held(server, monkeypatch):
     for number in range(4):
         publish(run.store, number, b"full %d" % number)
     object.__setattr__(run.store.versions, "clock", run.clock)
-    object.__setattr__(run.store.readers, "clock", run.clock)
+    object.__setattr__(run.store.version_holds, "clock", run.clock)
     return run
 
 

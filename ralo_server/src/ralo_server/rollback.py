@@ -21,7 +21,7 @@ from ralo_core.files.whole import new_directory
 from ralo_server.models.version_files import damage, write_manifest
 from ralo_server.store import Store
 from ralo_server.store.rollbacks import Discarded
-from ralo_server.store.versions import KeptVersion
+from ralo_server.store.weights.versions import KeptVersion
 
 
 def roll_back(store: Store, target: int) -> tuple[WeightVersion, Discarded]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ralo_server.doctor.finding import Finding, RunUnderTest
 from ralo_server.store import Store
-from ralo_server.store.inspection import known_blobs, known_optimizers
+from ralo_server.store.views.inspection import known_blobs, known_optimizers
 
 
 def strays(patient: RunUnderTest) -> Iterator[Finding]:

@@ -14,8 +14,8 @@ from ralo_core.errors import WireError
 from ralo_server.doctor.finding import Finding, RunUnderTest
 from ralo_server.gradients.checks import PARAMETERS, inspect, parameter_shapes
 from ralo_server.store import Store
-from ralo_server.store.inspection import kept_trees, needed_trees
 from ralo_server.store.repair import forget_gradient, forget_kept_tree, forget_tree
+from ralo_server.store.views.inspection import kept_trees, needed_trees
 
 _GONE = "the file is gone"
 

@@ -12,7 +12,7 @@ from ralo_server.doctor.finding import Finding, RunUnderTest
 from ralo_server.rundir.directory import RunDirectory
 from ralo_server.rundir.listing import size_on_disk
 from ralo_server.rundir.lock import ended_by_force
-from ralo_server.store.inspection import ill_health, schema_lag
+from ralo_server.store.views.inspection import ill_health, schema_lag
 
 
 def foundations(directory: RunDirectory) -> Iterator[Finding]:

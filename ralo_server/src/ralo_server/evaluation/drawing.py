@@ -15,8 +15,8 @@ from ralo_core.protocols import Benchmark
 from ralo_server.evaluation import load_scores
 from ralo_server.evaluation.run_benchmarks import HELD_OUT, benchmarks_of, plan_of
 from ralo_server.rundir.directory import RunDirectory
-from ralo_server.store.benchmarks import Benchmarks, Plan
 from ralo_server.store.database import Database
+from ralo_server.store.evaluation.benchmarks import Benchmarks, Plan
 
 
 @attrs.frozen(kw_only=True)

@@ -17,7 +17,7 @@ from ralo_core.files.whole import sync, write_blob
 from ralo_core.protocols import Benchmark
 from ralo_server.evaluation import Estimate, ItemResult, estimates
 from ralo_server.rundir.directory import RunDirectory
-from ralo_server.store.shards import Answered, Conclusion
+from ralo_server.store.evaluation.shards import Answered, Conclusion
 
 log = logging.getLogger(__name__)
 

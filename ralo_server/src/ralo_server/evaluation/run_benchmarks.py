@@ -12,7 +12,7 @@ from ralo_core.components import BuildContext
 from ralo_core.config import BenchmarkSettings, Config, EvaluationSettings
 from ralo_core.data import Problem
 from ralo_core.protocols import Benchmark, ProblemProvider
-from ralo_server.store.benchmarks import Plan
+from ralo_server.store.evaluation.benchmarks import Plan
 
 HELD_OUT = "held_out"
 """The implicit benchmark, which is there unless ``evaluation.problems`` is 0."""

@@ -6,7 +6,7 @@ Neighbours: the learner's loop keeps it; `RunState` stores it and compares it wi
 import time
 
 from ralo_server.store import Store
-from ralo_server.store.facts import total
+from ralo_server.store.values import total
 
 _STORE_EVERY_SECONDS = 0.5
 

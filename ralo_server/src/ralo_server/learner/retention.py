@@ -13,7 +13,7 @@ from ralo_core.config import LearnerSettings
 from ralo_core.files.whole import UNFINISHED
 from ralo_server.learner.state.folders import OptimizerFolders
 from ralo_server.store import Store
-from ralo_server.store.inspection import known_optimizers
+from ralo_server.store.views.inspection import known_optimizers
 
 
 @attrs.frozen

@@ -13,7 +13,7 @@ import attrs
 
 from ralo_core.errors import RaloError
 from ralo_server.store.database import Database
-from ralo_server.store.facts import count
+from ralo_server.store.values import count
 
 MAX_ATTEMPTS = 5
 """A problem whose lease was lost this often is given up as failed."""

@@ -17,8 +17,8 @@ from ralo_core.data import Problem
 from ralo_core.protocols import ProblemProvider
 from ralo_core.structuring import unstructure
 from ralo_server.store.database import Database
-from ralo_server.store.facts import count, get_fact, put_fact
 from ralo_server.store.leases import Leases
+from ralo_server.store.values import count, get_value, put_value
 
 _NEW = "INSERT INTO problems (id, body, state) VALUES (?, ?, 'waiting')"
 _LEASE = """UPDATE problems SET state = 'leased', lease_id = ?, worker_id = ?, expires = ?,
@@ -104,19 +104,19 @@ class Problems:
         return [(json.loads(row["body"]), row["lease_id"], row["expires"]) for row in rows]
 
     def _draw(self, connection: Any, amount: int, source: ProblemSource) -> None:
-        if get_fact(self.database, "exhausted", False):
+        if get_value(self.database, "exhausted", False):
             return
-        problems, position = source.draw(amount, get_fact(self.database, "provider"))
+        problems, position = source.draw(amount, get_value(self.database, "provider"))
         for problem in problems:
             body = json.dumps(unstructure(problem), ensure_ascii=False)
             connection.execute(_NEW, (problem.id, body))
-        put_fact(connection, "provider", position)
+        put_value(connection, "provider", position)
         if len(problems) < amount:
-            put_fact(connection, "exhausted", True)
+            put_value(connection, "exhausted", True)
         count(connection, "problems_issued", len(problems))
 
     def all_handed_out(self) -> bool:
         """Say whether the provider has no more problems and none waits or is being worked on."""
-        return bool(get_fact(self.database, "exhausted", False)) and not self.database.value(
+        return bool(get_value(self.database, "exhausted", False)) and not self.database.value(
             "SELECT COUNT(*) FROM problems WHERE state IN ('waiting', 'leased')"
         )

@@ -4,10 +4,10 @@ Neighbours: ``ralo doctor --fix`` calls it for a stopped run; `inspection` finds
 """
 
 from ralo_server.store.database import Database
-from ralo_server.store.evaluations import give_up
+from ralo_server.store.evaluation.evaluations import give_up
 from ralo_server.store.leases import give_back
-from ralo_server.store.parts import forget_parts
 from ralo_server.store.requeue import discard_gradient, discard_tree
+from ralo_server.store.weights.parts import forget_parts
 
 
 def forget_tree(database: Database, lease_id: str) -> None:

@@ -6,7 +6,7 @@ The rows stay, as ``discarded``, and are counted in ``/stats``; blobs are the ca
 
 import sqlite3
 
-from ralo_server.store.facts import count
+from ralo_server.store.values import count
 
 
 def discard_gradient(connection: sqlite3.Connection, upload_id: str) -> None:

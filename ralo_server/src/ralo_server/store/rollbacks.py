@@ -18,13 +18,13 @@ import attrs
 from ralo_core import wire
 from ralo_core.data import WeightVersion
 from ralo_server.store.database import Database
-from ralo_server.store.evaluations import Evaluations, give_up
-from ralo_server.store.facts import get_fact
+from ralo_server.store.evaluation.evaluations import Evaluations, give_up
 from ralo_server.store.gradients import Gradients
 from ralo_server.store.leases import Leases
 from ralo_server.store.requeue import discard_gradient, discard_tree
 from ralo_server.store.trees import Trees
-from ralo_server.store.versions import Origin, Versions
+from ralo_server.store.values import get_value
+from ralo_server.store.weights.versions import Origin, Versions
 
 
 @attrs.frozen(kw_only=True)
@@ -68,7 +68,7 @@ class Rollbacks:
                 "version": version.number,
                 "rollback_to": target,
                 "time": time.time(),
-                "elapsed_seconds": get_fact(self.database, "elapsed", 0.0),
+                "elapsed_seconds": get_value(self.database, "elapsed", 0.0),
             }
             self._note(connection, step, metrics)
         return Discarded(gradients=gradients, trees=trees)

@@ -12,10 +12,10 @@ import attrs
 
 from ralo_core.config import Config, RunSettings
 from ralo_server.store.database import Database
-from ralo_server.store.evaluations import Evaluations
-from ralo_server.store.facts import get_fact, put_fact, put_facts
+from ralo_server.store.evaluation.evaluations import Evaluations
 from ralo_server.store.problems import Problems
-from ralo_server.store.versions import Versions
+from ralo_server.store.values import get_value, put_value, put_values
+from ralo_server.store.weights.versions import Versions
 
 RUNNING, DRAINING, EVALUATING, FINISHED = "running", "draining", "evaluating", "finished"
 
@@ -32,17 +32,17 @@ class RunState:
 
     def current(self) -> str:
         """Return the state; ``running`` for a new run."""
-        state: str = get_fact(self.database, "state", RUNNING)
+        state: str = get_value(self.database, "state", RUNNING)
         return state
 
     def name(self) -> str:
         """Return the name that the run was given at its beginning."""
-        name: str = get_fact(self.database, "run", "")
+        name: str = get_value(self.database, "run", "")
         return name
 
     def note_error(self, text: str) -> None:
         """Store what ``/stats`` shows as the last error; ``""`` for none."""
-        put_facts(self.database, {"last_error": text})
+        put_values(self.database, {"last_error": text})
 
     def step(self) -> int:
         """Return the number of committed optimizer steps."""
@@ -50,19 +50,19 @@ class RunState:
 
     def elapsed(self) -> float:
         """Return the seconds that the run has been worked on, restarts' gaps left out."""
-        return float(get_fact(self.database, "elapsed", 0.0))
+        return float(get_value(self.database, "elapsed", 0.0))
 
     def tick(self, seconds: float) -> None:
         """Let the clock go on."""
         with self.database.write() as connection:
-            put_fact(connection, "elapsed", self.elapsed() + seconds)
+            put_value(connection, "elapsed", self.elapsed() + seconds)
 
     def request_stop(self) -> str:
         """Start draining, as ``/stop`` asks; return the state then."""
         with self.database.write() as connection:
             if self.current() == RUNNING:
-                put_fact(connection, "state", DRAINING)
-            put_fact(connection, "stop_requested", True)
+                put_value(connection, "state", DRAINING)
+            put_value(connection, "stop_requested", True)
         return self.current()
 
     def reopen(self) -> None:
@@ -72,11 +72,11 @@ class RunState:
         """
         if self.current() == RUNNING or self._steps_done() or self._time_over():
             return
-        if self.current() != FINISHED and get_fact(self.database, "stop_requested", False):
+        if self.current() != FINISHED and get_value(self.database, "stop_requested", False):
             return
         with self.database.write() as connection:
-            put_fact(connection, "state", RUNNING)
-            put_fact(connection, "stop_requested", False)
+            put_value(connection, "state", RUNNING)
+            put_value(connection, "stop_requested", False)
 
     def advance(self) -> str:
         """Make the transitions that are due and return the state."""
@@ -93,8 +93,8 @@ class RunState:
                 state = following
                 if state == EVALUATING:
                     self._evaluate_last(connection)
-                put_fact(connection, "state", state)
-                put_fact(connection, f"{state}_at", time.time())
+                put_value(connection, "state", state)
+                put_value(connection, f"{state}_at", time.time())
         return state
 
     def _following(self, state: str) -> str:

@@ -9,27 +9,27 @@ from collections.abc import Callable
 
 from ralo_core.config import Config, RolloutsSettings, ServerSettings
 from ralo_server.rundir.directory import RunDirectory
-from ralo_server.store.benchmarks import Benchmarks
 from ralo_server.store.compute import Compute
 from ralo_server.store.database import Database
-from ralo_server.store.dynamic_sampling import skip_rule
-from ralo_server.store.evaluations import Evaluations
+from ralo_server.store.evaluation.benchmarks import Benchmarks
+from ralo_server.store.evaluation.evaluations import Evaluations
+from ralo_server.store.evaluation.shards import Shards
 from ralo_server.store.gradients import Gradients
 from ralo_server.store.leases import Leases
-from ralo_server.store.parts import Parts
 from ralo_server.store.problems import Problems
-from ralo_server.store.records import Records
 from ralo_server.store.rollbacks import Rollbacks
-from ralo_server.store.rollouts import Rollouts
 from ralo_server.store.run_state import RunState
-from ralo_server.store.shards import Shards
-from ralo_server.store.shown_steps import ShownSteps
-from ralo_server.store.step_log import RedoLog
-from ralo_server.store.steps import Steps
+from ralo_server.store.sampling.dynamic_sampling import skip_rule
+from ralo_server.store.steps.records import Records
+from ralo_server.store.steps.step_log import RedoLog
+from ralo_server.store.steps.steps import Steps
 from ralo_server.store.trees import Trees
 from ralo_server.store.uploads import Uploads
-from ralo_server.store.version_holds import VersionHolds
-from ralo_server.store.versions import Versions
+from ralo_server.store.views.rollouts import Rollouts
+from ralo_server.store.views.shown_steps import ShownSteps
+from ralo_server.store.weights.parts import Parts
+from ralo_server.store.weights.version_holds import VersionHolds
+from ralo_server.store.weights.versions import Versions
 from ralo_server.store.workers import Workers
 from ralo_server.trackers.chosen import tracker_names
 

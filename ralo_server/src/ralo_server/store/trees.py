@@ -2,7 +2,7 @@
 
 Neighbours: samplers' uploads come through the web side, trainers lease batches, `gradients`
 closes a batch, `dynamic_sampling` says what no batch takes. The tree itself is a blob; a row holds
-what the metrics need, `tree_facts`, and is all that is kept of a tree that is skipped.
+what the metrics need, `tree_summary`, and is all that is kept of a tree that is skipped.
 """
 
 import json
@@ -18,11 +18,11 @@ from ralo_core.config import RolloutsSettings
 from ralo_core.data import Batch, RolloutTree
 from ralo_core.files.whole import write_blob
 from ralo_server.store.database import Database
-from ralo_server.store.facts import count
-from ralo_server.store.kept_rollouts import kept_rollouts
 from ralo_server.store.leases import Leases
-from ralo_server.store.tree_facts import tree_facts
-from ralo_server.store.versions import abandoned
+from ralo_server.store.sampling.kept_rollouts import kept_rollouts
+from ralo_server.store.sampling.tree_summaries import tree_summary
+from ralo_server.store.values import count
+from ralo_server.store.weights.versions import abandoned
 
 STORED, DUPLICATE, LOST, ABANDONED = "stored", "duplicate", "lost", "abandoned"
 QUEUED, SKIPPED = "queued", "skipped"
@@ -95,7 +95,7 @@ class Trees:
                     blob,
                     state,
                     int(tree.versions.min()),
-                    json.dumps(tree_facts(tree)),
+                    json.dumps(tree_summary(tree)),
                     self.leases.clock(),
                 ),
             )

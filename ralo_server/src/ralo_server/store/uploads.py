@@ -13,9 +13,9 @@ import attrs
 
 from ralo_core.data import GradientUpload
 from ralo_server.store.database import Database
-from ralo_server.store.facts import count
 from ralo_server.store.leases import give_back
-from ralo_server.store.versions import abandoned
+from ralo_server.store.values import count
+from ralo_server.store.weights.versions import abandoned
 
 RECEIVING, PENDING, REFUSED, ABANDONED, DISCARDED = (
     "receiving", "pending", "refused", "abandoned", "discarded"

@@ -25,7 +25,7 @@ from ralo_server.scaling.background import Fits
 from ralo_server.store import Store
 from ralo_server.store.problems import ProblemSource
 from ralo_server.store.run_state import DRAINING, FINISHED, RUNNING
-from ralo_server.store.step_history import StepHistory
+from ralo_server.store.views.step_history import StepHistory
 from ralo_server.web.live.waiting import Waiting
 from ralo_server.web.responses.advantages import Advantages
 from ralo_server.web.responses.stats_text import StatsText

@@ -1,6 +1,6 @@
 """The runs that lie beside this one, looked at and never changed.
 
-Neighbours: ``/runs`` and ``/runs/series`` answer with it; `ralo_server.store.overview` reads one.
+Neighbours: ``/runs`` and ``/runs/series`` answer with it; `ralo_server.store.views.overview` reads one.
 A folder that is no run, or a damaged one, is passed over or said to be unreadable. A run is asked
 for by the name of its folder, which is looked up among those that are there.
 """
@@ -18,8 +18,8 @@ from ralo_server.rundir.directory import RunDirectory
 from ralo_server.rundir.listing import shown_state
 from ralo_server.rundir.lock import is_running
 from ralo_server.store.database import Database
-from ralo_server.store.overview import Overview, overview
-from ralo_server.store.step_history import StepHistory
+from ralo_server.store.views.overview import Overview, overview
+from ralo_server.store.views.step_history import StepHistory
 
 _HISTORIES = 16
 _Stamp = tuple[int, ...]

@@ -17,7 +17,7 @@ from ralo_core.config import LearnerSettings
 from ralo_server.learner.state.folders import OptimizerFolders
 from ralo_server.learner.state.master_state import MasterState
 from ralo_server.store import Store
-from ralo_server.store.versions import Origin
+from ralo_server.store.weights.versions import Origin
 
 log = logging.getLogger(__name__)
 

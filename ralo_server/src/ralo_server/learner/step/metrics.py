@@ -12,7 +12,7 @@ from ralo_server.learner.step.tree_diagnostics import tree_diagnostics
 from ralo_server.store.gradients import PendingGradient
 
 Tree = tuple[int, Mapping[str, Any]]
-"""Oldest version in the tree, and `ralo_server.store.tree_facts` of it."""
+"""Oldest version in the tree, and `ralo_server.store.sampling.tree_summaries` of it."""
 
 
 def tree_metrics(trees: Sequence[Tree]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """How the trees of a step grew: their shape, what they shared, why responses ended.
 
-Neighbours: `step_metrics` puts it beside the rewards; `store.tree_facts` says what is known of each
+Neighbours: `step_metrics` puts it beside the rewards; `store.tree_summary` says what is known of each
 tree. `docs/metrics.md` has a table of the names.
 """
 

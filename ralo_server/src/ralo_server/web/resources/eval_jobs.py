@@ -4,7 +4,7 @@ import attrs
 import falcon
 
 from ralo_core.structuring import unstructure
-from ralo_server.store.shards import DUPLICATE, LOST
+from ralo_server.store.evaluation.shards import DUPLICATE, LOST
 from ralo_server.web.requests.bodies import MIB, read_json, request_key
 from ralo_server.web.requests.messages import Claim, EvalReport
 from ralo_server.web.requests.ownership import check_owner

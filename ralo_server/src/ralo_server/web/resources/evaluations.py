@@ -4,7 +4,7 @@ import attrs
 import falcon
 
 from ralo_server.evaluation.results import read_rows
-from ralo_server.store.evaluations import EvaluationUnavailableError
+from ralo_server.store.evaluation.evaluations import EvaluationUnavailableError
 from ralo_server.web.requests.bodies import read_json
 from ralo_server.web.requests.messages import EvalRequest
 from ralo_server.web.responses.problem_documents import invalid, run_over

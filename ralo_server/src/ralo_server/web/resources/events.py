@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator
 import attrs
 import falcon
 
-from ralo_server.store.statistics import present_state
+from ralo_server.store.views.statistics import present_state
 from ralo_server.web.live.feed import Feed
 from ralo_server.web.live.news import State
 from ralo_server.web.live.waiting import Waiting

@@ -4,7 +4,7 @@ import attrs
 import falcon
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from ralo_server.store.statistics import present_state
+from ralo_server.store.views.statistics import present_state
 from ralo_server.web.responses.prometheus_text import exposition
 from ralo_server.web.services import Services
 

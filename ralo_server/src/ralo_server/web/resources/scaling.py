@@ -3,7 +3,7 @@
 import attrs
 import falcon
 
-from ralo_server.store.law_points import ACCURACY, HELD_OUT, points
+from ralo_server.store.views.law_points import ACCURACY, HELD_OUT, points
 from ralo_server.web.services import Services
 
 _WAIT_SECONDS = 30.0

@@ -1,6 +1,6 @@
 """Series of metrics as the JSON of ``/series`` and ``/runs/series``.
 
-Neighbours: `ralo_server.store.step_history` makes the series, two resources answer with them.
+Neighbours: `ralo_server.store.views.step_history` makes the series, two resources answer with them.
 """
 
 import math
@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import falcon
 
-from ralo_server.store.step_history import Float64, StepHistory
+from ralo_server.store.views.step_history import Float64, StepHistory
 
 _MOST_NAMES = 64
 _DEFAULT_POINTS, _MOST_POINTS = 400, 10_000

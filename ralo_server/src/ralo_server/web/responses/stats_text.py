@@ -1,13 +1,13 @@
 """The answer of ``/stats`` as text: its steps are written once per step, not once per question.
 
-Neighbours: `ralo_server.store.statistics` has what is in it. Every view asks for it, up to twice a
+Neighbours: `ralo_server.store.views.statistics` has what is in it. Every view asks for it, up to twice a
 second each, and the steps are most of its bytes.
 """
 
 import threading
 
 from ralo_server.store import Store
-from ralo_server.store.statistics import present_state
+from ralo_server.store.views.statistics import present_state
 from ralo_server.web.responses.json_response import json_text
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import attrs
 
 from ralo_server.store.database import DAMAGED, Database
-from ralo_server.store.facts import get_fact
 from ralo_server.store.run_state import RUNNING
+from ralo_server.store.values import get_value
 
 UNREADABLE = "unreadable"
 
@@ -44,9 +44,9 @@ def overview(path: Path) -> Overview:
 
 def _read(database: Database) -> Overview:
     return Overview(
-        name=get_fact(database, "run", ""),
-        recipe=get_fact(database, "recipe", ""),
-        state=get_fact(database, "state", RUNNING),
+        name=get_value(database, "run", ""),
+        recipe=get_value(database, "recipe", ""),
+        state=get_value(database, "state", RUNNING),
         step=int(database.value("SELECT MAX(step) FROM steps") or 0),
         version=int(database.value("SELECT COALESCE(MAX(number), -1) FROM versions")),
         reward=database.value(

@@ -12,9 +12,9 @@ from typing import Any
 import attrs
 
 from ralo_core.errors import RaloError, nearest
-from ralo_server.store.benchmarks import Benchmarks, Plan
 from ralo_server.store.database import Database
-from ralo_server.store.versions import Versions, abandoned
+from ralo_server.store.evaluation.benchmarks import Benchmarks, Plan
+from ralo_server.store.weights.versions import Versions, abandoned
 
 OPEN, REPORTED = "open", "reported"
 

@@ -14,12 +14,12 @@ import attrs
 
 from ralo_core.data import WeightVersion
 from ralo_server.store.database import Database
-from ralo_server.store.evaluations import Evaluations
-from ralo_server.store.facts import count
+from ralo_server.store.evaluation.evaluations import Evaluations
 from ralo_server.store.gradients import PendingGradient
-from ralo_server.store.step_log import StepLog, log_step, logged_blobs
+from ralo_server.store.steps.step_log import StepLog, log_step, logged_blobs
 from ralo_server.store.trees import SKIPPED
-from ralo_server.store.versions import Versions
+from ralo_server.store.values import count
+from ralo_server.store.weights.versions import Versions
 
 
 @attrs.frozen

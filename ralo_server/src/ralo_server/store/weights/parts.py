@@ -13,7 +13,7 @@ import attrs
 
 from ralo_core.data import WeightFile, WeightVersion
 from ralo_server.store.database import Database
-from ralo_server.store.facts import get_fact, put_fact
+from ralo_server.store.values import get_value, put_value
 
 
 @attrs.frozen(kw_only=True)
@@ -61,9 +61,9 @@ class Parts:
     def aim_at(self, url: str) -> None:
         """From now on the object store is `url`; what another one has does not count."""
         with self.database.write() as connection:
-            if get_fact(self.database, "object_store", url) != url:
+            if get_value(self.database, "object_store", url) != url:
                 connection.execute("DELETE FROM stored_parts")
-            put_fact(connection, "object_store", url)
+            put_value(connection, "object_store", url)
 
     def note_stored(self, sha256: str) -> None:
         """Note that the object store has a part."""

@@ -11,7 +11,7 @@ import attrs
 
 from ralo_server.store.database import Database
 from ralo_server.store.schema import MIGRATIONS
-from ralo_server.store.step_log import logged_blobs
+from ralo_server.store.steps.step_log import logged_blobs
 
 
 @attrs.frozen

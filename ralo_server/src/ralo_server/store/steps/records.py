@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from ralo_server.store.database import Database
-from ralo_server.store.evaluations import tracked_metrics
+from ralo_server.store.evaluation.evaluations import tracked_metrics
 
 _NEWS = """SELECT EXISTS (SELECT 1 FROM steps WHERE tracked = 0)
     OR EXISTS (SELECT 1 FROM rollbacks WHERE tracked = 0)

@@ -17,7 +17,7 @@ _LARGEST = 1e15
 """Of a sampling algorithm's own numbers: what is beyond, or not a number, is no count."""
 
 
-def tree_facts(tree: RolloutTree) -> Mapping[str, Any]:
+def tree_summary(tree: RolloutTree) -> Mapping[str, Any]:
     """Return the facts of one tree, JSON-able.
 
     - `leaves`, `tokens` (decoded), `leaf_tokens` (of all responses, what is shared once for each);

@@ -16,10 +16,10 @@ import attrs
 
 from ralo_core.data import ItemResponses, Problem, ResponseSettings
 from ralo_core.structuring import structure, unstructure
-from ralo_server.store.benchmarks import Benchmarks, Plan
 from ralo_server.store.database import Database
-from ralo_server.store.facts import count, total
+from ralo_server.store.evaluation.benchmarks import Benchmarks, Plan
 from ralo_server.store.leases import Leases
+from ralo_server.store.values import count, total
 
 STORED, DUPLICATE, LOST = "stored", "duplicate", "lost"
 

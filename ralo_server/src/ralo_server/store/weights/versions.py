@@ -15,7 +15,7 @@ import attrs
 from ralo_core.data import WeightVersion
 from ralo_core.structuring import structure, unstructure
 from ralo_server.store.database import Database
-from ralo_server.store.parts import add_parts, forget_parts, version_folder
+from ralo_server.store.weights.parts import add_parts, forget_parts, version_folder
 
 
 @attrs.frozen(kw_only=True)

@@ -11,23 +11,23 @@ from typing import Any
 from ralo_server.store.database import Database
 
 
-def get_fact(database: Database, name: str, default: Any = None) -> Any:
+def get_value(database: Database, name: str, default: Any = None) -> Any:
     """Return a stored value, or `default`."""
     text = database.value("SELECT value FROM facts WHERE name = ?", name)
     return default if text is None else json.loads(text)
 
 
-def put_fact(connection: sqlite3.Connection, name: str, value: Any) -> None:
+def put_value(connection: sqlite3.Connection, name: str, value: Any) -> None:
     """Store a JSON-able value inside the caller's transaction."""
     text = json.dumps(value, ensure_ascii=False)
     connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, text))
 
 
-def put_facts(database: Database, facts: Mapping[str, Any]) -> None:
+def put_values(database: Database, facts: Mapping[str, Any]) -> None:
     """Store several values in a transaction of their own."""
     with database.write() as connection:
         for name, value in facts.items():
-            put_fact(connection, name, value)
+            put_value(connection, name, value)
 
 
 def count(connection: sqlite3.Connection, name: str, amount: int = 1) -> None:

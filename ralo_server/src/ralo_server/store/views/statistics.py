@@ -9,10 +9,10 @@ from typing import Any
 from ralo_core.config import LearnerSettings, RunSettings, TrainerSettings
 from ralo_server.gradients.checks import REASONS
 from ralo_server.store.database import Database
-from ralo_server.store.facts import get_fact, total
 from ralo_server.store.store import Store
 from ralo_server.store.trees import SKIPPED
 from ralo_server.store.uploads import ABANDONED, DISCARDED, PENDING, RECEIVING, REFUSED
+from ralo_server.store.values import get_value, total
 
 _SHOWN_RESULTS = 200
 """Of each benchmark."""
@@ -26,13 +26,13 @@ def present_state(store: Store) -> dict[str, Any]:
     run = store.config.section(RunSettings)
     return {
         "run": store.run.name(),
-        "recipe": get_fact(database, "recipe", ""),
+        "recipe": get_value(database, "recipe", ""),
         "model": run.model,
         "state": store.run.current(),
         "version": store.versions.newest_number(),
         "step": store.run.step(),
         "elapsed_seconds": store.run.elapsed(),
-        "started": get_fact(database, "started", 0.0),
+        "started": get_value(database, "started", 0.0),
         "limits": {"max_steps": run.max_steps, "max_minutes": run.max_minutes},
         **_queues(store),
         "trackers": store.records.behind(),
@@ -41,7 +41,7 @@ def present_state(store: Store) -> dict[str, Any]:
         "workers": store.workers.all(),
         "evaluations": store.evaluations.shown(_SHOWN_RESULTS),
         "evaluation": store.shards.counts(),
-        "last_error": get_fact(database, "last_error", ""),
+        "last_error": get_value(database, "last_error", ""),
     }
 
 
@@ -53,7 +53,7 @@ def _queues(store: Store) -> dict[str, Any]:
         "problems": {
             "issued": total(database, "problems_issued"),
             **problems,
-            "total": get_fact(database, "problem_count"),
+            "total": get_value(database, "problem_count"),
         },
         "trees": {
             **_in_states(database, "trees", ("queued", "leased", "failed", "discarded")),
