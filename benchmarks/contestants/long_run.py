@@ -120,7 +120,7 @@ class LongRun:
         for problem, lease, _ in store.problems.lease("w", TREES, source):
             tree = _tree(problem["id"], lease)
             store.trees.add(lease, tree, wire.pack_tree(tree))
-        while batch := store.trees.lease_batch("w", 16, True):
+        while batch := store.batches.lease("w", 16, True):
             store.leases.release("w", [batch.id], "empty", "")
             batches.append(batch.id)
         return batches

@@ -1,7 +1,4 @@
-"""The store's calls about evaluations, each with what `store_model` says must come out.
-
-Neighbours: `store_calls` has the others.
-"""
+"""The store's calls about evaluations, each with what `store_model` says it must return."""
 
 import pytest
 from mortal_store import MortalStore

@@ -186,7 +186,7 @@ def test_the_rollback_is_evaluated_and_trackers_are_told(trained):
     rows = map(json.loads, (run.directory.root / "metrics.jsonl").read_text().splitlines())
     (told,) = (row for row in rows if "rollback_to" in row)
     assert (told["step"], told["version"], told["rollback_to"]) == (2, 3, 1)
-    assert 3 in run.store.evaluations.open_versions()
+    assert 3 in run.open_versions()
 
 
 def rollback(run, version):

@@ -28,6 +28,7 @@ def test_a_drain_ends_although_no_worker_is_left_to_ask_for_anything(server):
     run.store.run.request_stop()
     assert run.store.run.advance() == "draining"
     threading.Event().wait(0.1)
+    run.store.expiry.expire()
     assert run.store.run.advance() == "finished"
 
 
@@ -38,6 +39,7 @@ def test_a_run_that_was_asked_to_stop_finishes_before_a_start_goes_on_with_it(se
     run.store.run.reopen()
     assert run.store.run.current() == "draining"
     threading.Event().wait(0.1)
+    run.store.expiry.expire()
     assert run.store.run.advance() == "finished"
     run.store.run.reopen()
     assert run.store.run.current() == "running"

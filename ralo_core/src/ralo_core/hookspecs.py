@@ -119,7 +119,8 @@ def ralo_worker_left(worker_id: str, role: str) -> None:
 
 @hookspec
 def ralo_worker_lost(worker_id: str, role: str) -> None:
-    """A worker's last lease expired without a word from it. Called in the web process."""
+    """A worker's last lease expired without a word from it. Called in a web process or the learner,
+    whichever notices it."""
 
 
 @hookspec

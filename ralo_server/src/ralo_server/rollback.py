@@ -1,12 +1,11 @@
 """Goes back to a version that is kept, together with its optimizer state.
 
-Neighbours: ``ralo rollback`` calls it with the run's lock held; `store.rollbacks` commits. The
-files of the new version are hard links, for nobody changes a file of a version once it has its
-name. Checkpoint and logged gradients are shared: they stay as long as any kept version is
-restored from them, and the learner may write over a folder that none needs, so no link may lead
-into it. The next start restores the state. Killed before the commit
-it leaves a folder that nothing points at, killed after it blobs: both go at the next start or
-with ``ralo doctor --fix``.
+The caller holds the run's lock. The files of the new version are hard links, for nobody changes a
+file of a version once it has its name. Checkpoint and logged gradients are shared: they stay as
+long as any kept version is restored from them, and the learner may write over a folder that none
+needs, so no link may lead into it. The next start restores the state. Killed before the commit it
+leaves a folder that nothing points at, killed after it blobs: both go at the next start or with
+``ralo doctor --fix``.
 """
 
 import os
@@ -67,7 +66,7 @@ def lacks_state(store: Store, kept: KeptVersion) -> str:
     if checkpoint and not (store.directory.optimizer / checkpoint).is_dir():
         return f"its optimizer state {checkpoint} is gone"
     if checkpoint or replay:
-        return store.redo.lost(replay)
+        return store.step_logs.lost(replay)
     # Without a folder the learner begins anew, with the model that version 0 was made of.
     first = store.versions.get(0)
     same = first is not None and first.sha256 == kept.version.sha256

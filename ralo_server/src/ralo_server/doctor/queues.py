@@ -1,8 +1,7 @@
 """Checks of the sample and the gradient queue: every row that is needed has its blob, whole, and so
 has every tree that is kept to be looked at.
 
-Neighbours: `store.inspection` gives the rows, `store.mending` says what becomes of one whose
-blob is gone; `doctor.strays` looks for the opposite.
+Files without a row are the business of `doctor.orphans`.
 """
 
 from collections.abc import Iterator
@@ -47,7 +46,7 @@ def kept_trees_are_whole(patient: RunUnderTest) -> Iterator[Finding]:
 
 
 def gradients_are_whole(patient: RunUnderTest) -> Iterator[Finding]:
-    """Every gradient that waits for a step passes the checks of the door again."""
+    """Every gradient that waits for a step passes its validation again."""
     if not (patient.directory.weights / PARAMETERS).is_file():
         return  # the learner writes it at its start and is the first to know of a gradient
     shapes = parameter_shapes(patient.directory)
@@ -59,7 +58,7 @@ def gradients_are_whole(patient: RunUnderTest) -> Iterator[Finding]:
             yield Finding(
                 f"gradient {gradient.path.name}: {fault}",
                 mend="let its trees be trained on again",
-                action=partial(_forget_gradient, gradient.facts.upload_id),
+                action=partial(_forget_gradient, gradient.info.upload_id),
             )
 
 

@@ -1,7 +1,6 @@
 """Checks of what a run stands on: its config, state.db, lock, tokens, disk.
 
-Neighbours: `doctor.examination` runs `foundations` first and looks at nothing else where they
-do not hold.
+`foundations` comes first: where they do not hold, nothing else can be looked at.
 """
 
 import shutil

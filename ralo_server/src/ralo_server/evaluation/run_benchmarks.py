@@ -1,8 +1,4 @@
-"""The benchmarks that a run asks: those of ``[benchmarks]``, and its own held-out problems.
-
-Neighbours: `ralo_server.preparation` draws their items and writes down their plans, the web side
-asks them what an answer comes down to when all are there.
-"""
+"""The benchmarks that a run asks: those of ``[benchmarks]``, and its own held-out problems."""
 
 from collections.abc import Mapping, Sequence
 
@@ -32,7 +28,7 @@ class HeldOut:
         return provider.held_out(self.config.section(EvaluationSettings).problems)
 
     def prediction(self, problem: Problem, text: str) -> str:
-        """Return nothing: what an answer comes down to is up to the reward."""
+        """Return nothing: the reward looks at the whole response."""
         return ""
 
     def reference(self, problem: Problem) -> str:

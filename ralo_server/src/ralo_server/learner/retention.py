@@ -13,7 +13,7 @@ from ralo_core.config import LearnerSettings
 from ralo_core.files.whole import UNFINISHED
 from ralo_server.learner.state.folders import OptimizerFolders
 from ralo_server.store import Store
-from ralo_server.store.views.inspection import known_optimizers
+from ralo_server.store.weights.versions import known_optimizers
 
 
 @attrs.frozen
@@ -50,6 +50,6 @@ class Retention:
 
     def _remove_used_up(self) -> None:
         """Remove gradients that nobody will read again and trees whose step is committed."""
-        for gradient in self.store.steps.consumed_blobs():
+        for gradient in self.store.gradients.consumed_blobs():
             (self.store.directory.gradients / gradient).unlink(missing_ok=True)
         self.store.trees.delete_trained()

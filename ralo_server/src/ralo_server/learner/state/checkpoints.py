@@ -43,7 +43,7 @@ class Checkpoints:
         if steps and (
             len(steps) >= self.settings.checkpoint_every
             or self._is_kept_for_good()
-            or self.store.redo.size(steps) > _LOG_SHARE * self.folders.working_size()
+            or self.store.step_logs.size(steps) > _LOG_SHARE * self.folders.working_size()
         ):
             self.make(master)
 

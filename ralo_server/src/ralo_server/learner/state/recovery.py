@@ -7,7 +7,7 @@ the last bits may differ, and after a change of the optimizer's options more tha
 state is as good as the one before, but workers hold weights that are not its own: it is published
 as a version of its own. Where a gradient is damaged there is no such state, and no start.
 
-Neighbours: `loop` calls it at its start, `RedoLog` has what a step did, `step_files` takes it.
+Neighbours: `loop` calls it at its start, `StepLogs` has what a step did, `step_files` takes it.
 """
 
 import logging
@@ -48,7 +48,7 @@ class Recovery:
             master = MasterState.of_model(model, policy)
         for step in origin.replay:
             log.info("step %d is taken again, from its gradients", step)
-            self.files.replay(master, self.store.redo.read(step))
+            self.files.replay(master, self.store.step_logs.read(step))
         return master
 
     def publish_if_different(self, master: MasterState) -> WeightVersion | None:
@@ -63,7 +63,7 @@ class Recovery:
         count = self._differing(master, newest)
         if not count:
             return None
-        damage = self.store.redo.damage(origin.replay)
+        damage = self.store.step_logs.damage(origin.replay)
         if damage:
             msg = f"{damage}: {_WAY_OUT}"
             raise RaloError(msg)

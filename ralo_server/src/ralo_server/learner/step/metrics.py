@@ -64,11 +64,11 @@ def gradient_metrics(
     in the tree, `gradient_staleness` the mean of `version` minus base version.
     """
     ages = [
-        gradient.facts.base_version - oldest
+        gradient.info.base_version - oldest
         for gradient in gradients
         for oldest, _ in trees[gradient.batch_id]
     ]
-    lags = [version - gradient.facts.base_version for gradient in gradients]
+    lags = [version - gradient.info.base_version for gradient in gradients]
     return {
         **averaged_metrics(gradients),
         "staleness": sum(ages) / len(ages),
@@ -86,5 +86,5 @@ def _weighted_mean(name: str, gradients: Sequence[PendingGradient]) -> float:
     """Return the mean of a metric over the gradients that have it: one may leave out what was
     not finite."""
     known = [gradient for gradient in gradients if name in gradient.metrics]
-    weight = sum(gradient.facts.weight for gradient in known)
-    return sum(gradient.facts.weight * gradient.metrics[name] for gradient in known) / weight
+    weight = sum(gradient.info.weight for gradient in known)
+    return sum(gradient.info.weight * gradient.metrics[name] for gradient in known) / weight

@@ -1,80 +1,32 @@
-"""Optimizer steps: what was consumed, the metrics of it, and the one transaction that commits.
+"""The table of optimizer steps, and the one transaction that commits a step.
 
-Neighbours: the learner takes the trees' facts for its metrics and commits. `records` puts what was
-committed into line for the trackers; `tracked` remembers which, so that a crash loses no line.
+A step's row, its version, the gradients and trees that it consumed and the evaluations that it asks
+for are committed together, so a crash leaves all of it or nothing.
 """
 
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import attrs
 
 from ralo_core.data import WeightVersion
+from ralo_server.store import batches, gradients, trees
 from ralo_server.store.database import Database
 from ralo_server.store.evaluation.evaluations import Evaluations
 from ralo_server.store.gradients import PendingGradient
-from ralo_server.store.steps.step_log import StepLog, log_step, logged_blobs
-from ralo_server.store.trees import SKIPPED
+from ralo_server.store.steps.step_log import StepLog
 from ralo_server.store.values import count
 from ralo_server.store.weights.versions import Versions
 
 
 @attrs.frozen
 class Steps:
-    """Steps of a run; the blobs of gradients lie in `gradients`."""
+    """Steps of a run."""
 
     database: Database
     versions: Versions
     evaluations: Evaluations
-    gradients: Path
-
-    def trees_of(self, batch_id: str) -> list[tuple[int, dict[str, Any]]]:
-        """Return (oldest version, facts) of every tree of a batch."""
-        rows = self.database.rows(
-            "SELECT oldest_version, facts FROM trees WHERE batch_id = ?", batch_id
-        )
-        return [(int(row["oldest_version"]), json.loads(row["facts"])) for row in rows]
-
-    def empty_batches(self) -> list[str]:
-        """Return batches without a gradient that no step has counted yet."""
-        rows = self.database.rows("SELECT id FROM batches WHERE step IS NULL AND state = 'empty'")
-        return [row["id"] for row in rows]
-
-    def skipped_trees(self) -> dict[int, tuple[int, dict[str, Any]]]:
-        """Return (oldest version, facts) by number of the trees that were skipped and that no
-        step has counted yet."""
-        rows = self.database.rows(
-            "SELECT number, oldest_version, facts FROM trees WHERE state = ?", SKIPPED
-        )
-        return {row["number"]: (row["oldest_version"], json.loads(row["facts"])) for row in rows}
-
-    def left_out_batches(self) -> list[str]:
-        """Return batches whose gradient was left out without a step, and no step has counted."""
-        rows = self.database.rows(
-            """SELECT g.batch_id FROM gradients g JOIN batches b ON b.id = g.batch_id
-               WHERE g.state = 'left_out' AND b.step IS NULL"""
-        )
-        return [row["batch_id"] for row in rows]
-
-    def leave_out(self, gradients: Sequence[PendingGradient]) -> None:
-        """Consume gradients without a step; the next step counts their batches."""
-        with self.database.write() as connection:
-            _leave_out(connection, gradients)
-
-    def consumed_blobs(self) -> list[str]:
-        """Return the blobs of gradients that nobody will read again, as far as they are there."""
-        there = [path.name for path in self.gradients.glob("*.safetensors")]
-        marks = ",".join("?" * len(there))
-        rows = self.database.rows(
-            f"""SELECT blob FROM gradients WHERE state NOT IN ('receiving', 'pending')
-                AND blob IN ({marks})""",  # noqa: S608
-            *there,
-        )
-        logged = logged_blobs(self.database)
-        return [row["blob"] for row in rows if row["blob"] not in logged]
 
     def commit(
         self,
@@ -93,22 +45,18 @@ class Steps:
         gradient in this step that it counts, `skipped` are skipped trees likewise, by number.
         `benchmarks` are to be asked of the version.
         """
-        batches = [*(gradient.batch_id for gradient in (*applied, *left_out)), *other_batches]
+        counted = [*(gradient.batch_id for gradient in (*applied, *left_out)), *other_batches]
         with self.database.write() as connection:
             origin = self.versions.newest_origin().after(redo.step)
             self.versions.add(connection, version, redo.step, origin)
             connection.execute(
-                "INSERT INTO steps (step, metrics) VALUES (?, ?)", (redo.step, json.dumps(metrics))
+                "INSERT INTO steps (step, metrics, learning_rate, clip) VALUES (?, ?, ?, ?)",
+                (redo.step, json.dumps(metrics), redo.learning_rate, redo.clip),
             )
-            log_step(connection, redo)
-            _leave_out(connection, left_out)
-            connection.executemany(
-                "UPDATE batches SET step = ? WHERE id = ?",
-                [(redo.step, batch) for batch in batches],
-            )
-            connection.executemany(
-                "DELETE FROM trees WHERE number = ?", [(number,) for number in skipped]
-            )
+            gradients.apply(connection, redo.step, redo.terms)
+            gradients.leave_out(connection, left_out)
+            batches.count_in_step(connection, redo.step, counted)
+            trees.remove_skipped(connection, skipped)
             count(connection, "tokens_trained", int(metrics["tokens"]))
             count(connection, "rollouts_trained", int(metrics["rollouts"]))
             self.evaluations.schedule(connection, version.number, benchmarks)
@@ -142,8 +90,13 @@ class Steps:
         return [(int(row["step"]), json.loads(row["metrics"])) for row in reversed(rows)]
 
 
-def _leave_out(connection: sqlite3.Connection, gradients: Sequence[PendingGradient]) -> None:
-    connection.executemany(
-        "UPDATE gradients SET state = 'left_out' WHERE upload_id = ?",
-        [(gradient.facts.upload_id,) for gradient in gradients],
-    )
+def untracked(connection: sqlite3.Connection) -> list[int]:
+    """Return the steps that trackers have not been told of, and mark them as told."""
+    rows = connection.execute("SELECT step FROM steps WHERE tracked = 0 ORDER BY step").fetchall()
+    connection.execute("UPDATE steps SET tracked = 1 WHERE tracked = 0")
+    return [int(row["step"]) for row in rows]
+
+
+def any_untracked(database: Database) -> bool:
+    """Say whether `untracked` would return anything."""
+    return bool(database.value("SELECT 1 FROM steps WHERE tracked = 0"))

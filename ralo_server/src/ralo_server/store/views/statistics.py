@@ -1,23 +1,29 @@
-"""``GET /stats``: the whole state of a run out of the store, and nothing that is not in it.
-
-Neighbours: the web side answers with it and the steps of `shown_steps`; views are drawn from it.
-"""
+"""``GET /stats``: the whole state of a run out of the store, and nothing that is not in it."""
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 from ralo_core.config import LearnerSettings, RunSettings, TrainerSettings
 from ralo_server.gradients.checks import REASONS
 from ralo_server.store.database import Database
+from ralo_server.store.lifecycle import in_states
+from ralo_server.store.states import (
+    BATCHES,
+    TREES,
+    BatchState,
+    GradientState,
+    ProblemState,
+    TreeState,
+)
 from ralo_server.store.store import Store
-from ralo_server.store.trees import SKIPPED
-from ralo_server.store.uploads import ABANDONED, DISCARDED, PENDING, RECEIVING, REFUSED
 from ralo_server.store.values import get_value, total
 
 _SHOWN_RESULTS = 200
 """Of each benchmark."""
-_PROBLEM_STATES = ("waiting", "leased", "failed")
-_GRADIENT_STATES = (RECEIVING, PENDING, "left_out", ABANDONED, REFUSED, DISCARDED)
+_PROBLEM_STATES = (ProblemState.WAITING, ProblemState.LEASED, ProblemState.FAILED)
+_TREE_STATES = (TreeState.QUEUED, TreeState.LEASED, TreeState.FAILED, TreeState.DISCARDED)
+_GRADIENT_STATES = tuple(state for state in GradientState if state != GradientState.APPLIED)
 
 
 def present_state(store: Store) -> dict[str, Any]:
@@ -47,8 +53,8 @@ def present_state(store: Store) -> dict[str, Any]:
 
 def _queues(store: Store) -> dict[str, Any]:
     database = store.database
-    problems = _by_state(database, "problems", _PROBLEM_STATES, "done")
-    gradients = _by_state(database, "gradients", _GRADIENT_STATES, "applied")
+    problems = _by_state(database, "problems", _PROBLEM_STATES, ProblemState.DONE)
+    gradients = _by_state(database, "gradients", _GRADIENT_STATES, GradientState.APPLIED)
     return {
         "problems": {
             "issued": total(database, "problems_issued"),
@@ -56,18 +62,20 @@ def _queues(store: Store) -> dict[str, Any]:
             "total": get_value(database, "problem_count"),
         },
         "trees": {
-            **_in_states(database, "trees", ("queued", "leased", "failed", "discarded")),
+            **_in_states(database, "trees", _TREE_STATES),
             "trained": total(database, "trees_trained"),
             "skipped": total(database, "trees_skipped"),
-            "skipped_since_step": _in_states(database, "trees", (SKIPPED,))[SKIPPED],
+            "skipped_since_step": TREES.count(database, TreeState.SKIPPED),
             "capacity": store.problems.capacity,
         },
         "batches": {
-            **_in_states(database, "batches", ("leased",)),
-            "empty": len(store.steps.empty_batches()),
+            "leased": BATCHES.count(database, BatchState.LEASED),
+            "empty": len(store.batches.empty()),
         },
         "gradients": {
-            **{state: count for state, count in gradients.items() if state != REFUSED},
+            **{
+                state: count for state, count in gradients.items() if state != GradientState.REFUSED
+            },
             **_refusals(database),
         },
         "tokens": {
@@ -89,7 +97,7 @@ def _refusals(database: Database) -> dict[str, Any]:
 
 
 def _by_state(
-    database: Database, table: str, states: Sequence[str], most: str
+    database: Database, table: str, states: Sequence[StrEnum], most: StrEnum
 ) -> Mapping[str, int]:
     """Count the rows in `states`; all others, by far the most, are in the state `most`.
 
@@ -100,10 +108,12 @@ def _by_state(
     return {**counts, most: rows - sum(counts.values())}
 
 
-def _in_states(database: Database, table: str, states: Sequence[str], *more: str) -> dict[str, int]:
+def _in_states(
+    database: Database, table: str, states: Sequence[StrEnum], *more: str
+) -> dict[str, int]:
     """Count the rows in each of `states`, and select `more`, all at the same moment."""
     counts = [
-        f"(SELECT COUNT(*) FROM {table} WHERE state = '{state}') AS {state}"  # noqa: S608
+        f"(SELECT COUNT(*) FROM {table} WHERE {in_states(state)}) AS {state}"  # noqa: S608
         for state in states
     ]
     return dict(database.rows(f"SELECT {', '.join([*counts, *more])}")[0])  # noqa: S608

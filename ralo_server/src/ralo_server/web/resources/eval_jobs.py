@@ -23,7 +23,6 @@ class EvalClaim:
         body = read_json(request, Claim)
         if self.services.finished:
             raise run_over()
-        self.services.take_back_lost_leases()
         job = self.services.store.shards.claim(body.worker_id, request_key(request), body.version)
         if job is None:
             response.status = falcon.HTTP_204

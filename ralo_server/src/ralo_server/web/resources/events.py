@@ -71,7 +71,6 @@ class Events:
         response.stream = stream
 
     def _look(self) -> tuple[State, bool]:
-        self._services.take_back_lost_leases()
         return present_state(self._services.store), self._services.finished
 
     def _steps(self, after: int) -> list[tuple[int, dict[str, float]]]:

@@ -51,7 +51,7 @@ class WorkerRegister:
             "version": store.versions.newest_number(),
             "lease_seconds": lease_seconds,
             "heartbeat_seconds": min(2.0, lease_seconds / _HEARTBEATS_PER_LEASE),
-            "time": store.leases.clock(),
+            "time": store.terms.clock(),
         }
 
 
@@ -71,8 +71,7 @@ class WorkerHeartbeat:
             raise falcon.HTTPNotFound(
                 title="unknown worker", description=f"{body.worker_id} must register first"
             )
-        self.services.take_back_lost_leases()
-        response.media = {"state": store.run.current(), "over": over, "time": store.leases.clock()}
+        response.media = {"state": store.run.current(), "over": over, "time": store.terms.clock()}
 
 
 @attrs.frozen

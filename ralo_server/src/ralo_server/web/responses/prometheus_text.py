@@ -48,7 +48,7 @@ class _Run(Collector):
 def _progress(state: Document) -> Iterator[Metric]:
     names = {key: str(state[key]) for key in ("run", "recipe", "model")}
     yield InfoMetricFamily("ralo_run", "Which run this is.", value=names)
-    states = {name: float(name == state["state"]) for name in _STATES}
+    states = {str(name): float(name == state["state"]) for name in _STATES}
     yield _gauge("run_state", "1 for the state that the run is in.", "state", states)
     for name, text, value in (
         ("step", "Optimizer steps taken.", state["step"]),
