@@ -98,7 +98,7 @@ class Run:
         while not stopping.wait(0.01):
             if self.store.gradients.pending():
                 continue
-            batch = self.store.trees.lease_batch("feeder", 1, True)
+            batch = self.store.batches.lease("feeder", 1, True)
             if batch is not None:
                 self._queue(batch.id)
 

@@ -37,11 +37,11 @@ def test_roles_account_for_the_lifetimes_of_their_processes(run):
     ended = time.monotonic()
     found = run.client.transport.request("GET", "/compute/stats").json()
     roles, stats = found["roles"], run.stats()
-    for devices, names in ((1, ("sampler", "benchmark")), (2, ("trainer",))):
+    for devices, names in ((1, ("sampler", "evaluator")), (2, ("trainer",))):
         assert 0.5 * (ended - joined) < spent(roles, *names) / devices < ended - began
         assert sum(roles[name]["workers"] for name in names) == 0, "they have left"
-    assert roles["benchmark"]["working_seconds"] > 0
-    assert roles["benchmark"]["tokens"] > 0
+    assert roles["evaluator"]["working_seconds"] > 0
+    assert roles["evaluator"]["tokens"] > 0
     assert roles["sampler"]["tokens"] >= stats.tokens.decoded > 0
     assert roles["trainer"]["tokens"] >= stats.tokens.trained > 0
     compute = [version["working_seconds"] for version in found["versions"]]

@@ -24,7 +24,7 @@ from ralo_core.registry import Registry
 from ralo_server.learner.loop import Learner
 from ralo_server.preparation import prepare
 from ralo_server.rundir.directory import RunDirectory
-from ralo_server.store.facts import put_fact
+from ralo_server.store.values import put_value
 from ralo_server.web.access import ANYBODY
 from ralo_server.web.app import make_app, routes
 from ralo_server.web.live.waiting import Waiting
@@ -249,10 +249,10 @@ def look(call, store):
     call("GET", f"/rollouts/{rollout['number']}")
     call("GET", "/rollouts/99", 404)
     with store.database.write() as connection:
-        put_fact(connection, "state", "finished")  # the stream ends
+        put_value(connection, "state", "finished")  # the stream ends
     assert call("GET", "/events").text.endswith("event: end\ndata: {}\n\n")
     with store.database.write() as connection:
-        put_fact(connection, "state", "running")
+        put_value(connection, "state", "running")
 
 
 def schemas(name):

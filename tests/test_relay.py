@@ -125,7 +125,7 @@ def test_sixteen_samplers_behind_a_relay_cost_the_orchestrator_one_transfer(site
         assert list(pool.map(sample, range(16))) == [len(CONTENT)] * 16
     # Headers, and a question without a body for each range of each sampler.
     assert len(CONTENT) <= site.link.received < len(CONTENT) * 1.01
-    held = site.store.database.value("SELECT COUNT(*) FROM readers")
+    held = site.store.database.value("SELECT COUNT(*) FROM version_holds")
     assert held == 0, "nobody was told of a version here"
 
 
@@ -151,12 +151,12 @@ def test_a_fetch_renews_the_hold_of_its_worker_through_the_relay(site):
     client = site.client("s")
     client.manifest(0)
     with site.store.database.write() as connection:
-        connection.execute("UPDATE readers SET expires = expires - 100")
-    before = site.store.database.value("SELECT expires FROM readers")
+        connection.execute("UPDATE version_holds SET expires = expires - 100")
+    before = site.store.database.value("SELECT expires FROM version_holds")
     headers = client.transport.headers
     part = f"{site.url}/weights/parts/{site.version.files[0].sha256}"
     assert requests.get(part, headers=headers, timeout=PATIENCE).status_code == 200
-    assert site.store.database.value("SELECT expires FROM readers") > before + 50
+    assert site.store.database.value("SELECT expires FROM version_holds") > before + 50
 
 
 @needs_nginx

@@ -20,7 +20,7 @@ from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_core.testing import FakeEngine
 from ralo_server.learner.step.tree_diagnostics import tree_diagnostics
-from ralo_server.store.tree_facts import tree_facts
+from ralo_server.store.sampling.tree_summaries import tree_summary
 from ralo_tasks.tiny_model.model import make_tiny_model
 from ralo_treepo.sampler import TreeSampler
 from ralo_treepo.settings import TreeSamplerSettings
@@ -48,7 +48,7 @@ def check_nothing_is_wasted(tree):
     # At least 90 % is what is asked for; the algorithm allows all.
     assert found == set(range(len(tree.parents))), "a segment was decoded in vain"
     assert firsts <= found, "a first segment has no leaf"
-    facts = tree_facts(tree)
+    facts = tree_summary(tree)
     assert facts["used_tokens"] == facts["tokens"]
     assert facts["first_branches"] == len(firsts)
 
@@ -120,7 +120,7 @@ def test_on_the_embedded_model_with_the_demos_recipe(split, briefly_taught):
     for tree in trees:
         check_nothing_is_wasted(tree)
         assert len(tree.leaves) == 8
-    metrics = tree_diagnostics([tree_facts(tree) for tree in trees])
+    metrics = tree_diagnostics([tree_summary(tree) for tree in trees])
     assert metrics["used_token_share"] == 1
     assert metrics["first_branches"] >= 2
     assert metrics["stop/eos"] > 0.5, "answers end by themselves"

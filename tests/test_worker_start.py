@@ -8,7 +8,6 @@ import time
 
 import pytest
 from served_run import ServedRun
-from test_training_run import model
 
 __all__ = ["model"]  # a fixture
 

@@ -29,7 +29,7 @@ from ralo_server.preparation import make_provider, prepare
 from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 from ralo_server.store.problems import ProblemSource
-from ralo_server.store.step_log import StepLog
+from ralo_server.store.steps.step_log import StepLog
 
 TREES, LEAVES, SEGMENT_TOKENS, DEPTH = 500, 8, 64, 4
 PARTS = 40
@@ -121,7 +121,7 @@ class LongRun:
         for problem, lease, _ in store.problems.lease("w", TREES, source):
             tree = _tree(problem["id"], lease)
             store.trees.add(lease, tree, wire.pack_tree(tree))
-        while batch := store.trees.lease_batch("w", 16, True):
+        while batch := store.batches.lease("w", 16, True):
             store.leases.release("w", [batch.id], "empty", "")
             batches.append(batch.id)
         return batches

@@ -23,7 +23,7 @@ from ralo_core.config import Config
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.learner.step.tree_diagnostics import tree_diagnostics
-from ralo_server.store.tree_facts import tree_facts
+from ralo_server.store.sampling.tree_summaries import tree_summary
 from ralo_tasks.tiny_model.model import make_tiny_model
 
 PROBLEMS = 96
@@ -88,7 +88,7 @@ def sampling_metrics(trees: Sequence[RolloutTree]) -> dict[str, float]:
     lengths = np.concatenate([tree.response_lengths() for tree in trees])
     logprobs = [tree.leaf_logprobs(leaf) for tree in trees for leaf in range(len(tree.leaves))]
     return {
-        **tree_diagnostics([tree_facts(tree) for tree in trees]),
+        **tree_diagnostics([tree_summary(tree) for tree in trees]),
         "leaves_per_tree": len(lengths) / len(trees),
         "response_tokens": float(lengths.mean()),
         "token_logprob": float(np.concatenate(logprobs).mean()),

@@ -25,7 +25,7 @@ from ralo_core.config import Config, RegularisationSettings, TrainerSettings
 from ralo_core.messages.evaluations import EvaluationShard
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_server.store.benchmarks import Plan
+from ralo_server.store.evaluation.benchmarks import Plan
 from ralo_worker.sampler.grading import graded
 from ralo_worker.sampler.responding import respond
 from ralo_worker.sampler.rollout_pipeline import RolloutPipeline

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ralo_core import PROMPT, Batch, Problem, TreeBuilder, wire
+from ralo_core import PROMPT, Problem, TreeBuilder, wire
 from ralo_core.errors import DataError, WireError
 from ralo_core.structuring import unstructure
 from ralo_core.testing import random_tree
@@ -34,7 +34,7 @@ def test_a_tree_crosses_the_wire_bit_by_bit(tree):
 
 @given(st.lists(TREES, max_size=4))
 def test_so_does_a_batch(trees):
-    batch = wire.unpack_batch(wire.pack_batch(Batch(id="b", trees=tuple(trees), expires=2.5)))
+    batch = wire.unpack_batch(wire.pack_batch("b", 2.5, [wire.pack_tree(tree) for tree in trees]))
     assert (batch.id, batch.expires, len(batch.trees)) == ("b", 2.5, len(trees))
     for one, other in zip(trees, batch.trees, strict=True):
         same(one, other)

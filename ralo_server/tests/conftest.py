@@ -127,6 +127,11 @@ class Server:
             samples = job["answering"]["samples"]
             self.report(job, [[truth] * samples] * len(job["problems"]))
 
+    def open_versions(self):
+        """Return the versions that have evaluations without a result."""
+        query = "SELECT DISTINCT version FROM evaluations WHERE state = 'open'"
+        return [row["version"] for row in self.store.database.rows(query)]
+
     def results(self, **chosen):
         return self.http.simulate_get("/eval/results", params=chosen).json["evaluations"]
 

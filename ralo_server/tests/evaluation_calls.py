@@ -1,15 +1,12 @@
-"""The store's calls about evaluations, each with what `store_model` says must come out.
-
-Neighbours: `store_calls` has the others.
-"""
+"""The store's calls about evaluations, each with what `store_model` says it must return."""
 
 import pytest
 from mortal_store import MortalStore
 from store_model import BENCHMARKS, LEASE_SECONDS
 
 from ralo_core.data import ItemResponses
-from ralo_server.store.evaluations import EvaluationUnavailableError
-from ralo_server.store.shards import Conclusion
+from ralo_server.store.evaluation.evaluations import EvaluationUnavailableError
+from ralo_server.store.evaluation.shards import Conclusion
 
 
 class EvaluationCalls(MortalStore):

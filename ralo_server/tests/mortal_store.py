@@ -1,6 +1,6 @@
 """A store whose process can be made to die before the commit of its next transaction.
 
-Neighbours: `test_store_machine` drives it. Death is an exception out of the transaction, which
+Death is an exception out of the transaction, which
 rolls it back, and a new `Store` on the same file; real processes die in tests/chaos. What another
 process does between a call's first look and its transaction can be set as `meanwhile`.
 """

@@ -1,7 +1,6 @@
-"""Every call of the store, made on it and on the model; what they answer must agree.
+"""Every call of the store, made on it and on the model; what they return must agree.
 
-Neighbours: `test_store_machine` chooses the calls, `store_model` says what must come of them,
-`mortal_store` lets one die. A call that dies leaves the model as it was.
+A call that dies leaves the model as it was.
 """
 
 import numpy as np
@@ -11,11 +10,11 @@ from store_model import COMMITTED, LEASE_SECONDS, Model, Thing
 
 from ralo_core import PROMPT, TreeBuilder, wire
 from ralo_core.data import GradientUpload, WeightVersion
-from ralo_server.store.facts import total
 from ralo_server.store.leases import NotTheOwner
-from ralo_server.store.step_log import StepLog
+from ralo_server.store.steps.step_log import StepLog
 from ralo_server.store.uploads import Limits
-from ralo_server.store.versions import Origin
+from ralo_server.store.values import total
+from ralo_server.store.weights.versions import Origin
 
 PROBLEMS, CAPACITY, BATCH, STEP_GRADIENTS = 12, 6, 2, 2
 LIMITS = Limits(receiving=2, pending=3)
@@ -27,7 +26,7 @@ KEEP = (f"rollouts.keep_last={KEEP_LAST}", "rollouts.keep_every=1", "rollouts.ke
 
 def redo(step, applied):
     """Return what a step did that applied these gradients."""
-    weighted = [(gradient.path, gradient.facts.weight) for gradient in applied]
+    weighted = [(gradient.path, gradient.info.weight) for gradient in applied]
     return StepLog(step=step, weighted_gradients=weighted, learning_rate=0.01, clip=1.0)
 
 
@@ -52,9 +51,8 @@ class CheckedStore(EvaluationCalls):
             self.model.state, self.model.stop_requested = "running", False
 
     def expire(self):
-        if self.survives(self.store.leases.expire)[0]:
+        if self.survives(self.store.expiry.expire)[0]:
             self.model.expire()
-            self.store.uploads.sweep()
             self.model.abandon_uploads()
 
     def lease_problems(self, worker, amount, key):
@@ -115,9 +113,7 @@ class CheckedStore(EvaluationCalls):
 
     def lease_batch(self, worker, partial, key):
         model = self.model
-        alive, batch = self.survives(
-            lambda: self.store.trees.lease_batch(worker, BATCH, partial, key)
-        )
+        alive, batch = self.survives(lambda: self.store.batches.lease(worker, BATCH, partial, key))
         if not alive:
             return None
         again = model.granted(model.batches, worker, key)
@@ -128,7 +124,7 @@ class CheckedStore(EvaluationCalls):
         if len(queued) < (1 if partial else BATCH):
             assert batch is None
             return None
-        assert [sample.lease_id for sample in batch.trees] == queued
+        assert [wire.unpack_tree(body).lease_id for body in batch.bodies] == queued
         model.batches.append(Thing(batch.id))
         model.batches[-1].grant(batch.id, worker, model.now + LEASE_SECONDS, key)
         model.trees.update({lease: ["leased", batch.id] for lease in queued})
@@ -188,7 +184,6 @@ class CheckedStore(EvaluationCalls):
             assert refused == (entry[0] == "receiving")
             entry[0] = "refused" if refused else entry[0]
             self.model.count("gradients_refused_norm", int(refused))
-            self.model.abandon_uploads()
 
     def release(self, lease, worker, outcome):
         held = self.model.holder(lease)
@@ -219,15 +214,15 @@ class CheckedStore(EvaluationCalls):
     def take_a_step(self, leave_out, evaluate):
         store, model = self.store, self.model
         pending = store.gradients.pending()[:STEP_GRADIENTS]
-        assert [g.facts.upload_id for g in pending] == model.uploads_in("pending")[:STEP_GRADIENTS]
+        assert [g.info.upload_id for g in pending] == model.uploads_in("pending")[:STEP_GRADIENTS]
         if not pending:
             return
         applied, left = (pending[:1], pending[1:]) if leave_out else (pending, [])
         others, step = (
-            [*store.steps.empty_batches(), *store.steps.left_out_batches()],
+            [*store.batches.empty(), *store.gradients.left_out_batches()],
             model.steps + 1,
         )
-        skipped, counted = store.steps.skipped_trees(), model.trees_in("skipped")
+        skipped, counted = store.trees.skipped(), model.trees_in("skipped")
         assert len(skipped) == len(counted)
         alive, _ = self.survives(
             lambda: store.steps.commit(
@@ -261,7 +256,7 @@ class CheckedStore(EvaluationCalls):
         model.steps, model.version = model.steps + 1, model.version + 1
         for gradients, state in ((applied, "applied"), (left_out, "left_out")):
             for taken in gradients:
-                model.uploads[taken.facts.upload_id][0] = state
+                model.uploads[taken.info.upload_id][0] = state
                 model.batch(taken.batch_id).step = model.steps
         for batch in model.batches:
             if batch.state == "empty" and batch.step is None:
@@ -292,6 +287,7 @@ class CheckedStore(EvaluationCalls):
                 self.model.state = "draining"
 
     def advance(self):
+        self.expire()  # as the learner does, before it asks what state the run is in
         alive, state = self.survives(self.store.run.advance)
         if alive:
             self.model.advance()

@@ -6,7 +6,7 @@ back, as in the store; what a worker does meanwhile still counts.
 
 import attrs
 
-from ralo_server.store.leases import MAX_ATTEMPTS
+from ralo_server.store.problems import MAX_ATTEMPTS
 
 BENCHMARKS = {"held_out": 2, "quiz": 1}
 """How many shards each has."""
@@ -183,7 +183,6 @@ class Model:
         return self.state
 
     def advance(self):
-        self.expire()
         while (following := self.following()) != self.state:
             self.state = following
             if following == "evaluating":

@@ -66,7 +66,7 @@ def test_what_a_step_says_leaves_evaluations_apart(store):
     store.compute.report(session("l", 9.0), {LEARNER: spent(1.0, 8.0)})
     assert store.compute.step_metrics() == {
         "compute/working_seconds": 14.0, "compute/waiting_seconds": 18.0, "compute/tokens": 50,
-        "compute/sampler_seconds": 3.0, "compute/benchmark_seconds": 4.0,
+        "compute/sampler_seconds": 3.0, "compute/evaluator_seconds": 4.0,
         "compute/trainer_seconds": 10.0, "compute/learner_seconds": 1.0,
     }  # fmt: skip
     found = store.compute.statistics()

@@ -283,7 +283,7 @@ def test_a_database_of_another_schema_is_named_and_an_older_one_brought_up(run, 
     connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     assert "written by a newer ralo-server" in doctor(run, "--fix").output
     connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-    for module in ("database", "inspection"):
+    for module in ("database", "views.inspection"):
         newer = (*MIGRATIONS, "CREATE TABLE later (a)")
         monkeypatch.setattr(f"ralo_server.store.{module}.MIGRATIONS", newer)
     result = doctor(run)
@@ -340,7 +340,7 @@ def test_a_damaged_old_version_is_not_evaluated_any_more(run):
         run.store.evaluations.schedule(connection, 1, ["held_out"])
     damage_old_version(run)
     doctor(run, "--fix")
-    assert run.store.evaluations.open_versions() == [0]
+    assert run.open_versions() == [0]
     assert run.store.shards.counts()["waiting"] == 1
     assert not run.store.versions.directory(1).exists(), "pruned, so it belonged to nothing"
     assert json.loads((run.directory.weights / "v000003" / "manifest.json").read_text())

@@ -9,8 +9,8 @@ from ralo_core import PROMPT, TreeBuilder
 from ralo_core.config import resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_server.store.dynamic_sampling import skip_rule
-from ralo_server.store.facts import total
+from ralo_server.store.sampling.dynamic_sampling import skip_rule
+from ralo_server.store.values import total
 
 ON = ("trainer.dynamic_sampling=total", "trainer.batch_trees=2", "server.queued_trees=3")
 REGISTRY = Registry(PluginHost().load())

@@ -16,7 +16,7 @@ def expire(run):
     with run.store.database.write() as connection:
         for table in ("problems", "batches", "evaluation_shards"):
             connection.execute(f"UPDATE {table} SET expires = 1.0 WHERE expires IS NOT NULL")
-    run.store.leases.expire()
+    run.store.expiry.expire()
 
 
 def test_problems_are_handed_out_once_and_only_while_there_is_room(server):
@@ -295,7 +295,7 @@ def test_a_worker_that_leaves_gives_back_what_it_holds_and_is_not_lost(server, m
             "UPDATE workers SET seen = ?", (time.time() - run.services.server.lease_seconds - 1,)
         )
     assert not run.store.workers.anyone(), "one has left, one is silent"
-    run.services._expiry._next = 0.0  # a second later
+    run.store.expiry._next = 0.0  # a second later
     shown = run.http.simulate_get("/stats").json["workers"]
     assert {worker["id"]: worker["state"] for worker in shown} == {"w1": "left", "w2": "lost"}
     assert not any(worker["alive"] for worker in shown)
@@ -317,7 +317,7 @@ def test_a_worker_that_left_may_come_back_under_its_name_and_is_forgotten_in_the
     assert said == ["ralo_worker_joined", "ralo_worker_left"] * 2
     with run.store.database.write() as connection:
         connection.execute("UPDATE workers SET seen = 1.0")
-    run.services._expiry._next = 0.0  # a second later
+    run.store.expiry._next = 0.0  # a second later
     assert run.http.simulate_get("/stats").json["workers"] == []
 
 
@@ -343,7 +343,7 @@ def test_a_worker_that_was_lost_long_ago_is_forgotten_and_may_come_back(server):
     for silent, known in ((since + 60, ["gone", "there"]), (since - 1, ["there"])):
         with run.store.database.write() as connection:
             connection.execute("UPDATE workers SET seen = ? WHERE id = 'gone'", (silent,))
-        run.services._expiry._next = 0.0  # a second later
+        run.store.expiry._next = 0.0  # a second later
         stats = run.http.simulate_get("/stats").json
         assert [worker["id"] for worker in stats["workers"]] == known
     assert [stats[name] for name in totals] == [before[name] for name in totals]
@@ -362,5 +362,6 @@ def test_a_silent_worker_is_reported_lost(server):
     silent = time.time() - run.services.server.lease_seconds - 1
     with run.store.database.write() as connection:
         connection.execute("UPDATE workers SET seen = ?", (silent,))
+    run.store.expiry._next = 0.0  # a second later
     (worker,) = run.http.simulate_get("/stats").json["workers"]
     assert worker["alive"] is False

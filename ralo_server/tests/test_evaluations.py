@@ -14,7 +14,7 @@ from ralo_server.doctor.examination import examine
 from ralo_server.evaluation.results import Concluder
 from ralo_server.preparation import prepare
 from ralo_server.rollback import roll_back
-from ralo_server.store.benchmarks import Plan
+from ralo_server.store.evaluation.benchmarks import Plan
 
 QUIZ = ("benchmarks.pipeline=['jsonl']", "evaluation.problems=0", "benchmarks.jsonl.judge=exact",
         "benchmarks.jsonl.shard_items=2", "benchmarks.jsonl.samples=2",

@@ -13,7 +13,7 @@ from web_process import WebProcess, wait_for
 
 from ralo_core.messages.evaluations import Estimate, Evaluation
 from ralo_server.store import Store
-from ralo_server.store.facts import put_fact
+from ralo_server.store.values import put_value
 from ralo_server.web.live.feed import Feed
 
 
@@ -58,7 +58,7 @@ def commit_step(store, number, **metrics):
 
 def set_state(store, state):
     with store.database.write() as connection:
-        put_fact(connection, "state", state)
+        put_value(connection, "state", state)
 
 
 def test_first_the_state_then_what_happens_then_the_end(web):

@@ -11,7 +11,7 @@ from ralo_core.errors import RaloError
 from ralo_server.cli.fit import fit
 from ralo_server.scaling.background import Fits
 from ralo_server.scaling.law import Law
-from ralo_server.store.law_points import measured, points
+from ralo_server.store.views.law_points import measured, points
 
 LAW = Law(A=0.8, R0=0.2, C_mid=40.0, B=1.5)
 COMPUTE = np.geomspace(5.0, 900.0, 24)

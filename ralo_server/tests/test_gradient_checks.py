@@ -92,7 +92,7 @@ def test_finite_values_whose_squares_overflow_float32_are_accepted(leased, rando
     values = {name: value * np.float32(1e30) for name, value in random_gradient(0).items()}
     answer = run.send_gradient(batch.id, encoded(run, values), "u", codec=codec)
     assert answer.status_code == 200, answer.json
-    (found,) = run.store.uploads.accepted_norms(1)
+    (found,) = run.store.gradients.accepted_norms(1)
     exact = math.sqrt(math.fsum(float(x) ** 2 for value in values.values() for x in value))
     assert found == pytest.approx(exact, rel=1e-2)
 
@@ -135,7 +135,7 @@ def test_an_outlier_is_refused_with_norm_median_and_tensor(leased, random_gradie
     answer = run.send_gradient(batch.id, huge, "late")
     assert answer.status_code == 422
     assert answer.json["type"] == "urn:ralo:gradient-refused"
-    found = run.store.uploads.accepted_norms(8)
+    found = run.store.gradients.accepted_norms(8)
     assert found[1:] == pytest.approx(norms[6::-1], rel=1e-6)
     for part in (f"{np.median(found):.4g}, the median of the last 8", "'b.bias' has the largest"):
         assert part in answer.json["detail"]

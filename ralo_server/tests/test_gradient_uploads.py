@@ -13,8 +13,8 @@ from ralo_core.structuring import structure
 from ralo_server.gradients.checks import MAX_CHUNKS, agreed_chunk_bytes
 from ralo_server.gradients.part_file import Occupied, PartFile
 from ralo_server.store import Store
+from ralo_server.store.gradients import Upload
 from ralo_server.store.schema import MIGRATIONS
-from ralo_server.store.uploads import Upload
 
 MIB = 1 << 20
 
@@ -80,7 +80,7 @@ def test_an_upload_lives_and_ends_with_the_lease_of_its_batch(leased):
     run, batch, body = leased()
     run.declare(batch.id, body, "u", 100)
     run.send_chunk("u", 0, body[:100])
-    run.store.uploads.sweep()
+    run.store.expiry.expire()
     assert files(run) == ["u.safetensors"], "a live upload is not swept"
     expire(run, batch)
     assert states(run) == {"u": "abandoned"}
@@ -102,7 +102,7 @@ def test_any_request_has_uploads_without_a_lease_abandoned(leased):
     run.declare(batch.id, body, "u", 100)
     with run.store.database.write() as connection:
         connection.execute("UPDATE batches SET expires = 1.0 WHERE id = ?", (batch.id,))
-    run.services._expiry._next = 0.0  # a second later
+    run.store.expiry._next = 0.0  # a second later
     assert stats(run)["abandoned"] == 1
     assert files(run) == []
 
@@ -152,7 +152,7 @@ def test_the_second_upload_of_a_batch_comes_too_late(leased, random_gradient):
     run.declare(batch.id, body, "slow", 100)
     assert run.send_gradient(batch.id, random_gradient(1), "fast").status_code == 200
     assert run.send_chunk("slow", 0, body[:100]).status_code == 409
-    run.store.uploads.sweep()
+    run.store.expiry.expire()
     assert states(run) == {"slow": "abandoned", "fast": "pending"}
     assert files(run) == ["fast.safetensors"]
 
@@ -161,7 +161,7 @@ def test_after_the_end_nothing_is_declared_any_more(leased):
     run, batch, body = leased("run.max_steps=1", "evaluation.problems=0")
     run.declare(batch.id, body, "u")
     with run.store.database.write() as connection:
-        connection.execute("INSERT OR REPLACE INTO facts VALUES ('state', '\"finished\"')")
+        connection.execute("INSERT OR REPLACE INTO run_values VALUES ('state', '\"finished\"')")
     assert run.declare(batch.id, body, "u").status_code == 410
 
 
@@ -228,5 +228,5 @@ def test_a_run_from_before_declarations_goes_on(make_run, random_gradient):
     (gradient,) = store.gradients.pending()
     assert gradient.path == directory.gradients / "old.safetensors"
     assert store.uploads.find("old").state == "pending"
-    assert store.uploads.accepted_norms(8) == []
-    store.uploads.sweep()
+    assert store.gradients.accepted_norms(8) == []
+    store.expiry.expire()

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from upload_runs import states
 
 from ralo_core import wire
-from ralo_server.store.versions import Origin
+from ralo_server.store.weights.versions import Origin
 
 torch.set_num_threads(1)
 

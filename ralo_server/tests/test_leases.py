@@ -59,7 +59,7 @@ def expire(run):
     with run.store.database.write() as connection:
         for table in ("problems", "batches", "evaluation_shards"):
             connection.execute(f"UPDATE {table} SET expires = 1.0 WHERE expires IS NOT NULL")
-    run.store.leases.expire()
+    run.store.expiry.expire()
 
 
 @KINDS
@@ -140,7 +140,7 @@ def test_work_is_handed_in_by_its_owner_and_by_nobody_else(run, random_gradient)
         assert changes(run) == before
         mine = run.http.simulate_post(path, headers={**headers, "X-Ralo-Worker": "w1"}, **arguments)
         assert mine.status_code == 200, mine.text
-    assert [gradient.facts.upload_id for gradient in run.store.gradients.pending()] == ["u"]
+    assert [gradient.info.upload_id for gradient in run.store.gradients.pending()] == ["u"]
 
 
 def test_who_does_not_say_its_name_hands_nothing_in(run, random_gradient):

@@ -19,7 +19,7 @@ from ralo_server.optimizers.adamw import AdamW
 from ralo_server.optimizers.lion import Lion
 from ralo_server.optimizers.settings import AdamWSettings, LionSettings, SgdSettings
 from ralo_server.optimizers.sgd import Sgd
-from ralo_server.store.step_log import StepLog
+from ralo_server.store.steps.step_log import StepLog
 
 torch.set_num_threads(1)
 
@@ -284,7 +284,7 @@ from ralo_server.learner.state.master_state import MasterState
 from ralo_server.learner.step.times import StepTimes
 from ralo_server.optimizers.adamw import AdamW
 from ralo_server.optimizers.settings import AdamWSettings
-from ralo_server.store.step_log import StepLog
+from ralo_server.store.steps.step_log import StepLog
 torch.set_num_threads(1)
 
 def anonymous():

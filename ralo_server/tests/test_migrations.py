@@ -8,13 +8,13 @@ import pytest
 
 from ralo_core import BenchmarkSettings
 from ralo_core.errors import RaloError
-from ralo_server.store.benchmarks import Benchmarks, Plan
 from ralo_server.store.database import Database
-from ralo_server.store.evaluations import Evaluations
-from ralo_server.store.leases import Leases
+from ralo_server.store.evaluation.benchmarks import Benchmarks, Plan
+from ralo_server.store.evaluation.evaluations import Evaluations, use_benchmarks
+from ralo_server.store.evaluation.shards import Shards
+from ralo_server.store.lease_terms import LeaseTerms
 from ralo_server.store.schema import MIGRATIONS
-from ralo_server.store.shards import Shards
-from ralo_server.store.versions import Versions
+from ralo_server.store.weights.versions import Versions
 
 ROWS = (
     "INSERT INTO facts VALUES ('run', '\"r\"'), ('optimizer', '\"step-000002\"')",
@@ -30,6 +30,9 @@ ROWS = (
     "INSERT INTO steps (step, metrics) VALUES (1, '{}')",
     "INSERT INTO workers VALUES ('w', 'sampler', '{}', 1.0, 'alive')",
 )
+_RENAMED = {"run_values": "facts", "version_holds": "readers"}
+"""Tables that had another name, and columns likewise, in the first `_OLD_NAMES` migrations."""
+_OLD_NAMES = 13
 _WHOLE_EVALUATIONS = 9
 """With so many migrations an evaluation was one job."""
 EVALUATION = """INSERT INTO evaluations (id, version, state, worker_id, expires)
@@ -45,7 +48,8 @@ def database_of(path, version):
         connection.executescript(script)
     evaluation = EVALUATION if version <= _WHOLE_EVALUATIONS else SHARDED
     for row in (*ROWS, evaluation):
-        connection.execute(row)
+        renamed = row.replace("INTO facts", "INTO run_values").replace(", facts)", ", summary)")
+        connection.execute(row if version <= _OLD_NAMES else renamed)
     connection.execute(f"PRAGMA user_version = {version}")
     connection.commit()
     connection.close()
@@ -74,7 +78,7 @@ def test_an_earlier_schema_becomes_the_one_of_a_new_file(tmp_path, version):
     assert schema(old) == schema(new)
     assert old.schema() == new.schema() == len(MIGRATIONS)
     for table in schema(old):
-        kept = sum(f"INTO {table} " in row for row in (*ROWS, EVALUATION))
+        kept = sum(f"INTO {_RENAMED.get(table, table)} " in row for row in (*ROWS, EVALUATION))
         assert old.value(f"SELECT COUNT(*) FROM {table}") >= kept
     assert old.value("SELECT value FROM counters") == 4
     assert old.rows("PRAGMA integrity_check")[0][0] == "ok"
@@ -104,8 +108,8 @@ def test_evaluations_of_before_shards_are_results_or_one_shard(tmp_path):
     (result,) = Evaluations(database, benchmarks, versions).results()
     assert result["metrics"]["accuracy"] == {"value": 0.25, "low": 0.0, "high": 1.0}
     assert (result["benchmark"], result["items"], result["time"]) == ("held_out", 3, 7.0)
-    benchmarks.use({"held_out": Plan(judge="exact", settings=BenchmarkSettings())})
-    job = Shards(database, Leases(database, 9.0), benchmarks).claim("w")
+    use_benchmarks(database, {"held_out": Plan(judge="exact", settings=BenchmarkSettings())})
+    job = Shards(database, LeaseTerms(9.0), benchmarks).claim("w")
     assert (job.version, job.answering.judge) == (1, "exact")
     assert [item.id for item in job.items] == ["p0", "p1", "p2"]
 

@@ -13,7 +13,7 @@ from upload_runs import states
 from ralo_core.errors import RaloError
 from ralo_core.plugins import PluginHost
 from ralo_server.learner.loop import Learner
-from ralo_server.store.versions import Origin
+from ralo_server.store.weights.versions import Origin
 
 torch.set_num_threads(1)
 

@@ -15,7 +15,7 @@ from ralo_core.errors import RaloError
 from ralo_server.gradients.checks import REASONS
 from ralo_server.rollback import roll_back
 from ralo_server.rundir.lock import lock
-from ralo_server.store.versions import Origin, abandoned
+from ralo_server.store.weights.versions import Origin, abandoned
 
 SETTINGS = ("trainer.batch_trees=1", "optimizer.adamw.lr=0.01", "learner.keep_last_versions=9",
             "server.queued_trees=16", "evaluation.problems=2")  # fmt: skip
@@ -186,7 +186,7 @@ def test_the_rollback_is_evaluated_and_trackers_are_told(trained):
     rows = map(json.loads, (run.directory.root / "metrics.jsonl").read_text().splitlines())
     (told,) = (row for row in rows if "rollback_to" in row)
     assert (told["step"], told["version"], told["rollback_to"]) == (2, 3, 1)
-    assert 3 in run.store.evaluations.open_versions()
+    assert 3 in run.open_versions()
 
 
 def rollback(run, version):

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from ralo_core import PROMPT, TreeBuilder, wire
 from ralo_core.config import RolloutsSettings
 from ralo_server.rollback import roll_back
-from ralo_server.store.kept_rollouts import kept_rollouts, lasting_stride
+from ralo_server.store.sampling.kept_rollouts import kept_rollouts, lasting_stride
 from ralo_server.web.responses.token_texts import TokenTexts
 
 ONE_TREE = "trainer.batch_trees=1"

@@ -21,9 +21,10 @@ def test_a_stop_between_the_learners_look_and_its_turn_as_a_writer_is_kept(serve
 
 
 def expire(run):
-    """Let the time of every lease be over."""
+    """Let the time of every lease be over, and end the leases."""
     with run.store.database.write() as connection:
         connection.execute("UPDATE problems SET expires = 1.0 WHERE expires IS NOT NULL")
+    run.store.expiry.expire()
 
 
 def test_a_drain_ends_although_no_worker_is_left_to_ask_for_anything(server):

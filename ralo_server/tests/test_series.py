@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ralo_server.store.database import Database
-from ralo_server.store.shown_steps import ShownSteps, shown_numbers
-from ralo_server.store.step_history import StepHistory
+from ralo_server.store.views.shown_steps import ShownSteps, shown_numbers
+from ralo_server.store.views.step_history import StepHistory
 
 VALUES = st.one_of(st.none(), st.floats(-1e6, 1e6), st.just(math.inf), st.just(math.nan))
 

@@ -23,8 +23,8 @@ from ralo_server.learner.publish import publisher as publishing
 from ralo_server.learner.state import sliced_optimizer
 from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
-from ralo_server.store.steps import Steps
-from ralo_server.store.versions import Versions
+from ralo_server.store.steps.steps import Steps
+from ralo_server.store.weights.versions import Versions
 
 torch.set_num_threads(1)
 

@@ -30,8 +30,9 @@ from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.preparation import prepare
 from ralo_server.rundir.directory import RunDirectory
-from ralo_server.store.benchmarks import Benchmarks, Plan
 from ralo_server.store.database import Database
+from ralo_server.store.evaluation.benchmarks import Benchmarks, Plan
+from ralo_server.store.evaluation.evaluations import use_benchmarks
 
 WORKERS, KEYS = st.sampled_from(["w1", "w2"]), st.sampled_from([None, "k1", "k2"])
 BEHIND = st.sampled_from([0, 0, 1, 2])
@@ -249,7 +250,7 @@ def ask_in_shards(benchmarks):
     """Let the benchmarks have as many shards as `BENCHMARKS` says."""
     plan = Plan(judge="arithmetic", settings=BenchmarkSettings(shard_items=1))
     benchmarks.draw("quiz", [Problem(id="q", prompt="?", answer="!")])
-    benchmarks.use(dict.fromkeys(BENCHMARKS, plan))
+    use_benchmarks(benchmarks.database, dict.fromkeys(BENCHMARKS, plan))
     assert {name: benchmarks.size(name) for name in BENCHMARKS} == BENCHMARKS
 
 

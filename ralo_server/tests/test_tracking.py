@@ -18,8 +18,8 @@ from wandb_file import history
 from ralo_server.learner.tracking import delivery as module
 from ralo_server.learner.tracking.delivery import Delivery
 from ralo_server.store.database import Database
-from ralo_server.store.records import Records
 from ralo_server.store.schema import MIGRATIONS
+from ralo_server.store.steps.records import Records
 
 
 class Fickle:

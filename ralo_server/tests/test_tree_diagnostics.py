@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ralo_core import PROMPT, TreeBuilder
 from ralo_server.learner.step.metrics import tree_metrics, tree_totals
 from ralo_server.learner.step.tree_diagnostics import DEEPEST, tree_diagnostics
-from ralo_server.store.tree_facts import tree_facts
+from ralo_server.store.sampling.tree_summaries import tree_summary
 
 REASONS = ("boxed", "depth", "eos", "length")
 
@@ -90,7 +90,7 @@ def counted(plans):
 
 def stored(plan):
     """Return a tree's facts as they come back out of its row."""
-    return json.loads(json.dumps(tree_facts(built(plan))))
+    return json.loads(json.dumps(tree_summary(built(plan))))
 
 
 @given(st.lists(plans(), min_size=1, max_size=4))
@@ -162,6 +162,6 @@ def test_trees_of_an_earlier_release_have_no_shape():
 def test_a_segment_without_a_token_divides_nothing_by_zero():
     builder = TreeBuilder("p", [1])
     builder.add_leaf(builder.add_segment(PROMPT, [], [], 0), "length")
-    metrics = tree_diagnostics([tree_facts(builder.build())])
+    metrics = tree_diagnostics([tree_summary(builder.build())])
     assert (metrics["decoded_tokens"], metrics["sharing_ratio"]) == (0, 0.0)
     assert all(math.isfinite(value) for value in metrics.values())

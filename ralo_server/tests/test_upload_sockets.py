@@ -121,7 +121,7 @@ def body_of(tensors):
 
 
 def committed(run):
-    return [(g.facts.upload_id, load_file(g.path)["w"]) for g in run.store.gradients.pending()]
+    return [(g.info.upload_id, load_file(g.path)["w"]) for g in run.store.gradients.pending()]
 
 
 def test_a_client_uploads_in_parallel_chunks_of_the_agreed_size(serve):
@@ -131,7 +131,7 @@ def test_a_client_uploads_in_parallel_chunks_of_the_agreed_size(serve):
     assert (answer.accepted, answer.duplicate, client.chunk_bytes) == (True, False, CHUNK)
     ((_, found),) = committed(run)
     np.testing.assert_array_equal(found, values["w"])
-    assert run.store.uploads.accepted_norms(1) == [
+    assert run.store.gradients.accepted_norms(1) == [
         pytest.approx(float(np.linalg.norm(values["w"].astype("f8"))), rel=1e-6)
     ]
 

@@ -172,7 +172,7 @@ def held(server, monkeypatch):
     for number in range(4):
         publish(run.store, number, b"full %d" % number)
     object.__setattr__(run.store.versions, "clock", run.clock)
-    object.__setattr__(run.store.readers, "clock", run.clock)
+    object.__setattr__(run.store.version_holds, "clock", run.clock)
     return run
 
 
@@ -206,4 +206,4 @@ def test_workers_hold_versions_of_their_own_and_nobody_one_that_is_not_there(hel
     missing = held.http.simulate_get("/weights/manifest", params={"version": 9})
     assert missing.status_code == 404
     assert held.store.versions.prune(1) == []
-    assert held.store.database.value("SELECT COUNT(*) FROM readers") == 2
+    assert held.store.database.value("SELECT COUNT(*) FROM version_holds") == 2

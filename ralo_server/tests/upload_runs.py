@@ -9,8 +9,7 @@ def another_batch(run):
 def expire(run, batch):
     with run.store.database.write() as connection:
         connection.execute("UPDATE batches SET expires = 1.0 WHERE id = ?", (batch.id,))
-    run.store.leases.expire()
-    run.store.uploads.sweep()
+    run.store.expiry.expire()
 
 
 def states(run):

@@ -40,7 +40,7 @@ def test_evaluation_is_a_role_of_its_own():
         evaluated_tokens=9,
     )  # fmt: skip
     found = report("sampler", activity, now=10.0)
-    assert found.roles == {"sampler": spent(4.0, 3.0, 7), "benchmark": spent(3.0, 0.0, 9)}
+    assert found.roles == {"sampler": spent(4.0, 3.0, 7), "evaluator": spent(3.0, 0.0, 9)}
     assert total(found) == found.age_seconds
 
 

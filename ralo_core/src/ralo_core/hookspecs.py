@@ -127,7 +127,8 @@ def ralo_worker_left(worker_id: str, role: str) -> None:
 
 @hookspec
 def ralo_worker_lost(worker_id: str, role: str) -> None:
-    """A worker's last lease expired and it has not reported since. Called in the web process."""
+    """A worker's last lease expired and it has not reported since. Called in a web process or the
+    learner, whichever notices it."""
 
 
 @hookspec

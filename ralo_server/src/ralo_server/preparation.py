@@ -36,9 +36,9 @@ from ralo_server.models.starting_adapter import (
 )
 from ralo_server.needed_plugins import needed_plugins
 from ralo_server.rundir.directory import RunDirectory
-from ralo_server.store.benchmarks import Benchmarks
 from ralo_server.store.database import Database
-from ralo_server.store.facts import put_facts
+from ralo_server.store.evaluation.benchmarks import Benchmarks
+from ralo_server.store.values import put_values
 from ralo_server.trackers.chosen import tracker_names
 
 
@@ -188,7 +188,7 @@ def _prepare_adapter(directory: RunDirectory, run: RunSettings, lora: LoraSettin
 def _prepare_state(
     directory: RunDirectory, config: Config, recipe: str, problem_count: int | None
 ) -> None:
-    put_facts(
+    put_values(
         Database(directory.state),
         {
             "run": config.section(RunSettings).name or directory.root.name,

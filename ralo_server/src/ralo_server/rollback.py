@@ -21,7 +21,7 @@ from ralo_core.files.atomic import new_directory
 from ralo_server.models.version_files import damage, write_manifest
 from ralo_server.store import Store
 from ralo_server.store.rollbacks import Discarded
-from ralo_server.store.versions import KeptVersion
+from ralo_server.store.weights.versions import KeptVersion
 
 
 def roll_back(store: Store, target: int) -> tuple[WeightVersion, Discarded]:
@@ -67,7 +67,7 @@ def lacks_state(store: Store, kept: KeptVersion) -> str:
     if checkpoint and not (store.directory.optimizer / checkpoint).is_dir():
         return f"its optimizer state {checkpoint} is gone"
     if checkpoint or replay:
-        return store.redo.lost(replay)
+        return store.step_logs.lost(replay)
     # Without a checkpoint the learner starts from the model that version 0 was made of.
     first = store.versions.get(0)
     same = first is not None and first.sha256 == kept.version.sha256

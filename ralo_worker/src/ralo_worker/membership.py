@@ -108,7 +108,7 @@ def compute_report(
     tokens = activity.decoded_tokens if role == "sampler" else activity.tokens
     roles = {role: (working, age - evaluating - working, tokens)}
     if evaluating:
-        roles["benchmark"] = (evaluating, 0.0, activity.evaluated_tokens)
+        roles["evaluator"] = (evaluating, 0.0, activity.evaluated_tokens)
     return ComputeReport(
         worker_id=worker_id,
         session=session,

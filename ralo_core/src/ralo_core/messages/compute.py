@@ -9,7 +9,7 @@ from ralo_core.identifiers import identifier
 from ralo_core.messages.bounds import MOST, amount
 from ralo_core.options.checks import between, one_of
 
-REPORTED_ROLES = ("sampler", "benchmark", "trainer")
+REPORTED_ROLES = ("sampler", "evaluator", "trainer")
 """Roles that workers report for; ``benchmark`` is what evaluations took of a sampler."""
 
 

@@ -31,7 +31,7 @@ def check_inference_engine(engine: InferenceEngine, new_weights: Path | None = N
 
 
 async def _check(engine: InferenceEngine, new_weights: Path | None) -> None:
-    _check_facts(engine)
+    _check_properties(engine)
     await _check_concurrent_callers(engine)
     await check_distributions(engine)
     await check_entropies(engine)
@@ -43,7 +43,7 @@ async def _check(engine: InferenceEngine, new_weights: Path | None) -> None:
     await _check_refused(engine, GenerationRequest(prompt=(1,), max_tokens=1), "when it is closed")
 
 
-def _check_facts(engine: InferenceEngine) -> None:
+def _check_properties(engine: InferenceEngine) -> None:
     assert engine.capacity >= 1, "capacity must be at least 1"
     assert engine.max_length > 1, "max_length must hold a prompt and a completion"
     assert engine.eos_token_ids, "there must be an end-of-sequence id"

@@ -17,7 +17,7 @@ from ralo_server.rundir.directory import RunDirectory
 from ralo_server.scaling.fit import Fit
 from ralo_server.scaling.fit import fit as fitted
 from ralo_server.store.database import Database
-from ralo_server.store.law_points import ACCURACY, HELD_OUT, measured, points
+from ralo_server.store.views.law_points import ACCURACY, HELD_OUT, measured, points
 
 Points = Sequence[tuple[float, float]]
 

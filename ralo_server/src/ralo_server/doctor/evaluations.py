@@ -1,8 +1,4 @@
-"""Check of the answers behind the results of evaluations.
-
-Neighbours: `evaluation.results` writes and reads the files; `doctor.strays` looks for those without
-a result.
-"""
+"""Check of the files with the responses behind the results of evaluations."""
 
 from collections.abc import Iterator
 from functools import partial

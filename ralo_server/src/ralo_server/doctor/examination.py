@@ -1,7 +1,6 @@
 """Runs every check on a run directory, and mends what is safe to mend.
 
-Neighbours: ``ralo doctor`` prints what comes out. Looking changes nothing; mending needs the
-lock of the run.
+Looking changes nothing; mending needs the lock of the run.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ralo_core.components import BuildContext
 from ralo_server.doctor.evaluations import answers_are_whole
 from ralo_server.doctor.finding import Finding, RunUnderTest
-from ralo_server.doctor.orphans import strays
+from ralo_server.doctor.orphans import orphans
 from ralo_server.doctor.queues import (
     gradients_are_whole,
     kept_trees_are_whole,
@@ -40,7 +39,7 @@ CHECKS: Sequence[Callable[[RunUnderTest], Iterator[Finding]]] = (
     versions_can_be_gone_back_to,
     newest_state_is_whole,
     answers_are_whole,
-    strays,
+    orphans,
 )
 
 

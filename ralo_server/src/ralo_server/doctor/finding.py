@@ -1,7 +1,4 @@
-"""`Finding`: something that a check saw, and what can be done about it; `RunUnderTest`: where.
-
-Neighbours: every check yields findings, ``ralo doctor`` prints them.
-"""
+"""`Finding`: something that a check saw, and what can be done about it; `RunUnderTest`: where."""
 
 from collections.abc import Callable
 

@@ -1,9 +1,9 @@
 """Checks for files and folders that no row points at.
 
-Neighbours: `store.inspection` and `Versions` say what is known. While an orchestrator works,
-such a file may be on its way to its row, so nothing is said of it. ``ralo serve`` removes those
-of the queues at its start; the learner does so with weights and optimizer state, and with the
-working copy that a killed learner leaves: nobody misses that one, and nobody needs it.
+While an orchestrator works, such a file may be about to get its row, so nothing is said of it.
+``ralo serve`` removes those of the queues at its start; the learner does so with weights and
+optimizer state, and with the working copy that a killed learner leaves, which is never needed
+again.
 """
 
 import shutil
@@ -13,11 +13,12 @@ from pathlib import Path
 
 from ralo_server.doctor.finding import Finding, RunUnderTest
 from ralo_server.store import Store
-from ralo_server.store.inspection import known_blobs, known_optimizers
+from ralo_server.store.views.inspection import known_blobs
+from ralo_server.store.weights.versions import known_optimizers
 
 
-def strays(patient: RunUnderTest) -> Iterator[Finding]:
-    """Nothing lies about that the run does not need."""
+def orphans(patient: RunUnderTest) -> Iterator[Finding]:
+    """Every file and folder belongs to something that the run knows."""
     if patient.running:
         return
     directory, store = patient.directory, patient.store

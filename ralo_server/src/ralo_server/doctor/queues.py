@@ -1,8 +1,7 @@
 """Checks of the sample and the gradient queue: every row that is needed has its blob, whole, and so
 has every tree that is kept to be looked at.
 
-Neighbours: `store.inspection` gives the rows, `store.mending` says what becomes of one whose
-blob is gone; `doctor.strays` looks for the opposite.
+Files without a row are the business of `doctor.orphans`.
 """
 
 from collections.abc import Iterator
@@ -15,8 +14,8 @@ from ralo_server.doctor.finding import Finding, RunUnderTest
 from ralo_server.gradients.checks import inspect
 from ralo_server.gradients.parameters import parameter_shapes
 from ralo_server.store import Store
-from ralo_server.store.inspection import kept_trees, needed_trees
 from ralo_server.store.repair import forget_gradient, forget_kept_tree, forget_tree
+from ralo_server.store.views.inspection import kept_trees, needed_trees
 
 _GONE = "the file is gone"
 
@@ -48,7 +47,7 @@ def kept_trees_are_whole(patient: RunUnderTest) -> Iterator[Finding]:
 
 
 def gradients_are_whole(patient: RunUnderTest) -> Iterator[Finding]:
-    """Every gradient that waits for a step passes the checks of the door again."""
+    """Every gradient that waits for a step passes its validation again."""
     if not patient.directory.parameters_file.is_file():
         return  # the learner writes it at its start and is the first to know of a gradient
     shapes = parameter_shapes(patient.directory)
@@ -60,7 +59,7 @@ def gradients_are_whole(patient: RunUnderTest) -> Iterator[Finding]:
             yield Finding(
                 f"gradient {gradient.path.name}: {fault}",
                 mend="let its trees be trained on again",
-                action=partial(_forget_gradient, gradient.facts.upload_id),
+                action=partial(_forget_gradient, gradient.info.upload_id),
             )
 
 

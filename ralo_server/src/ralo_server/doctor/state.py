@@ -1,7 +1,6 @@
 """Checks of what a run stands on: its config, state.db, lock, tokens, disk.
 
-Neighbours: `doctor.examination` runs `foundations` first and looks at nothing else where they
-do not hold.
+`foundations` comes first: where they do not hold, nothing else can be looked at.
 """
 
 import shutil
@@ -12,7 +11,7 @@ from ralo_server.doctor.finding import Finding, RunUnderTest
 from ralo_server.rundir.directory import RunDirectory
 from ralo_server.rundir.listing import size_on_disk
 from ralo_server.rundir.lock import ended_by_force
-from ralo_server.store.inspection import ill_health, schema_lag
+from ralo_server.store.views.inspection import ill_health, schema_lag
 
 
 def foundations(directory: RunDirectory) -> Iterator[Finding]:

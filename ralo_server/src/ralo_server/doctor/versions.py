@@ -1,7 +1,6 @@
 """Checks of weight versions and of the optimizer state that the run goes on from.
 
-Neighbours: `version_files` reads the files, `ralo_server.rollback` is the way out of a damage
-that cannot be mended in place.
+``ralo rollback`` is the way out of a damage that cannot be mended in place.
 """
 
 from collections.abc import Iterator
@@ -52,7 +51,7 @@ def newest_state_is_whole(patient: RunUnderTest) -> Iterator[Finding]:
     origin = patient.store.versions.newest_origin()
     if origin.checkpoint:
         yield from _checkpoint_is_whole(patient, origin.checkpoint)
-    for path in patient.store.redo.paths(origin.replay):
+    for path in patient.store.step_logs.paths(origin.replay):
         fault = "the file is gone"
         if path.is_file():
             fault = inspect(path, parameter_shapes(patient.directory), patient.codec).detail

@@ -1,6 +1,6 @@
-"""What the answers to a benchmark come down to: metrics with their intervals.
+"""The metrics of a benchmark's responses, with their intervals.
 
-Pure functions of what samplers reported; nothing here knows of jobs, versions or files.
+Pure functions of what samplers reported; nothing here knows of shards, versions or files.
 """
 
 from ralo_server.evaluation.bootstrap import Estimate

@@ -1,7 +1,7 @@
 """Means over items with 95 % intervals, by resampling the items.
 
-Neighbours: `estimates` has a row of scores per metric. All rows see the same resamples, and so do
-all versions of a run (same seed, same number of items): differences between them are paired.
+All metrics see the same resamples, and so do all versions of a run (same seed, same number of
+items): differences between them are paired.
 """
 
 import attrs

@@ -1,7 +1,6 @@
 """Draws the items of a run's benchmarks before it begins, and checks what can be checked.
 
-Neighbours: `ralo_server.preparation` calls it and says what is wrong on the terminal. Items that
-were drawn once stay what they are: a version's answers are compared with another's.
+Items that were drawn once stay the same: the results of one version are compared with another's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +14,9 @@ from ralo_core.protocols import Benchmark
 from ralo_server.evaluation import load_scores
 from ralo_server.evaluation.run_benchmarks import HELD_OUT, benchmarks_of, plan_of
 from ralo_server.rundir.directory import RunDirectory
-from ralo_server.store.benchmarks import Benchmarks, Plan
 from ralo_server.store.database import Database
+from ralo_server.store.evaluation.benchmarks import Benchmarks, Plan
+from ralo_server.store.evaluation.evaluations import use_benchmarks
 
 
 @attrs.frozen(kw_only=True)
@@ -36,7 +36,7 @@ class Drawn:
         for name, items in self.items.items():
             if not benchmarks.size(name):
                 benchmarks.draw(name, items)
-        benchmarks.use(self.plans)
+        use_benchmarks(benchmarks.database, self.plans)
 
 
 def checked_benchmarks(directory: RunDirectory, config: Config) -> Drawn:

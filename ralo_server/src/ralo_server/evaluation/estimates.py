@@ -1,8 +1,4 @@
-"""From the names of metrics and the answers to all items to the metrics with their intervals.
-
-Neighbours: `scores` has the metrics item by item, `bootstrap` the intervals,
-`ralo_core.options.metric_names` the names.
-"""
+"""From the names of metrics and the responses to all items to the metrics with their intervals."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
-"""`ItemResult`: all answers to one item of a benchmark, judged.
+"""`ItemResult`: all responses to one item of a benchmark, graded.
 
-Neighbours: made of what samplers reported; `scores` and functions of the user's own read it.
+The functions of metrics read it, those of the user's own as well.
 """
 
 import attrs
@@ -10,10 +10,12 @@ from ralo_core.data import Problem
 
 @attrs.frozen(kw_only=True)
 class ItemResult:
-    """The answers to `problem` in the order they were drawn; entry i of each tuple is of answer i.
+    """The responses to `problem` in the order they were drawn; entry i of each tuple is of
+    response i.
 
-    `predictions` is what the benchmark takes out of each ("" for nothing), `correct` what the judge
-    said, `texts` the whole answers; `reference` is the problem's answer as a prediction is written. Raises `ValueError` where they are not equally many, or none.
+    `predictions` is what the benchmark takes out of each ("" for nothing), `correct` what the
+    grader said, `texts` the whole responses; `reference` is the problem's answer as a prediction is
+    written. Raises `ValueError` where they are not equally many, or none.
     """
 
     problem: Problem

@@ -1,7 +1,7 @@
-"""What comes of an evaluation whose answers are all there: its result, and the file of both.
+"""The result of an evaluation whose responses are all there, and the file of both.
 
-Neighbours: `store.shards` calls a `Concluder` for the last shard and commits what it says;
-`estimates` computes the metrics. ``/eval/results`` gives the result, ``/eval/rows`` the answers.
+A `Concluder` is called for the last shard; the store commits what it returns. ``/eval/results``
+gives the result, ``/eval/rows`` the responses.
 """
 
 import json
@@ -17,7 +17,7 @@ from ralo_core.files.atomic import sync, write_blob
 from ralo_core.protocols import Benchmark
 from ralo_server.evaluation import Estimate, ItemResult, estimates
 from ralo_server.rundir.directory import RunDirectory
-from ralo_server.store.shards import Answered, Conclusion
+from ralo_server.store.evaluation.shards import Answered, Conclusion
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Concluder:
     directory: RunDirectory
 
     def __call__(self, answered: Answered) -> Conclusion:
-        """Return what comes of `answered`; nothing is written before it is kept."""
+        """Return the result of `answered`; nothing is written before `keep` is called."""
         items = [self._item(answered, *pair) for pair in _pairs(answered)]
         metrics = _metrics(answered, items)
         result = {

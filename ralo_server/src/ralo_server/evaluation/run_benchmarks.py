@@ -1,8 +1,4 @@
-"""The benchmarks that a run asks: those of ``[benchmarks]``, and its own held-out problems.
-
-Neighbours: `ralo_server.preparation` draws their items and writes down their plans, the web side
-asks them what an answer comes down to when all are there.
-"""
+"""The benchmarks that a run asks: those of ``[benchmarks]``, and its own held-out problems."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +8,7 @@ from ralo_core.components import BuildContext
 from ralo_core.config import BenchmarkSettings, Config, EvaluationSettings
 from ralo_core.data import Problem
 from ralo_core.protocols import Benchmark, ProblemProvider
-from ralo_server.store.benchmarks import Plan
+from ralo_server.store.evaluation.benchmarks import Plan
 
 HELD_OUT = "held_out"
 """The implicit benchmark, which is there unless ``evaluation.problems`` is 0."""
@@ -32,7 +28,7 @@ class HeldOut:
         return provider.held_out(self.config.section(EvaluationSettings).problems)
 
     def prediction(self, problem: Problem, text: str) -> str:
-        """Return nothing: what an answer comes down to is up to the reward."""
+        """Return nothing: the reward looks at the whole response."""
         return ""
 
     def reference(self, problem: Problem) -> str:

@@ -1,6 +1,6 @@
 """The score of one item under each metric, in [0, 1]; a metric is the mean of it over the items.
 
-Neighbours: `estimates` takes the means and their intervals. Every function sees one item.
+Every function sees one item.
 """
 
 import math

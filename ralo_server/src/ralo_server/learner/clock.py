@@ -3,7 +3,7 @@
 import time
 
 from ralo_server.store import Store
-from ralo_server.store.facts import total
+from ralo_server.store.values import total
 
 _STORE_EVERY_SECONDS = 0.5
 

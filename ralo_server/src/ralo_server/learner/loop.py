@@ -16,6 +16,7 @@ from ralo_core.config import LearnerSettings, LoraSettings, RunSettings, Weights
 from ralo_core.plugins import PluginHost
 from ralo_core.protocols import ScalingOptimizerFactory
 from ralo_core.supervise import StopSignal
+from ralo_server.expiry import end_overdue
 from ralo_server.gradients.parameters import write_parameter_shapes
 from ralo_server.learner.clock import Clock
 from ralo_server.learner.compute import LearnerCompute
@@ -86,6 +87,8 @@ class Learner:
         """Work until the run is finished or `stopped`."""
         self.open()
         while not stopped:
+            # First, because a drain waits for leases, and no worker may be left to end them.
+            end_overdue(self.store, self.host)
             state = self.store.run.advance()
             self.trackers.tell()
             if state == FINISHED:
@@ -150,7 +153,7 @@ class Learner:
         """
         started = time.monotonic()
         step, version = self.store.run.step() + 1, self.store.versions.newest_number()
-        weights = self.aggregator.weigh([g.facts for g in gradients], version)
+        weights = self.aggregator.weigh([g.info for g in gradients], version)
         weighed = list(zip(gradients, weights, strict=True))
         applied = [gradient for gradient, weight in weighed if weight > 0]
         if not applied:
@@ -181,7 +184,7 @@ class Learner:
     def _leave_out(self, gradients: Sequence[PendingGradient], reason: str) -> None:
         """Consume gradients that make no step: a step on nothing would be one on NaN."""
         log.warning("no step is taken with %d gradients: %s", len(gradients), reason)
-        self.store.steps.leave_out(gradients)
+        self.store.gradients.leave_out(gradients)
         self.retention.after_commit()
 
     def _commit(
@@ -192,8 +195,8 @@ class Learner:
         started: float,
     ) -> None:
         steps, number, step = self.store.steps, written.version.number, written.step_log.step
-        earlier = steps.left_out_batches()
-        others, skipped = [*earlier, *steps.empty_batches()], steps.skipped_trees()
+        earlier = self.store.gradients.left_out_batches()
+        others, skipped = [*earlier, *self.store.batches.empty()], self.store.trees.skipped()
         elapsed = self.clock.elapsed()
         consumed = self._consumed(applied, left_out, others, list(skipped.values()), number - 1)
         metrics = {
@@ -252,10 +255,10 @@ class Learner:
         Means are over all that was sampled, `skipped` trees too. The rewards of a skipped tree are
         all equal: without these trees the mean would be that of half-solved problems alone.
         """
-        trees = {g.batch_id: self.store.steps.trees_of(g.batch_id) for g in applied}
+        trees = {g.batch_id: self.store.trees.of_batch(g.batch_id) for g in applied}
         batches = [*(gradient.batch_id for gradient in left_out), *other_batches]
         consumed = [tree for batch in trees.values() for tree in batch]
-        consumed += [tree for batch in batches for tree in self.store.steps.trees_of(batch)]
+        consumed += [tree for batch in batches for tree in self.store.trees.of_batch(batch)]
         return {
             **tree_metrics([*consumed, *skipped]),
             **tree_totals(consumed),

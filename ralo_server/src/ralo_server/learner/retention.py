@@ -12,7 +12,7 @@ from ralo_core.config import LearnerSettings
 from ralo_core.files.atomic import UNFINISHED
 from ralo_server.learner.state.folders import OptimizerFolders
 from ralo_server.store import Store
-from ralo_server.store.inspection import known_optimizers
+from ralo_server.store.weights.versions import known_optimizers
 
 
 @attrs.frozen
@@ -52,6 +52,6 @@ class Retention:
 
     def _remove_used_up(self) -> None:
         """Remove gradients that no version is restored from, and trees whose step is committed."""
-        for gradient in self.store.steps.consumed_blobs():
+        for gradient in self.store.gradients.consumed_blobs():
             (self.store.directory.gradients / gradient).unlink(missing_ok=True)
         self.store.trees.delete_trained()

@@ -5,7 +5,7 @@ so a chain ends where that version was pruned.
 """
 
 from ralo_core.data import DeltaLink, WeightVersion
-from ralo_server.store.versions import Versions
+from ralo_server.store.weights.versions import Versions
 
 
 def chain_from(versions: Versions, start: int, version: WeightVersion) -> tuple[DeltaLink, ...]:

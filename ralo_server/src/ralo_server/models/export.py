@@ -14,7 +14,7 @@ from ralo_core.errors import RaloError
 from ralo_core.files.atomic import new_directory
 from ralo_server.models.model_files import INDEX, weight_files
 from ralo_server.models.version_files import damage
-from ralo_server.store.versions import Versions
+from ralo_server.store.weights.versions import Versions
 
 _ADAPTER = (ADAPTER_WEIGHTS, ADAPTER_CONFIG)
 

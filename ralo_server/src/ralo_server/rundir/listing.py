@@ -12,8 +12,8 @@ import attrs
 
 from ralo_server.rundir.directory import RunDirectory
 from ralo_server.rundir.lock import is_running
-from ralo_server.store.overview import UNREADABLE, Overview, overview
 from ralo_server.store.run_state import FINISHED
+from ralo_server.store.views.overview import UNREADABLE, Overview, overview
 
 STOPPED = "stopped"
 

@@ -4,9 +4,9 @@ A row is what one start of a worker, its session, has spent in a role since it s
 last. Totals are sums over rows, so a report that comes twice counts once, one that is overtaken by
 a newer one changes nothing, and a worker that is killed loses what it did since its last report.
 
-Neighbours: workers report through the web side, the learner by itself; every step stores the
-totals of its moment among its metrics. The role `benchmark` is the part of samplers' time and
-tokens that evaluations took: it is not in the totals of a step, which are what training has cost.
+Workers report through the web side, the learner reports by itself; every step stores the totals of
+its moment among its metrics. The role `evaluator` is the part of samplers' time and tokens that
+evaluations took: it is not in the totals of a step, which are what training has cost.
 """
 
 import sqlite3
@@ -17,9 +17,11 @@ import attrs
 
 from ralo_core.messages.compute import ComputeStats, SpentByAll, VersionCost
 from ralo_server.store.database import Database
-from ralo_server.store.leases import Leases
+from ralo_server.store.lease_terms import LeaseTerms
+from ralo_server.store.lifecycle import in_states
+from ralo_server.store.states import WorkerState
 
-SAMPLER, EVALUATOR, TRAINER, LEARNER = "sampler", "benchmark", "trainer", "learner"
+SAMPLER, EVALUATOR, TRAINER, LEARNER = "sampler", "evaluator", "trainer", "learner"
 ROLES = (SAMPLER, EVALUATOR, TRAINER, LEARNER)
 
 WORKING_METRIC, TOKENS_METRIC = "compute/working_seconds", "compute/tokens"
@@ -35,9 +37,10 @@ _STORE = """INSERT INTO compute VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     WHERE excluded.age > compute.age"""
 _SUMS = """SELECT role, SUM(working) AS working, SUM(waiting) AS waiting, SUM(tokens) AS tokens
     FROM compute GROUP BY role"""
-_PRESENT = """SELECT role, COUNT(*) AS workers, SUM(devices) AS devices FROM compute
-    WHERE seen >= ? AND worker_id NOT IN (SELECT id FROM workers WHERE state = 'left')
-    GROUP BY role"""
+_PRESENT = f"""SELECT role, COUNT(*) AS workers, SUM(devices) AS devices FROM compute
+    WHERE seen >= ?
+    AND worker_id NOT IN (SELECT id FROM workers WHERE {in_states(WorkerState.LEFT)})
+    GROUP BY role"""  # noqa: S608
 _VERSIONS = f"""SELECT step, json_extract(metrics, '$.version') AS version,
         json_extract(metrics, '$."{WORKING_METRIC}"') AS working_seconds,
         json_extract(metrics, '$."{TOKENS_METRIC}"') AS tokens
@@ -77,7 +80,7 @@ class Compute:
     """Compute of a run."""
 
     database: Database
-    leases: Leases
+    leases: LeaseTerms
 
     def report(self, session: Session, roles: Mapping[str, Spent]) -> None:
         """Store what a session has spent since its start in each of `roles`, unless there is a

@@ -1,6 +1,6 @@
 """One SQLite file in WAL mode, a connection per thread, every change in one transaction.
 
-Neighbours: the other modules of `store` write the SQL. It knows nothing of what is stored.
+This module knows nothing of what is stored: the modules of the tables bring their SQL.
 """
 
 import sqlite3

@@ -1,11 +1,12 @@
-"""The problem queue: problems are drawn from the provider when a sampler asks, and leased.
+"""The table of problems: drawn from the provider when a sampler asks, leased, done with their tree.
 
-Neighbours: the web side leases here, `trees` marks a problem done. The provider's position is
-stored in the transaction that stores its problems, so none is skipped or given twice.
+The provider's position is stored in the transaction that stores its problems, so none is skipped
+or given twice.
 """
 
 import itertools
 import json
+import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,15 +18,21 @@ from ralo_core.data import Problem
 from ralo_core.protocols import ProblemProvider
 from ralo_core.structuring import unstructure
 from ralo_server.store.database import Database
-from ralo_server.store.facts import count, get_fact, put_fact
-from ralo_server.store.leases import Leases
+from ralo_server.store.lease_terms import LeasedTable, LeaseTerms, WhichLeases
+from ralo_server.store.lifecycle import in_states
+from ralo_server.store.states import PROBLEMS, TREES, ProblemState, TreeState
+from ralo_server.store.values import count, get_value, put_value
 
-_NEW = "INSERT INTO problems (id, body, state) VALUES (?, ?, 'waiting')"
-_LEASE = """UPDATE problems SET state = 'leased', lease_id = ?, worker_id = ?, expires = ?,
-    request = ?, attempts = attempts + 1 WHERE number = ?"""
-_GRANTED = """SELECT body, lease_id, expires FROM problems
-    WHERE request = ? AND worker_id = ? AND state = 'leased' ORDER BY number"""
-_WAITING = "SELECT number, body FROM problems WHERE state = 'waiting' ORDER BY number LIMIT ?"
+MAX_ATTEMPTS = 5
+"""A problem whose lease was lost this often is given up as failed."""
+
+LEASES = LeasedTable(PROBLEMS.table, "lease_id", ProblemState.LEASED)
+
+_LEASED = in_states(ProblemState.LEASED)
+_GRANTED = f"""SELECT body, lease_id, expires FROM problems
+    WHERE request = ? AND worker_id = ? AND {_LEASED} ORDER BY number"""  # noqa: S608
+_WAITING = f"""SELECT number, body FROM problems
+    WHERE {in_states(ProblemState.WAITING)} ORDER BY number LIMIT ?"""  # noqa: S608
 
 
 class ProblemSource:
@@ -62,16 +69,14 @@ class Problems:
     """Leases problems while fewer than `capacity` trees are queued or being made."""
 
     database: Database
-    leases: Leases
+    leases: LeaseTerms
     capacity: int
 
     def room(self) -> int:
         """Return how many problems may be handed out now."""
-        outstanding = self.database.value(
-            """SELECT (SELECT COUNT(*) FROM trees WHERE state = 'queued')
-                + (SELECT COUNT(*) FROM problems WHERE state = 'leased')"""
-        )
-        return max(0, self.capacity - int(outstanding))
+        queued = TREES.count(self.database, TreeState.QUEUED)
+        outstanding = queued + PROBLEMS.count(self.database, ProblemState.LEASED)
+        return max(0, self.capacity - outstanding)
 
     def lease(
         self, worker_id: str, amount: int, source: ProblemSource, request: str | None = None
@@ -93,7 +98,18 @@ class Problems:
             expires, granted = self.leases.deadline(), []
             for number, body in connection.execute(_WAITING, (amount,)).fetchall():
                 lease_id = uuid.uuid4().hex
-                connection.execute(_LEASE, (lease_id, worker_id, expires, request, number))
+                PROBLEMS.move(
+                    connection,
+                    ProblemState.LEASED,
+                    "number = :number",
+                    sets="""lease_id = :lease, worker_id = :worker, expires = :expires,
+                        request = :request, attempts = attempts + 1""",
+                    number=number,
+                    lease=lease_id,
+                    worker=worker_id,
+                    expires=expires,
+                    request=request,
+                )
                 granted.append((json.loads(body), lease_id, expires))
         return granted
 
@@ -103,20 +119,83 @@ class Problems:
         rows = self.database.rows(_GRANTED, request, worker_id)
         return [(json.loads(row["body"]), row["lease_id"], row["expires"]) for row in rows]
 
-    def _draw(self, connection: Any, amount: int, source: ProblemSource) -> None:
-        if get_fact(self.database, "exhausted", False):
+    def _draw(self, connection: sqlite3.Connection, amount: int, source: ProblemSource) -> None:
+        if get_value(self.database, "exhausted", False):
             return
-        problems, position = source.draw(amount, get_fact(self.database, "provider"))
+        problems, position = source.draw(amount, get_value(self.database, "provider"))
         for problem in problems:
             body = json.dumps(unstructure(problem), ensure_ascii=False)
-            connection.execute(_NEW, (problem.id, body))
-        put_fact(connection, "provider", position)
+            PROBLEMS.insert(connection, ProblemState.WAITING, id=problem.id, body=body)
+        put_value(connection, "provider", position)
         if len(problems) < amount:
-            put_fact(connection, "exhausted", True)
+            put_value(connection, "exhausted", True)
         count(connection, "problems_issued", len(problems))
 
     def all_handed_out(self) -> bool:
         """Say whether the provider has no more problems and none waits or is being worked on."""
-        return bool(get_fact(self.database, "exhausted", False)) and not self.database.value(
-            "SELECT COUNT(*) FROM problems WHERE state IN ('waiting', 'leased')"
+        exhausted = bool(get_value(self.database, "exhausted", False))
+        return exhausted and not PROBLEMS.count(
+            self.database, ProblemState.WAITING, ProblemState.LEASED
         )
+
+
+def lease_state(database: Database, lease_id: str) -> str | None:
+    """Return the state of the problem that was granted under this lease, None for no such one."""
+    state: str | None = database.value("SELECT state FROM problems WHERE lease_id = ?", lease_id)
+    return state
+
+
+def finish(connection: sqlite3.Connection, lease_id: str) -> None:
+    """Mark a problem as done: its tree is stored in the same transaction."""
+    PROBLEMS.move(connection, ProblemState.DONE, "lease_id = :lease", lease=lease_id)
+
+
+def sample_again(connection: sqlite3.Connection, lease_id: str) -> None:
+    """Let a problem wait again whose tree was discarded."""
+    PROBLEMS.move(
+        connection,
+        ProblemState.WAITING,
+        "lease_id = :lease",
+        sets="lease_id = NULL, request = NULL",
+        only_from=ProblemState.DONE,
+        lease=lease_id,
+    )
+
+
+def fail(connection: sqlite3.Connection, lease_id: str, reason: str) -> bool:
+    """Give a leased problem up; say whether the lease still held."""
+    failed = PROBLEMS.move(
+        connection,
+        ProblemState.FAILED,
+        "lease_id = :lease",
+        sets="reason = :reason",
+        lease=lease_id,
+        reason=reason,
+    )
+    return bool(failed)
+
+
+def take_back(connection: sqlite3.Connection, which: WhichLeases) -> int:
+    """End leases: the problems wait again, or fail after too many attempts; return how many."""
+    where, values = which.where("lease_id"), which.values
+    if not which.fault:
+        connection.execute(
+            f"UPDATE problems SET attempts = attempts - 1 WHERE {_LEASED} AND {where}",  # noqa: S608
+            values,
+        )
+    failed = PROBLEMS.move(
+        connection,
+        ProblemState.FAILED,
+        f"attempts >= {MAX_ATTEMPTS} AND {where}",
+        sets="worker_id = NULL, reason = 'lease lost too often'",
+        **values,
+    )
+    waiting = PROBLEMS.move(
+        connection,
+        ProblemState.WAITING,
+        where,
+        sets="worker_id = NULL, reason = ''",
+        only_from=ProblemState.LEASED,
+        **values,
+    )
+    return failed + waiting

@@ -1,8 +1,8 @@
 """The life of a run: running -> draining -> evaluating -> finished, and its clock.
 
-Neighbours: the learner calls `advance` after every step and while idle; the web side reads
-`current` to know what to hand out and accepts ``/stop``. Limits may be raised between two
-starts: a run that is over then goes on.
+The learner calls `advance` after every step and while idle; the web side reads `current` to know
+what to hand out and accepts ``/stop``. Limits may be raised between two starts: a run that is over
+then goes on.
 """
 
 import sqlite3
@@ -12,16 +12,27 @@ import attrs
 
 from ralo_core.config import Config, RunSettings
 from ralo_server.store.database import Database
-from ralo_server.store.evaluations import Evaluations
-from ralo_server.store.facts import get_fact, put_fact, put_facts
+from ralo_server.store.evaluation.evaluations import Evaluations
 from ralo_server.store.problems import Problems
-from ralo_server.store.versions import Versions
+from ralo_server.store.states import (
+    GRADIENTS,
+    PROBLEMS,
+    RUN_TRANSITIONS,
+    TREES,
+    GradientState,
+    ProblemState,
+    RunState,
+    TreeState,
+)
+from ralo_server.store.values import get_value, put_value, put_values
+from ralo_server.store.weights.versions import Versions
 
-RUNNING, DRAINING, EVALUATING, FINISHED = "running", "draining", "evaluating", "finished"
+RUNNING, DRAINING = RunState.RUNNING, RunState.DRAINING
+EVALUATING, FINISHED = RunState.EVALUATING, RunState.FINISHED
 
 
 @attrs.frozen(kw_only=True)
-class RunState:
+class RunProgress:
     """State, step count and clock of a run."""
 
     database: Database
@@ -30,19 +41,18 @@ class RunState:
     evaluations: Evaluations
     config: Config
 
-    def current(self) -> str:
+    def current(self) -> RunState:
         """Return the state; ``running`` for a new run."""
-        state: str = get_fact(self.database, "state", RUNNING)
-        return state
+        return RunState(get_value(self.database, "state", RUNNING))
 
     def name(self) -> str:
         """Return the name that the run was given at its beginning."""
-        name: str = get_fact(self.database, "run", "")
+        name: str = get_value(self.database, "run", "")
         return name
 
     def note_error(self, text: str) -> None:
         """Store what ``/stats`` shows as the last error; ``""`` for none."""
-        put_facts(self.database, {"last_error": text})
+        put_values(self.database, {"last_error": text})
 
     def step(self) -> int:
         """Return the number of committed optimizer steps."""
@@ -50,19 +60,19 @@ class RunState:
 
     def elapsed(self) -> float:
         """Return the seconds that the run has been worked on, restarts' gaps left out."""
-        return float(get_fact(self.database, "elapsed", 0.0))
+        return float(get_value(self.database, "elapsed", 0.0))
 
     def tick(self, seconds: float) -> None:
-        """Let the clock go on."""
+        """Add to the seconds of work."""
         with self.database.write() as connection:
-            put_fact(connection, "elapsed", self.elapsed() + seconds)
+            put_value(connection, "elapsed", self.elapsed() + seconds)
 
-    def request_stop(self) -> str:
+    def request_stop(self) -> RunState:
         """Start draining, as ``/stop`` asks; return the state then."""
         with self.database.write() as connection:
             if self.current() == RUNNING:
-                put_fact(connection, "state", DRAINING)
-            put_fact(connection, "stop_requested", True)
+                _enter(connection, RUNNING, DRAINING)
+            put_value(connection, "stop_requested", True)
         return self.current()
 
     def reopen(self) -> None:
@@ -70,18 +80,17 @@ class RunState:
 
         A run that was asked to stop finishes first, whatever was killed meanwhile.
         """
-        if self.current() == RUNNING or self._steps_done() or self._time_over():
+        state = self.current()
+        if state == RUNNING or self._steps_done() or self._time_over():
             return
-        if self.current() != FINISHED and get_fact(self.database, "stop_requested", False):
+        if state != FINISHED and get_value(self.database, "stop_requested", False):
             return
         with self.database.write() as connection:
-            put_fact(connection, "state", RUNNING)
-            put_fact(connection, "stop_requested", False)
+            _enter(connection, state, RUNNING)
+            put_value(connection, "stop_requested", False)
 
-    def advance(self) -> str:
+    def advance(self) -> RunState:
         """Make the transitions that are due and return the state."""
-        # Here, too: a drain waits for leases, and no worker may be left to ask for anything.
-        self.problems.leases.expire()
         state = self.current()
         # The learner asks a hundred times a second; only a change needs a turn as a writer.
         if self._following(state) == state:
@@ -90,14 +99,14 @@ class RunState:
             # Read again: a stop that came in between must not be written over.
             state = self.current()
             while (following := self._following(state)) != state:
-                state = following
-                if state == EVALUATING:
+                if following == EVALUATING:
                     self._evaluate_last(connection)
-                put_fact(connection, "state", state)
-                put_fact(connection, f"{state}_at", time.time())
+                _enter(connection, state, following)
+                put_value(connection, f"{following}_at", time.time())
+                state = following
         return state
 
-    def _following(self, state: str) -> str:
+    def _following(self, state: RunState) -> RunState:
         """Return the state to be in now, `state` itself if no transition is due."""
         if state in (RUNNING, DRAINING) and self._steps_done():
             # Trees and gradients that are left stay queued: a higher limit takes them up.
@@ -116,12 +125,10 @@ class RunState:
 
     def _outstanding(self) -> int:
         """Return the work under way: problems and batches out, trees and gradients waiting."""
-        return int(
-            self.database.value(
-                """SELECT (SELECT COUNT(*) FROM problems WHERE state = 'leased')
-                    + (SELECT COUNT(*) FROM trees WHERE state IN ('queued', 'leased'))
-                    + (SELECT COUNT(*) FROM gradients WHERE state = 'pending')"""
-            )
+        return (
+            PROBLEMS.count(self.database, ProblemState.LEASED)
+            + TREES.count(self.database, TreeState.QUEUED, TreeState.LEASED)
+            + GRADIENTS.count(self.database, GradientState.PENDING)
         )
 
     def _steps_done(self) -> bool:
@@ -131,3 +138,10 @@ class RunState:
     def _time_over(self) -> bool:
         limit = self.config.section(RunSettings).max_minutes
         return bool(limit) and self.elapsed() >= limit * 60
+
+
+def _enter(connection: sqlite3.Connection, before: RunState, after: RunState) -> None:
+    if after not in RUN_TRANSITIONS[before]:
+        msg = f"a run does not become {after} from {before}"
+        raise ValueError(msg)
+    put_value(connection, "state", after)

@@ -1,8 +1,7 @@
 """The tables of state.db and the steps that bring an older file up to date.
 
-Neighbours: `store.database` applies it, one statement after the other, each script in one
-transaction. Nothing else in the project contains DDL. A script is never edited once it was
-released: what it made is out there.
+Opening a `Database` runs the scripts that the file lacks, all in one transaction. Nothing else in
+the project contains DDL. A script is never edited once it was released: what it made is out there.
 """
 
 MIGRATIONS: tuple[str, ...] = (
@@ -158,5 +157,11 @@ MIGRATIONS: tuple[str, ...] = (
         tracker TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
     INSERT INTO records (step) SELECT step FROM steps WHERE tracked = 1 ORDER BY step;
     INSERT INTO tracker_positions SELECT 'jsonl', COUNT(*) FROM records;
+    """,
+    """
+    ALTER TABLE facts RENAME TO run_values;
+    ALTER TABLE readers RENAME TO version_holds;
+    ALTER TABLE trees RENAME COLUMN facts TO summary;
+    ALTER TABLE workers RENAME COLUMN facts TO fields;
     """,
 )

@@ -1,45 +1,38 @@
-"""The sample queue: rollout trees, each stored once, and the batches they are trained in.
+"""The table of rollout trees: each is stored once, under the lease of its problem.
 
-Neighbours: samplers' uploads come through the web side, trainers lease batches, `gradients`
-closes a batch, `dynamic_sampling` says what no batch takes. The tree itself is a blob; a row holds
-what the metrics need, `tree_facts`, and is all that is kept of a tree that is skipped.
+The tree itself is a blob; its row holds a summary, which a step's metrics are made of and which is
+all that is kept of a tree that is skipped.
 """
 
 import json
 import sqlite3
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import attrs
 
-from ralo_core import wire
 from ralo_core.config import RolloutsSettings
-from ralo_core.data import Batch, RolloutTree
+from ralo_core.data import RolloutTree
 from ralo_core.files.atomic import write_blob
+from ralo_server.store import problems
 from ralo_server.store.database import Database
-from ralo_server.store.facts import count
-from ralo_server.store.kept_rollouts import kept_rollouts
-from ralo_server.store.leases import Leases
-from ralo_server.store.tree_facts import tree_facts
-from ralo_server.store.versions import abandoned
+from ralo_server.store.lease_terms import LeaseTerms, WhichLeases
+from ralo_server.store.lifecycle import in_states
+from ralo_server.store.sampling.kept_rollouts import kept_rollouts
+from ralo_server.store.sampling.tree_summaries import tree_summary
+from ralo_server.store.states import TREES, ProblemState, TreeState
+from ralo_server.store.values import begin_total, count
+from ralo_server.store.weights.versions import abandoned
 
 STORED, DUPLICATE, LOST, ABANDONED = "stored", "duplicate", "lost", "abandoned"
-QUEUED, SKIPPED = "queued", "skipped"
 
-_LEASE = """INSERT INTO batches (id, worker_id, state, expires, request)
-    VALUES (?, ?, 'leased', ?, ?)"""
-_TAKE = """UPDATE trees SET state = 'leased', batch_id = ? WHERE number IN
-    (SELECT number FROM trees WHERE state = 'queued' ORDER BY number LIMIT ?)"""
-_TRAINED = """SELECT t.number, t.blob, b.step FROM trees t JOIN batches b ON b.id = t.batch_id
-    WHERE t.state = 'trained' AND b.step IS NOT NULL ORDER BY t.number"""
-_NUMBER = """INSERT INTO counters
-    SELECT 'trees_numbered', COALESCE(MAX(number), 0) + 1 FROM trees WHERE TRUE
-    ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value"""
-_BLOBS = "SELECT blob FROM trees WHERE batch_id = ? ORDER BY number"
-_GRANTED = (
-    "SELECT id, expires FROM batches WHERE request = ? AND worker_id = ? AND state = 'leased'"
-)
+_TRAINED = f"""SELECT t.number, t.blob, b.step FROM trees t JOIN batches b ON b.id = t.batch_id
+    WHERE {in_states(TreeState.TRAINED, column="t.state")} AND b.step IS NOT NULL
+    ORDER BY t.number"""  # noqa: S608
+_OLDEST = f"""number IN (SELECT number FROM trees WHERE {in_states(TreeState.QUEUED)}
+    ORDER BY number LIMIT :size)"""  # noqa: S608
 
 
 @attrs.frozen
@@ -50,7 +43,7 @@ class Trees:
     """
 
     database: Database
-    leases: Leases
+    leases: LeaseTerms
     folder: Path
     skips: Callable[[RolloutTree], bool]
     keeps: RolloutsSettings
@@ -59,89 +52,77 @@ class Trees:
         """Queue or skip a tree under the lease of its problem; return `STORED`, `DUPLICATE`,
         `LOST`, or `ABANDONED` for one by weights that a rollback left behind: its problem waits
         again."""
-        if self._known(lease_id):
-            return DUPLICATE
-        if self._lease_state(lease_id) != "leased":
-            return LOST
+        refused = self._refused(lease_id)
+        if refused:
+            return refused
         if abandoned(self.database, set(tree.versions.tolist())):
-            self.leases.release_one(lease_id)
+            with self.database.write() as connection:
+                problems.take_back(connection, WhichLeases.one(lease_id))
             return ABANDONED
         if self.skips(tree):
-            return self._enter(lease_id, tree, SKIPPED, blob="")
+            return self._enter(lease_id, tree, TreeState.SKIPPED, blob="")
         # The name is of this request alone: one that comes too late removes what it wrote.
         blob = f"{lease_id}.{uuid.uuid4().hex}.safetensors"
         write_blob(self.folder / blob, body)
         outcome = ""
         try:
-            outcome = self._enter(lease_id, tree, QUEUED, blob)
+            outcome = self._enter(lease_id, tree, TreeState.QUEUED, blob)
         finally:
             if outcome != STORED:
                 (self.folder / blob).unlink()
         return outcome
 
-    def _enter(self, lease_id: str, tree: RolloutTree, state: str, blob: str) -> str:
+    def _refused(self, lease_id: str) -> str:
+        """Return why no tree is taken under this lease, ``""`` if one is."""
+        state = problems.lease_state(self.database, lease_id)
+        if state == ProblemState.DONE:
+            return DUPLICATE
+        return "" if state == ProblemState.LEASED else LOST
+
+    def _enter(self, lease_id: str, tree: RolloutTree, state: TreeState, blob: str) -> str:
         with self.database.write() as connection:
-            if self._known(lease_id):
-                return DUPLICATE
-            if self._lease_state(lease_id) != "leased":
-                return LOST
-            connection.execute("UPDATE problems SET state = 'done' WHERE lease_id = ?", (lease_id,))
-            connection.execute(
-                """INSERT INTO trees (number, lease_id, blob, state, oldest_version, facts, time)
-                   VALUES (?, ?, ?, ?, ?, ?, ?)""",
-                (
-                    _new_number(connection),
-                    lease_id,
-                    blob,
-                    state,
-                    int(tree.versions.min()),
-                    json.dumps(tree_facts(tree)),
-                    self.leases.clock(),
-                ),
+            refused = self._refused(lease_id)
+            if refused:
+                return refused
+            problems.finish(connection, lease_id)
+            TREES.insert(
+                connection,
+                state,
+                number=_new_number(connection),
+                lease_id=lease_id,
+                blob=blob,
+                oldest_version=int(tree.versions.min()),
+                summary=json.dumps(tree_summary(tree)),
+                time=self.leases.clock(),
             )
-            count(connection, "trees_skipped", int(state == SKIPPED))
+            count(connection, "trees_skipped", int(state == TreeState.SKIPPED))
             count(connection, "tokens_decoded", len(tree.tokens))
             count(connection, "rollouts_sampled", len(tree.leaves))
         return STORED
 
-    def lease_batch(
-        self, worker_id: str, size: int, partial: bool, request: str | None = None
-    ) -> Batch | None:
-        """Lease the `size` oldest queued trees, fewer only if `partial`; None if there are not
-        enough.
-
-        A `request` that was granted before gets the same batch again: its answer was lost.
-        """
-        least = 1 if partial else size
-        if self.queued() < least and not self._granted(worker_id, request):
-            return None
-        with self.database.write() as connection:
-            batch = self._granted(worker_id, request)
-            if batch is None:
-                if self.queued() < least:
-                    return None
-                batch = (uuid.uuid4().hex, self.leases.deadline())
-                connection.execute(_LEASE, (batch[0], worker_id, batch[1], request))
-                connection.execute(_TAKE, (batch[0], size))
-            blobs = connection.execute(_BLOBS, (batch[0],)).fetchall()
-        bodies = [(self.folder / row["blob"]).read_bytes() for row in blobs]
-        trees = tuple(wire.unpack_tree(body) for body in bodies)
-        return Batch(id=batch[0], expires=batch[1], trees=trees)
-
-    def _granted(self, worker_id: str, request: str | None) -> tuple[str, float] | None:
-        """Return id and expiry of the batch that answered `request`, if it is still leased."""
-        rows = self.database.rows(_GRANTED, request, worker_id)
-        return (rows[0]["id"], rows[0]["expires"]) if rows else None
-
     def queued(self) -> int:
         """Return how many trees wait for a trainer."""
-        return int(self.database.value("SELECT COUNT(*) FROM trees WHERE state = 'queued'"))
+        return TREES.count(self.database, TreeState.QUEUED)
 
     def unfinished(self) -> int:
         """Return how many trees wait for a trainer or are with one."""
-        return int(
-            self.database.value("SELECT COUNT(*) FROM trees WHERE state IN ('queued', 'leased')")
+        return TREES.count(self.database, TreeState.QUEUED, TreeState.LEASED)
+
+    def of_batch(self, batch_id: str) -> list[tuple[int, dict[str, Any]]]:
+        """Return (oldest version, summary) of every tree of a batch."""
+        rows = self.database.rows(
+            "SELECT oldest_version, summary FROM trees WHERE batch_id = ?", batch_id
         )
+        return [(int(row["oldest_version"]), json.loads(row["summary"])) for row in rows]
+
+    def skipped(self) -> dict[int, tuple[int, dict[str, Any]]]:
+        """Return (oldest version, summary) by number of the trees that were skipped and that no
+        step has counted yet."""
+        rows = self.database.rows(
+            f"""SELECT number, oldest_version, summary FROM trees
+                WHERE {in_states(TreeState.SKIPPED)}"""  # noqa: S608
+        )
+        return {row["number"]: (row["oldest_version"], json.loads(row["summary"])) for row in rows}
 
     def delete_trained(self) -> None:
         """Remove rows and blobs of trees whose step is committed, but for those that `keeps` names;
@@ -152,24 +133,79 @@ class Trees:
         done = [row for row in rows if row["number"] not in kept]
         if not done:
             return
+        # The blobs go first: a row whose blob is gone is removed the next time.
         for row in done:
             (self.folder / row["blob"]).unlink(missing_ok=True)
         with self.database.write() as connection:
-            connection.executemany(
-                "DELETE FROM trees WHERE number = ?", [(row["number"],) for row in done]
-            )
+            for row in done:
+                TREES.remove(connection, "number = :number", number=row["number"])
 
-    def _lease_state(self, lease_id: str) -> str | None:
-        state: str | None = self.database.value(
-            "SELECT state FROM problems WHERE lease_id = ?", lease_id
-        )
-        return state
 
-    def _known(self, lease_id: str) -> bool:
-        return self._lease_state(lease_id) == "done"
+def take(connection: sqlite3.Connection, batch_id: str, size: int) -> None:
+    """Put the `size` oldest queued trees into a batch."""
+    TREES.move(
+        connection, TreeState.LEASED, _OLDEST, sets="batch_id = :batch", batch=batch_id, size=size
+    )
+
+
+def blobs_of(connection: sqlite3.Connection, batch_id: str) -> list[str]:
+    """Return the names of the blobs of a batch, oldest tree first."""
+    query = "SELECT blob FROM trees WHERE batch_id = ? ORDER BY number"
+    return [row["blob"] for row in connection.execute(query, (batch_id,))]
+
+
+def put_back(connection: sqlite3.Connection, batch_id: str) -> None:
+    """Let the trees of a batch whose lease ended wait for another one."""
+    _requeue(connection, batch_id, TreeState.LEASED)
+
+
+def mark_trained(connection: sqlite3.Connection, batch_id: str) -> None:
+    """Count the trees of a batch as trained."""
+    trained = TREES.move(connection, TreeState.TRAINED, "batch_id = :batch", batch=batch_id)
+    count(connection, "trees_trained", trained)
+
+
+def mark_failed(connection: sqlite3.Connection, batch_id: str) -> None:
+    """Set the trees of a batch aside; rows and blobs stay."""
+    TREES.move(connection, TreeState.FAILED, "batch_id = :batch", batch=batch_id)
+
+
+def train_again(connection: sqlite3.Connection, batch_id: str) -> None:
+    """Let the trained trees of a batch wait again: its gradient was discarded."""
+    count(connection, "trees_trained", -_requeue(connection, batch_id, TreeState.TRAINED))
+
+
+def discard(connection: sqlite3.Connection, lease_id: str) -> None:
+    """Discard a queued tree; its problem waits for a sampler again. The blob is the caller's."""
+    TREES.move(connection, TreeState.DISCARDED, "lease_id = :lease", lease=lease_id)
+    problems.sample_again(connection, lease_id)
+
+
+def remove_skipped(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
+    """Remove the rows of skipped trees that a step has counted."""
+    for number in numbers:
+        TREES.remove(connection, "number = :number", number=number)
+
+
+def remove_kept(connection: sqlite3.Connection, lease_id: str) -> None:
+    """Remove the row of a trained tree that was kept to be looked at."""
+    TREES.remove(connection, "lease_id = :lease", lease=lease_id)
+
+
+def _requeue(connection: sqlite3.Connection, batch_id: str, from_state: TreeState) -> int:
+    return TREES.move(
+        connection,
+        TreeState.QUEUED,
+        "batch_id = :batch",
+        sets="batch_id = NULL",
+        only_from=from_state,
+        batch=batch_id,
+    )
 
 
 def _new_number(connection: sqlite3.Connection) -> int:
     """Return a number that no tree has had: SQLite's own would be given again after a deletion."""
-    row = connection.execute(_NUMBER).fetchone()
-    return int(row[0])
+    # A run of an older version has trees and no such counter.
+    (largest,) = connection.execute("SELECT COALESCE(MAX(number), 0) FROM trees").fetchone()
+    begin_total(connection, "trees_numbered", largest)
+    return count(connection, "trees_numbered")

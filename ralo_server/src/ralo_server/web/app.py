@@ -5,9 +5,12 @@ routes, and a test compares them.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
+import attrs
 import falcon
 
+from ralo_server.expiry import end_overdue
 from ralo_server.web.access import (
     ANYBODY,
     NOBODY,
@@ -48,6 +51,23 @@ from ralo_server.web.resources.weights import (
 from ralo_server.web.resources.workers import WorkerHeartbeat, WorkerLeave, WorkerRegister
 from ralo_server.web.responses import problem_documents as problems_json
 from ralo_server.web.services import Services
+
+
+@attrs.frozen
+class EndOverdue:
+    """Falcon middleware: before a request is answered, whatever time has ended in the run ends."""
+
+    services: Services
+
+    def process_resource(
+        self,
+        request: falcon.Request,
+        response: falcon.Response,
+        resource: object,
+        params: Mapping[str, Any],
+    ) -> None:
+        """Expire leases, uploads and workers, at most once a second."""
+        end_overdue(self.services.store, self.services.host)
 
 
 def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
@@ -112,7 +132,11 @@ def make_app(
     """
     table = routes(services)
     allowed = {path: roles for path, (_, roles) in table.items()}
-    app = falcon.App(middleware=[] if tokens is None else [TokenCheck(tokens, allowed)])
+    # Tokens are checked first: a stranger's request makes no work.
+    middleware: list[TokenCheck | EndOverdue] = [EndOverdue(services)]
+    if tokens is not None:
+        middleware.insert(0, TokenCheck(tokens, allowed))
+    app = falcon.App(middleware=middleware)
     app.set_error_serializer(problems_json.serialise)
     for kind in problems_json.BAD_DATA:
         app.add_error_handler(kind, problems_json.refuse_bad_data)

@@ -3,14 +3,9 @@
 It is made once per web process.
 """
 
-import logging
 import shutil
-import threading
-import time
 from collections.abc import Mapping
 from typing import Any
-
-import attrs
 
 from ralo_core.components import BuildContext
 from ralo_core.config import ServerSettings, TrainerSettings, WeightsSettings
@@ -25,16 +20,12 @@ from ralo_server.scaling.background import Fits
 from ralo_server.store import Store
 from ralo_server.store.problems import ProblemSource
 from ralo_server.store.run_state import DRAINING, FINISHED, RUNNING
-from ralo_server.store.step_history import StepHistory
+from ralo_server.store.views.step_history import StepHistory
 from ralo_server.web.live.waiting import Waiting
 from ralo_server.web.responses.advantages import Advantages
 from ralo_server.web.responses.stats_text import StatsText
 from ralo_server.web.responses.token_texts import TokenTexts
 from ralo_server.web.sibling_runs import SiblingRuns
-
-log = logging.getLogger(__name__)
-
-_EXPIRY_SECONDS = 1.0
 
 
 class Services:
@@ -59,22 +50,10 @@ class Services:
         self.object_store = ObjectStore(where) if where else None
         self.waiting = waiting
         self.fits = Fits()
-        self._expiry = _EveryOnce(_EXPIRY_SECONDS)
 
     def notify(self, event: str, **fields: Any) -> None:
         """Tell every plugin of an event."""
         self.host.notify(event, **fields)
-
-    def take_back_lost_leases(self) -> None:
-        """Expire leases and mark silent workers as lost, at most once a second."""
-        if not self._expiry.due():
-            return
-        self.store.leases.expire()
-        self.store.uploads.sweep()
-        for worker_id, role in self.store.workers.lost():
-            log.warning("%s %s has not been heard for a lease's time", role, worker_id)
-            self.notify("ralo_worker_lost", worker_id=worker_id, role=role)
-        self.store.workers.forget()
 
     def lacks_disk(self, wanted: int = 0) -> bool:
         """Say whether less than ``server.min_free_mb`` would be free with `wanted` bytes more."""
@@ -100,19 +79,3 @@ class Services:
     def draining(self) -> bool:
         """Whether batches may be smaller than asked for."""
         return self.store.run.current() == DRAINING
-
-
-@attrs.define
-class _EveryOnce:
-    """True at most once in `seconds`, whichever thread asks."""
-
-    seconds: float
-    _next: float = 0.0
-    _lock: Any = attrs.field(factory=threading.Lock)
-
-    def due(self) -> bool:
-        with self._lock:
-            if time.monotonic() < self._next:
-                return False
-            self._next = time.monotonic() + self.seconds
-            return True

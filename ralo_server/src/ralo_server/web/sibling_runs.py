@@ -18,8 +18,8 @@ from ralo_server.rundir.directory import RunDirectory
 from ralo_server.rundir.listing import shown_state
 from ralo_server.rundir.lock import is_running
 from ralo_server.store.database import Database
-from ralo_server.store.overview import Overview, overview
-from ralo_server.store.step_history import StepHistory
+from ralo_server.store.views.overview import Overview, overview
+from ralo_server.store.views.step_history import StepHistory
 
 _HISTORIES = 16
 _Stamp = tuple[int, ...]

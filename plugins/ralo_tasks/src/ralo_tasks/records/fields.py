@@ -52,13 +52,13 @@ class FieldMapping:
 
     def metadata(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields that travel with the problem, as they are: they must be JSON."""
-        facts = {path: look_up(record, path) for path in self.metadata_fields}
+        metadata = {path: look_up(record, path) for path in self.metadata_fields}
         try:
-            json.dumps(facts, allow_nan=False)
+            json.dumps(metadata, allow_nan=False)
         except (TypeError, ValueError) as error:
-            msg = f"metadata_fields {list(facts)} cannot be sent as JSON: {error}"
+            msg = f"metadata_fields {list(metadata)} cannot be sent as JSON: {error}"
             raise DataError(msg) from error
-        return facts
+        return metadata
 
     def _text(self, record: Mapping[str, Any], field: str) -> str:
         if "{" in field:

@@ -10,7 +10,7 @@ import threading
 
 from ralo_core.client import Backoff
 from ralo_server.models.object_store import ObjectStore
-from ralo_server.store.parts import Parts
+from ralo_server.store.weights.parts import Parts
 
 log = logging.getLogger(__name__)
 

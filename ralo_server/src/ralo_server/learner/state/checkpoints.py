@@ -16,7 +16,7 @@ from ralo_core.config import LearnerSettings
 from ralo_server.learner.state.folders import OptimizerFolders
 from ralo_server.learner.state.master_state import MasterState
 from ralo_server.store import Store
-from ralo_server.store.versions import Origin
+from ralo_server.store.weights.versions import Origin
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Checkpoints:
         if steps and (
             len(steps) >= self.settings.checkpoint_every
             or self._is_kept_for_good()
-            or self.store.redo.size(steps) > _LOG_SHARE * self.folders.working_size()
+            or self.store.step_logs.size(steps) > _LOG_SHARE * self.folders.working_size()
         ):
             self.make(master)
 

@@ -21,7 +21,7 @@ from ralo_server.gradients.slices import slices
 from ralo_server.learner.state.sliced_optimizer import SlicedOptimizer
 from ralo_server.learner.state.state_files import StateFiles, WorkingCopy, open_model, open_state
 from ralo_server.learner.step.times import AGGREGATE, CLIP, STEP, StepTimes
-from ralo_server.store.step_log import StepLog
+from ralo_server.store.steps.step_log import StepLog
 
 STEP_SLICE_VALUES = 1 << 19
 """Values of one slice: weights, gradient and moments of it stay in the processor's cache. Gradients

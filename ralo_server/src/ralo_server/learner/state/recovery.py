@@ -46,7 +46,7 @@ class Recovery:
             master = MasterState.of_model(model, factory)
         for step in origin.replay:
             log.info("step %d is taken again, from its gradients", step)
-            self.files.replay(master, self.store.redo.read(step))
+            self.files.replay(master, self.store.step_logs.read(step))
         return master
 
     def publish_if_different(self, master: MasterState) -> WeightVersion | None:
@@ -61,7 +61,7 @@ class Recovery:
         count = self._differing(master, newest)
         if not count:
             return None
-        damage = self.store.redo.damage(origin.replay)
+        damage = self.store.step_logs.damage(origin.replay)
         if damage:
             msg = f"{damage}: {_REMEDY}"
             raise RaloError(msg)

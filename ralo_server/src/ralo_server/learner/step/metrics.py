@@ -11,7 +11,7 @@ from ralo_server.learner.step.tree_diagnostics import tree_diagnostics
 from ralo_server.store.gradients import PendingGradient
 
 Tree = tuple[int, Mapping[str, Any]]
-"""Oldest version in the tree, and `ralo_server.store.tree_facts` of it."""
+"""Oldest version in the tree, and `ralo_server.store.sampling.tree_summaries` of it."""
 
 
 def tree_metrics(trees: Sequence[Tree]) -> dict[str, float]:
@@ -63,11 +63,11 @@ def gradient_metrics(
     in the tree, `gradient_staleness` the mean of `version` minus base version.
     """
     ages = [
-        gradient.facts.base_version - oldest
+        gradient.info.base_version - oldest
         for gradient in gradients
         for oldest, _ in trees[gradient.batch_id]
     ]
-    lags = [version - gradient.facts.base_version for gradient in gradients]
+    lags = [version - gradient.info.base_version for gradient in gradients]
     return {
         **averaged_metrics(gradients),
         "staleness": sum(ages) / len(ages),
@@ -85,5 +85,5 @@ def _weighted_mean(name: str, gradients: Sequence[PendingGradient]) -> float:
     """Return the mean of a metric over the gradients that have it: one may leave out what was
     not finite."""
     known = [gradient for gradient in gradients if name in gradient.metrics]
-    weight = sum(gradient.facts.weight for gradient in known)
-    return sum(gradient.facts.weight * gradient.metrics[name] for gradient in known) / weight
+    weight = sum(gradient.info.weight for gradient in known)
+    return sum(gradient.info.weight * gradient.metrics[name] for gradient in known) / weight

@@ -21,7 +21,7 @@ from ralo_server.learner.state.folders import OptimizerFolders
 from ralo_server.learner.state.master_state import GradientSlices, MasterState
 from ralo_server.learner.step.aggregate import Aggregate
 from ralo_server.learner.step.times import AGGREGATE, PUBLISH, StepTimes
-from ralo_server.store.step_log import StepLog
+from ralo_server.store.steps.step_log import StepLog
 
 WeightedGradients = Sequence[tuple[Path, float]]
 """(file of a gradient, its weight, above 0)."""

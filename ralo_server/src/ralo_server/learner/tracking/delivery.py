@@ -13,7 +13,7 @@ from collections.abc import Callable
 import attrs
 
 from ralo_core.protocols import SettlingTracker, Tracker
-from ralo_server.store.records import Record, Records
+from ralo_server.store.steps.records import Record, Records
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import falcon
 from ralo_core.messages.accepted import Accepted
 from ralo_core.messages.evaluations import Claim, EvalReport, EvaluationShard
 from ralo_core.structuring import unstructure
-from ralo_server.store.shards import DUPLICATE, LOST
+from ralo_server.store.evaluation.shards import DUPLICATE, LOST
 from ralo_server.web.requests.bodies import MIB, read_json, request_key
 from ralo_server.web.requests.ownership import check_owner
 from ralo_server.web.responses.problem_documents import invalid, lease_lost, run_over
@@ -24,7 +24,6 @@ class EvalClaim:
         body = read_json(request, Claim)
         if self.services.finished:
             raise run_over()
-        self.services.take_back_lost_leases()
         job = self.services.store.shards.claim(body.worker_id, request_key(request), body.version)
         if job is None:
             response.status = falcon.HTTP_204

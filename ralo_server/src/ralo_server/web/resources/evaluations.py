@@ -12,7 +12,7 @@ from ralo_core.messages.evaluations import (
 )
 from ralo_core.structuring import structure_reply, unstructure
 from ralo_server.evaluation.results import read_rows
-from ralo_server.store.evaluations import EvaluationUnavailableError
+from ralo_server.store.evaluation.evaluations import EvaluationUnavailableError
 from ralo_server.web.requests.bodies import read_json
 from ralo_server.web.responses.problem_documents import invalid, run_over
 from ralo_server.web.services import Services

@@ -25,7 +25,9 @@ from ralo_server.gradients.checks import (
 from ralo_server.gradients.parameters import parameter_shapes
 from ralo_server.gradients.part_file import Occupied, PartFile, Removed, write_through
 from ralo_server.store import uploads as states
-from ralo_server.store.uploads import Limits, Upload
+from ralo_server.store.gradients import COMMITTED, Upload
+from ralo_server.store.states import GradientState
+from ralo_server.store.uploads import Limits
 from ralo_server.web.requests.bodies import (
     MIB,
     checked_identifier,
@@ -51,7 +53,6 @@ class GradientDeclare:
             raise problems.run_over()
         upload = read_json(request, GradientUpload)
         check_owner(self.services, request, upload.batch_id)
-        self.services.take_back_lost_leases()
         agreed = self._agreed_chunk_bytes(upload)
         declared = agreed == upload.chunk_bytes
         missing = self._admit(upload) if declared else []
@@ -185,7 +186,7 @@ class GradientFinalize:
             raise problems.chunks_missing(f"{len(missing)} chunks, the first is {missing[0]}")
         found = check_norm(
             inspect(upload.path, parameter_shapes(directory), self.services.codec),
-            uploads.accepted_norms(NORMS_WINDOW),
+            self.services.store.gradients.accepted_norms(NORMS_WINDOW),
             self.services.server.max_norm_ratio,
         )
         if not found.reason:
@@ -202,15 +203,15 @@ def _find(services: Services, upload_id: str) -> Upload:
         raise falcon.HTTPNotFound(
             title="unknown upload", description=f"{upload_id!r} must be declared first"
         )
-    if upload.state == states.REFUSED:
+    if upload.state == GradientState.REFUSED:
         raise _refusal(upload.reason, upload.detail)
-    if upload.state in (states.ABANDONED, states.DISCARDED):
+    if upload.state in (GradientState.ABANDONED, GradientState.DISCARDED):
         raise problems.lease_lost(f"batch {upload.batch_id}")
     return upload
 
 
 def _is_committed(upload: Upload) -> bool:
-    return upload.state in states.COMMITTED
+    return upload.state in COMMITTED
 
 
 def _refusal(reason: str, detail: str) -> falcon.HTTPError:

@@ -26,7 +26,6 @@ class ProblemQueue:
         def ask() -> tuple[LeasedProblem, ...] | None:
             if self.services.finished:
                 raise run_over()
-            self.services.take_back_lost_leases()
             if not self.services.hands_out_problems:
                 return None
             queue = self.services.store.problems

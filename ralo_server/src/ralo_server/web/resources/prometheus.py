@@ -4,7 +4,7 @@ import attrs
 import falcon
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from ralo_server.store.statistics import present_state
+from ralo_server.store.views.statistics import present_state
 from ralo_server.web.responses.prometheus_text import exposition
 from ralo_server.web.services import Services
 
@@ -17,7 +17,6 @@ class PrometheusMetrics:
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Give the state of the run and the metrics of its last step."""
-        self.services.take_back_lost_leases()
         store = self.services.store
         last = [metrics for _, metrics in store.steps.after(0, 1)]
         response.content_type = CONTENT_TYPE_LATEST

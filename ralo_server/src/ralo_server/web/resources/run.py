@@ -74,7 +74,6 @@ class Stats:
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Give the whole state of the run."""
-        self.services.take_back_lost_leases()
         response.content_type = falcon.MEDIA_JSON
         response.text = self.services.stats.now()
 

@@ -5,7 +5,7 @@ import falcon
 
 from ralo_core.messages.scaling import Fits
 from ralo_core.structuring import structure_reply, unstructure
-from ralo_server.store.law_points import ACCURACY, HELD_OUT, points
+from ralo_server.store.views.law_points import ACCURACY, HELD_OUT, points
 from ralo_server.web.services import Services
 
 _WAIT_SECONDS = 30.0

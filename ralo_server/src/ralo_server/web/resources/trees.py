@@ -4,9 +4,9 @@ import attrs
 import falcon
 
 from ralo_core import wire
-from ralo_core.data import Batch
 from ralo_core.messages.accepted import Accepted
 from ralo_core.structuring import unstructure
+from ralo_server.store.batches import StoredBatch
 from ralo_server.store.trees import ABANDONED, DUPLICATE, LOST
 from ralo_server.web.requests.bodies import (
     MIB,
@@ -72,17 +72,16 @@ class BatchQueue:
         worker, key = worker_of(request), request_key(request)
         wait = wait_of(request)
 
-        def ask() -> Batch | None:
+        def ask() -> StoredBatch | None:
             if self.services.finished:
                 raise run_over()
-            self.services.take_back_lost_leases()
             if not self.services.hands_out_batches:
                 return None
-            return self.services.store.trees.lease_batch(
+            return self.services.store.batches.lease(
                 worker, self.services.batch_trees, self.services.draining, key
             )
 
         batch = self.services.waiting.until("batches", ask, wait, response)
         if batch is not None:
             response.content_type = wire.CONTENT_TYPE
-            response.data = wire.pack_batch(batch)
+            response.data = wire.pack_batch(batch.id, batch.expires, batch.bodies)

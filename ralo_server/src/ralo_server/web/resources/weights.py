@@ -11,7 +11,7 @@ from ralo_core.data import WeightVersion
 from ralo_core.messages.weights import WeightManifest as Manifest
 from ralo_core.structuring import unstructure
 from ralo_server.models.version_files import MANIFEST
-from ralo_server.store.parts import Part
+from ralo_server.store.weights.parts import Part
 from ralo_server.web.requests.bodies import checked_identifier, wait_of
 from ralo_server.web.responses.immutable import send_immutable
 from ralo_server.web.services import Services
@@ -124,13 +124,13 @@ def _hold(services: Services, request: falcon.Request, number: int) -> None:
     """Keep a version from being pruned while the worker that asks for it fetches it."""
     worker = _worker(request)
     if worker:
-        services.store.readers.hold(worker, number)
+        services.store.version_holds.hold(worker, number)
 
 
 def _renew(services: Services, request: falcon.Request) -> None:
     worker = _worker(request)
     if worker:
-        services.store.readers.renew(worker)
+        services.store.version_holds.renew(worker)
 
 
 def _worker(request: falcon.Request) -> str:

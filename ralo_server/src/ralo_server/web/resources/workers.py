@@ -59,7 +59,7 @@ class WorkerRegister:
             version=store.versions.newest_number(),
             lease_seconds=lease_seconds,
             heartbeat_seconds=min(2.0, lease_seconds / _HEARTBEATS_PER_LEASE),
-            time=store.leases.clock(),
+            time=store.terms.clock(),
         )
         response.media = unstructure(reply)
 
@@ -80,9 +80,8 @@ class WorkerHeartbeat:
             raise falcon.HTTPNotFound(
                 title="unknown worker", description=f"{body.worker_id} must register first"
             )
-        self.services.take_back_lost_leases()
         reply = HeartbeatReply(
-            state=store.run.current(), over=tuple(over), time=store.leases.clock()
+            state=store.run.current(), over=tuple(over), time=store.terms.clock()
         )
         response.media = unstructure(reply)
 

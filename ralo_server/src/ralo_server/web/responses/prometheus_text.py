@@ -46,7 +46,7 @@ class _Run(Collector):
 def _progress(state: RunStats) -> Iterator[Metric]:
     names = {"run": state.run, "recipe": state.recipe, "model": state.model}
     yield InfoMetricFamily("ralo_run", "Which run this is.", value=names)
-    states = {name: float(name == state.state) for name in _STATES}
+    states = {str(name): float(name == state.state) for name in _STATES}
     yield _gauge("run_state", "1 for the state that the run is in.", "state", states)
     for name, text, value in (
         ("step", "Optimizer steps taken.", state.step),

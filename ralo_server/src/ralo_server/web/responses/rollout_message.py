@@ -7,7 +7,7 @@ import numpy as np
 from ralo_core.data import RolloutTree
 from ralo_core.data.tree import PROMPT
 from ralo_core.messages.rollouts import Rollout, RolloutLeaf, RolloutProblem, RolloutSegment
-from ralo_server.store.rollouts import StoredRollout
+from ralo_server.store.views.rollouts import StoredRollout
 from ralo_server.web.responses.advantages import Advantages
 from ralo_server.web.responses.token_texts import TokenTexts
 

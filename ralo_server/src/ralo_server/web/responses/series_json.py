@@ -7,7 +7,7 @@ import attrs
 import falcon
 
 from ralo_core.messages.series import Series
-from ralo_server.store.step_history import Float64, StepHistory
+from ralo_server.store.views.step_history import Float64, StepHistory
 
 _MOST_NAMES = 64
 _DEFAULT_POINTS, _MOST_POINTS = 400, 10_000

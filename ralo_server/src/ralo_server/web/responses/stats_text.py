@@ -7,7 +7,7 @@ import threading
 
 from ralo_core.structuring import unstructure
 from ralo_server.store import Store
-from ralo_server.store.statistics import present_state
+from ralo_server.store.views.statistics import present_state
 from ralo_server.web.responses.json_response import json_text
 
 

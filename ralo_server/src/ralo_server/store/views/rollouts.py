@@ -1,7 +1,6 @@
 """The rollout trees that there are, for whoever looks at them: a list, and each by its number.
 
-Neighbours: `trees` stores them and, once they were trained on, keeps some (`kept_rollouts`); the
-web side's explorer asks here. A list costs one query: blobs are not opened for it.
+A list costs one query: blobs are not opened for it.
 """
 
 import json
@@ -13,12 +12,14 @@ import attrs
 from ralo_core import wire
 from ralo_core.data import RolloutTree
 from ralo_server.store.database import Database
+from ralo_server.store.lifecycle import not_in_states
+from ralo_server.store.states import TreeState
 
 _PROMPT_SHOWN = 400
-_COLUMNS = """t.number, t.state, t.blob, t.oldest_version, t.facts, t.time, b.step, p.id, p.body
+_COLUMNS = """t.number, t.state, t.blob, t.oldest_version, t.summary, t.time, b.step, p.id, p.body
     FROM trees t LEFT JOIN batches b ON b.id = t.batch_id
     LEFT JOIN problems p ON p.lease_id = t.lease_id"""
-_OF_ALL = "t.state != 'discarded' AND t.number < ?"
+_OF_ALL = f"{not_in_states(TreeState.DISCARDED, column='t.state')} AND t.number < ?"
 _OF_PROBLEM = "t.lease_id IN (SELECT lease_id FROM problems WHERE id = ?)"
 _OF_STEP = "t.batch_id IN (SELECT id FROM batches WHERE step = ?)"
 _NO_BOUND = 1 << 62
@@ -35,7 +36,7 @@ class StoredRollout:
 
 
 @attrs.frozen
-class Rollouts:
+class RolloutArchive:
     """The trees of a run, whose blobs lie in `folder`."""
 
     database: Database
@@ -90,9 +91,9 @@ def _problem(row: Any) -> dict[str, Any]:
 
 
 def _summary(row: Any) -> dict[str, Any]:
-    facts, problem = json.loads(row["facts"]), _problem(row)
-    leaves = facts["leaves"]
-    solved = facts.get("solved")  # an older version did not count them
+    summary, problem = json.loads(row["summary"]), _problem(row)
+    leaves = summary["leaves"]
+    solved = summary.get("solved")  # an older version did not count them
     return {
         "number": row["number"],
         "problem_id": row["id"] or "",
@@ -100,10 +101,10 @@ def _summary(row: Any) -> dict[str, Any]:
         "step": row["step"],
         "version": row["oldest_version"],
         "leaves": leaves,
-        "reward": facts["reward"] / leaves,
+        "reward": summary["reward"] / leaves,
         "solved": None if solved is None else solved / leaves,
-        "tokens": facts["tokens"],
-        "depth": max(map(int, facts["depths"]), default=0) if "depths" in facts else None,
+        "tokens": summary["tokens"],
+        "depth": max(map(int, summary["depths"]), default=0) if "depths" in summary else None,
         "state": row["state"],
         "time": row["time"],
     }

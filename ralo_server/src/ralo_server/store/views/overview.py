@@ -3,14 +3,15 @@
 It reads only what every schema has, because ``ralo runs`` lists runs of older versions too.
 """
 
+import json
 from contextlib import closing
 from pathlib import Path
 
 import attrs
 
 from ralo_server.store.database import DAMAGED, Database
-from ralo_server.store.facts import get_fact
-from ralo_server.store.run_state import RUNNING
+from ralo_server.store.lifecycle import in_states
+from ralo_server.store.states import EvaluationState, RunState
 
 UNREADABLE = "unreadable"
 
@@ -26,6 +27,15 @@ class Overview:
     version: int
     reward: float | None
     accuracy: float | None
+
+
+_EARLIER_VALUES = "facts"
+"""The table of values, before it was called `run_values`."""
+# The held-out problems go before benchmarks. An older state.db knows only these.
+_ACCURACY = f"""SELECT COALESCE(json_extract(report, '$.metrics.accuracy.value'),
+      json_extract(report, '$.accuracy')) FROM evaluations
+    WHERE {in_states(EvaluationState.REPORTED)}
+    ORDER BY id LIKE '%-held_out' DESC, version DESC LIMIT 1"""  # noqa: S608
 
 
 def overview(path: Path) -> Overview:
@@ -44,18 +54,20 @@ def overview(path: Path) -> Overview:
 
 def _read(database: Database) -> Overview:
     return Overview(
-        name=get_fact(database, "run", ""),
-        recipe=get_fact(database, "recipe", ""),
-        state=get_fact(database, "state", RUNNING),
+        name=_value(database, "run", ""),
+        recipe=_value(database, "recipe", ""),
+        state=_value(database, "state", RunState.RUNNING),
         step=int(database.value("SELECT MAX(step) FROM steps") or 0),
         version=int(database.value("SELECT COALESCE(MAX(number), -1) FROM versions")),
         reward=database.value(
             "SELECT json_extract(metrics, '$.reward') FROM steps ORDER BY step DESC LIMIT 1"
         ),
-        accuracy=database.value(
-            # The held-out problems go before benchmarks. An older state.db knows only these.
-            """SELECT COALESCE(json_extract(report, '$.metrics.accuracy.value'),
-                 json_extract(report, '$.accuracy')) FROM evaluations WHERE state = 'reported'
-               ORDER BY id LIKE '%-held_out' DESC, version DESC LIMIT 1"""
-        ),
+        accuracy=database.value(_ACCURACY),
     )
+
+
+def _value(database: Database, name: str, default: str) -> str:
+    renamed = database.value("SELECT 1 FROM sqlite_master WHERE name = 'run_values'")
+    table = "run_values" if renamed else _EARLIER_VALUES
+    text = database.value(f"SELECT value FROM {table} WHERE name = ?", name)  # noqa: S608
+    return default if text is None else str(json.loads(text))

@@ -1,22 +1,31 @@
-"""Evaluations: a benchmark asked of a version, from the wish for it to its result.
+"""The table of evaluations: a benchmark asked of a version, from the request to its result.
 
-Neighbours: the learner schedules, people ask on demand, `shards` lets samplers do the work in
-parts and closes an evaluation with its result. An evaluation is ``open``, then ``reported``.
+The learner schedules them, people request them; samplers answer them in shards, and the report of
+the last shard closes an evaluation with its result.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from ralo_core.errors import RaloError, nearest
-from ralo_server.store.benchmarks import Benchmarks, Plan
 from ralo_server.store.database import Database
-from ralo_server.store.versions import Versions, abandoned
+from ralo_server.store.evaluation import benchmarks as benchmark_rows
+from ralo_server.store.evaluation import shard_rows
+from ralo_server.store.evaluation.benchmarks import Benchmarks, Plan
+from ralo_server.store.lifecycle import in_states
+from ralo_server.store.states import EVALUATIONS, EvaluationState
+from ralo_server.store.weights.versions import Versions, abandoned
 
-OPEN, REPORTED = "open", "reported"
+_REPORTED = in_states(EvaluationState.REPORTED)
+_UNTRACKED = f"""SELECT e.id, e.report,
+        COALESCE(json_extract(s.metrics, '$.elapsed_seconds'), 0.0) AS elapsed
+    FROM evaluations e LEFT JOIN steps s ON s.step = json_extract(e.report, '$.step')
+    WHERE e.tracked = 0 AND {in_states(EvaluationState.REPORTED, column="e.state")}
+    ORDER BY e.version, e.benchmark"""  # noqa: S608
 
 
 class EvaluationUnavailableError(RaloError):
@@ -43,8 +52,8 @@ class Evaluations:
         """Ask on demand, of the newest version if none is named; return what becomes of each as
         ``{"version", "benchmark", "state"}``.
 
-        Raises `EvaluationUnavailableError` for a benchmark that the run does not have, or a version that is
-        not there any more.
+        Raises `EvaluationUnavailableError` for a benchmark that the run does not have, or a version
+        that is not there any more.
         """
         with self.database.write() as connection:
             number = self.versions.newest_number() if version is None else version
@@ -60,8 +69,8 @@ class Evaluations:
         """Return version and benchmark of every result whose answers are in a file; an older
         ralo-server kept none."""
         rows = self.database.rows(
-            """SELECT version, benchmark FROM evaluations
-               WHERE state = 'reported' AND plan != '' ORDER BY version, benchmark"""
+            f"""SELECT version, benchmark FROM evaluations
+                WHERE {_REPORTED} AND plan != '' ORDER BY version, benchmark"""  # noqa: S608
         )
         return [(int(row["version"]), row["benchmark"]) for row in rows]
 
@@ -69,19 +78,13 @@ class Evaluations:
         """Forget a result and ask for it anew."""
         name = _name(version, benchmark)
         with self.database.write() as connection:
-            connection.execute("DELETE FROM evaluation_shards WHERE evaluation = ?", (name,))
-            connection.execute("DELETE FROM evaluations WHERE id = ?", (name,))
+            _remove(connection, name)
             if benchmark in self.benchmarks.plans():
                 self.schedule(connection, version, [benchmark])
 
     def open(self) -> int:
         """Return how many evaluations have no result yet."""
-        return int(self.database.value("SELECT COUNT(*) FROM evaluations WHERE state = 'open'"))
-
-    def open_versions(self) -> list[int]:
-        """Return the versions that must stay because they are still being evaluated."""
-        rows = self.database.rows("SELECT DISTINCT version FROM evaluations WHERE state = 'open'")
-        return [int(row["version"]) for row in rows]
+        return EVALUATIONS.count(self.database, EvaluationState.OPEN)
 
     def results(
         self, benchmark: str | None = None, version: int | None = None
@@ -89,9 +92,9 @@ class Evaluations:
         """Return the results by version, then benchmark; those of versions that a rollback left
         behind have ``"abandoned": true``."""
         rows = self.database.rows(
-            """SELECT report FROM evaluations WHERE state = 'reported'
-               AND (? IS NULL OR benchmark = ?) AND (? IS NULL OR version = ?)
-               ORDER BY version, benchmark""",
+            f"""SELECT report FROM evaluations WHERE {_REPORTED}
+                AND (? IS NULL OR benchmark = ?) AND (? IS NULL OR version = ?)
+                ORDER BY version, benchmark""",  # noqa: S608
             benchmark,
             benchmark,
             version,
@@ -103,7 +106,7 @@ class Evaluations:
         """Return of each benchmark at most `most` results, evenly spread, the first and the last
         among them, in the order of `results`."""
         rows = self.database.rows(
-            "SELECT id, benchmark FROM evaluations WHERE state = 'reported' ORDER BY version"
+            f"SELECT id, benchmark FROM evaluations WHERE {_REPORTED} ORDER BY version"  # noqa: S608
         )
         names: dict[str, list[str]] = {}
         for row in rows:
@@ -145,23 +148,18 @@ class Evaluations:
     def _open(
         self, connection: sqlite3.Connection, version: int, benchmark: str, plan: Plan
     ) -> None:
-        name = _name(version, benchmark)
-        made = connection.execute(
-            """INSERT OR IGNORE INTO evaluations (id, version, benchmark, state, plan)
-               VALUES (?, ?, ?, 'open', ?)""",
-            (name, version, benchmark, plan.dump()),
-        ).rowcount
-        if not made:
+        if self._state(version, benchmark):
             return
-        size, step = self.benchmarks.size(benchmark), plan.shard_items
-        connection.executemany(
-            """INSERT INTO evaluation_shards (id, evaluation, first, items, state)
-               VALUES (?, ?, ?, ?, 'waiting')""",
-            [
-                (f"{name}-{number}", name, first, min(step, size - first))
-                for number, first in enumerate(range(0, size, step))
-            ],
+        name = _name(version, benchmark)
+        EVALUATIONS.insert(
+            connection,
+            EvaluationState.OPEN,
+            id=name,
+            version=version,
+            benchmark=benchmark,
+            plan=plan.dump(),
         )
+        shard_rows.add(connection, name, self.benchmarks.size(benchmark), plan.shard_items)
 
 
 def _name(version: int, benchmark: str) -> str:
@@ -175,17 +173,69 @@ def _spread(count: int, most: int) -> list[int]:
     return [round(place * (count - 1) / (most - 1)) for place in range(most)]
 
 
+def use_benchmarks(database: Database, plans: Mapping[str, Plan]) -> None:
+    """Let these be the benchmarks of the run from now on; what is open of others is given up.
+
+    Versions that are being evaluated go on as they began.
+    """
+    with database.write() as connection:
+        benchmark_rows.replace(connection, plans)
+        for name, plan in plans.items():
+            # An older ralo-server left these open, without a plan of their own.
+            connection.execute(
+                "UPDATE evaluations SET plan = ? WHERE benchmark = ? AND plan = ''",
+                (plan.dump(), name),
+            )
+        for row in _open_ones(connection):
+            if row["benchmark"] not in plans:
+                _remove(connection, row["id"])
+
+
 def give_up(connection: sqlite3.Connection, versions: Iterable[int]) -> None:
     """Forget what is open of these versions; results stay."""
-    for version in versions:
-        connection.execute(
-            """DELETE FROM evaluation_shards WHERE evaluation IN
-                 (SELECT id FROM evaluations WHERE version = ? AND state = 'open')""",
-            (version,),
-        )
-        connection.execute(
-            "DELETE FROM evaluations WHERE version = ? AND state = 'open'", (version,)
-        )
+    given_up = set(versions)
+    for row in _open_ones(connection):
+        if row["version"] in given_up:
+            _remove(connection, row["id"])
+
+
+def start(connection: sqlite3.Connection, evaluation: str, now: float) -> None:
+    """Record the time of the first grant of a shard."""
+    connection.execute(
+        "UPDATE evaluations SET started = COALESCE(started, ?) WHERE id = ?", (now, evaluation)
+    )
+
+
+def close(connection: sqlite3.Connection, evaluation: str, result: Mapping[str, Any]) -> None:
+    """Store the result of an evaluation whose shards are all reported."""
+    EVALUATIONS.move(
+        connection,
+        EvaluationState.REPORTED,
+        "id = :evaluation",
+        sets="report = :report",
+        evaluation=evaluation,
+        report=json.dumps(result, ensure_ascii=False),
+    )
+    shard_rows.drop_answers(connection, evaluation)
+
+
+def untracked(connection: sqlite3.Connection) -> list[tuple[int, dict[str, float]]]:
+    """Return (step of the version, metrics) of the results that trackers have not been told of, and
+    mark them as told."""
+    found = []
+    for row in connection.execute(_UNTRACKED).fetchall():
+        result = json.loads(row["report"])
+        # A version's accuracy belongs to the moment it was made, not to that of the result.
+        metrics = {**tracked_metrics(result), "elapsed_seconds": row["elapsed"]}
+        found.append((result["step"], metrics))
+        connection.execute("UPDATE evaluations SET tracked = 1 WHERE id = ?", (row["id"],))
+    return found
+
+
+def any_untracked(database: Database) -> bool:
+    """Say whether `untracked` would return anything."""
+    query = f"SELECT 1 FROM evaluations WHERE {_REPORTED} AND tracked = 0"  # noqa: S608
+    return bool(database.value(query))
 
 
 def tracked_metrics(result: dict[str, Any]) -> dict[str, float]:
@@ -196,3 +246,15 @@ def tracked_metrics(result: dict[str, Any]) -> dict[str, float]:
         metrics[path] = estimate["value"]
         metrics[f"{path}/low"], metrics[f"{path}/high"] = estimate["low"], estimate["high"]
     return metrics
+
+
+def _open_ones(connection: sqlite3.Connection) -> list[sqlite3.Row]:
+    query = (
+        f"SELECT id, version, benchmark FROM evaluations WHERE {in_states(EvaluationState.OPEN)}"  # noqa: S608
+    )
+    return connection.execute(query).fetchall()
+
+
+def _remove(connection: sqlite3.Connection, evaluation: str) -> None:
+    shard_rows.remove(connection, evaluation)
+    EVALUATIONS.remove(connection, "id = :evaluation", evaluation=evaluation)

@@ -1,12 +1,10 @@
-"""Shards: the parts of an evaluation that samplers lease, answer and report, each by itself.
+"""Shards of evaluations as samplers see them: claimed under a lease, answered, reported.
 
-Neighbours: `evaluations` makes them, `leases` ends their leases. Every grant has a lease id of its
-own; the first report under the lease that holds counts. The report of the last shard closes the
-evaluation: what comes of all answers is computed before that transaction, for it takes a while,
-and committed in it.
+Every grant has a lease id of its own; the first report under the lease that holds counts. The
+report of the last shard closes the evaluation: its result is computed before that transaction, for
+that takes a while, and committed in it.
 """
 
-import json
 import sqlite3
 import uuid
 from collections.abc import Callable, Sequence
@@ -15,22 +13,24 @@ from typing import Any
 import attrs
 
 from ralo_core.data import ItemResponses, Problem, ResponseSettings
-from ralo_core.structuring import structure, unstructure
-from ralo_server.store.benchmarks import Benchmarks, Plan
 from ralo_server.store.database import Database
-from ralo_server.store.facts import count, total
-from ralo_server.store.leases import Leases
+from ralo_server.store.evaluation import evaluations, shard_rows
+from ralo_server.store.evaluation.benchmarks import Benchmarks, Plan
+from ralo_server.store.lease_terms import LeaseTerms
+from ralo_server.store.lifecycle import in_states, not_in_states
+from ralo_server.store.states import SHARDS, ShardState
+from ralo_server.store.values import total
 
 STORED, DUPLICATE, LOST = "stored", "duplicate", "lost"
 
 _SHARD = """SELECT s.*, e.version, e.benchmark, e.plan FROM evaluation_shards s
     JOIN evaluations e ON e.id = s.evaluation"""
-_GRANTED = f"{_SHARD} WHERE s.request = ? AND s.worker_id = ? AND s.state = 'leased'"
-_WAITING = f"""{_SHARD} WHERE s.state = 'waiting' AND (? IS NULL OR e.version = ?)
-    ORDER BY e.version, s.number LIMIT 1"""
-_LEASE = """UPDATE evaluation_shards SET state = 'leased', lease_id = ?, worker_id = ?,
-    expires = ?, request = ? WHERE id = ?"""
-_REPORTED = "evaluation_shards_reported"
+_GRANTED = f"""{_SHARD} WHERE s.request = ? AND s.worker_id = ?
+    AND {in_states(ShardState.LEASED, column="s.state")}"""
+_WAITING = f"""{_SHARD} WHERE {in_states(ShardState.WAITING, column="s.state")}
+    AND (? IS NULL OR e.version = ?) ORDER BY e.version, s.number LIMIT 1"""
+_OTHERS_OPEN = f"""SELECT COUNT(*) FROM evaluation_shards
+    WHERE evaluation = ? AND {not_in_states(ShardState.REPORTED)} AND id != ?"""  # noqa: S608
 
 
 @attrs.frozen(kw_only=True)
@@ -73,7 +73,7 @@ class Shards:
     """Shards of the evaluations of a run."""
 
     database: Database
-    leases: Leases
+    leases: LeaseTerms
     benchmarks: Benchmarks
 
     def claim(
@@ -83,9 +83,7 @@ class Shards:
 
         A `request` that was granted before gets the same shard again: its answer was lost.
         """
-        if not self.database.value(
-            "SELECT 1 FROM evaluation_shards WHERE state IN ('waiting', 'leased')"
-        ):
+        if not SHARDS.count(self.database, ShardState.WAITING, ShardState.LEASED):
             return None
         with self.database.write() as connection:
             row = connection.execute(_GRANTED, (request, worker_id)).fetchone()
@@ -94,12 +92,9 @@ class Shards:
                 row = connection.execute(_WAITING, (version, version)).fetchone()
                 if row is None:
                     return None
-                values = (lease, worker_id, self.leases.deadline(), request, row["id"])
-                connection.execute(_LEASE, values)
-                connection.execute(
-                    "UPDATE evaluations SET started = COALESCE(started, ?) WHERE id = ?",
-                    (self.leases.clock(), row["evaluation"]),
-                )
+                expires = self.leases.deadline()
+                shard_rows.lease(connection, row["id"], lease, worker_id, expires, request)
+                evaluations.start(connection, row["evaluation"], self.leases.clock())
         return Job(
             id=row["id"],
             lease_id=lease,
@@ -134,24 +129,23 @@ class Shards:
                     return outcome, None
                 last = not _others_open(connection, row)
                 if not last or conclusion:
-                    _store(connection, row, answers)
+                    shard_rows.report(connection, row["id"], answers)
                 if not last:
                     return STORED, None
                 if conclusion:
-                    _close(connection, row["evaluation"], conclusion)
+                    conclusion.keep()
+                    evaluations.close(connection, row["evaluation"], conclusion.result)
                     return STORED, conclusion.result
             # Of an evaluation whose other shards are all in nothing changes any more.
             conclusion = conclude(self._answered(row, answers))
 
     def counts(self) -> dict[str, int]:
         """Return how many shards are waiting, leased and, since the run began, reported."""
-        open_ones = {
-            state: int(
-                self.database.value("SELECT COUNT(*) FROM evaluation_shards WHERE state = ?", state)
-            )
-            for state in ("waiting", "leased")
+        return {
+            "waiting": SHARDS.count(self.database, ShardState.WAITING),
+            "leased": SHARDS.count(self.database, ShardState.LEASED),
+            "reported": total(self.database, shard_rows.REPORTED_TOTAL),
         }
-        return {**open_ones, "reported": total(self.database, _REPORTED)}
 
     def _answered(self, row: sqlite3.Row, answers: Sequence[ItemResponses]) -> Answered:
         gathered: list[ItemResponses] = []
@@ -159,7 +153,9 @@ class Shards:
             "SELECT id, answers FROM evaluation_shards WHERE evaluation = ? ORDER BY first",
             row["evaluation"],
         ):
-            gathered += answers if other["id"] == row["id"] else _load(other["answers"])
+            gathered += (
+                answers if other["id"] == row["id"] else shard_rows.load_answers(other["answers"])
+            )
         version, benchmark = row["version"], row["benchmark"]
         step = self.database.value("SELECT step FROM versions WHERE number = ?", version)
         started = self.database.value(
@@ -177,43 +173,11 @@ class Shards:
 
 
 def _outcome(row: sqlite3.Row | None, lease_id: str) -> str:
-    if row is not None and row["state"] == "reported":
+    if row is not None and row["state"] == ShardState.REPORTED:
         return DUPLICATE
-    holds = row is not None and row["state"] == "leased" and row["lease_id"] == lease_id
+    holds = row is not None and row["state"] == ShardState.LEASED and row["lease_id"] == lease_id
     return STORED if holds else LOST
 
 
 def _others_open(connection: sqlite3.Connection, row: sqlite3.Row) -> int:
-    return int(
-        connection.execute(
-            """SELECT COUNT(*) FROM evaluation_shards
-               WHERE evaluation = ? AND state != 'reported' AND id != ?""",
-            (row["evaluation"], row["id"]),
-        ).fetchone()[0]
-    )
-
-
-def _store(
-    connection: sqlite3.Connection, row: sqlite3.Row, answers: Sequence[ItemResponses]
-) -> None:
-    connection.execute(
-        "UPDATE evaluation_shards SET state = 'reported', answers = ? WHERE id = ?",
-        (json.dumps(unstructure(list(answers))), row["id"]),
-    )
-    count(connection, _REPORTED)
-
-
-def _close(connection: sqlite3.Connection, evaluation: str, conclusion: Conclusion) -> None:
-    conclusion.keep()
-    connection.execute(
-        "UPDATE evaluations SET state = 'reported', report = ? WHERE id = ?",
-        (json.dumps(conclusion.result, ensure_ascii=False), evaluation),
-    )
-    # From now on the file has them.
-    connection.execute(
-        "UPDATE evaluation_shards SET answers = NULL WHERE evaluation = ?", (evaluation,)
-    )
-
-
-def _load(text: str) -> list[ItemResponses]:
-    return list(structure(json.loads(text), tuple[ItemResponses, ...]))
+    return int(connection.execute(_OTHERS_OPEN, (row["evaluation"], row["id"])).fetchone()[0])

@@ -1,7 +1,7 @@
-"""The weight versions that were published, and which of them are still on disk.
+"""The table of weight versions: which were published, and which of them are still on disk.
 
-Neighbours: `steps` adds a version together with the step that made it; the web side serves
-the files. The folder of version N is ``weights/vNNNNNN``.
+A version is added in the transaction of the step that made it. The folder of version N is
+``weights/vNNNNNN``.
 """
 
 import json
@@ -15,7 +15,16 @@ import attrs
 from ralo_core.data import WeightVersion
 from ralo_core.structuring import structure, unstructure
 from ralo_server.store.database import Database
-from ralo_server.store.parts import add_parts, forget_parts, version_folder
+from ralo_server.store.lifecycle import in_states
+from ralo_server.store.states import VERSIONS, EvaluationState, VersionState
+from ralo_server.store.weights.parts import add_parts, forget_parts, version_folder
+
+_PUBLISHED = in_states(VersionState.PUBLISHED)
+_SUPERFLUOUS = f"""SELECT number FROM versions WHERE {_PUBLISHED} AND number > 0
+    AND number <= (SELECT MAX(number) FROM versions) - ?
+    AND (? = 0 OR number % ? != 0)
+    AND number NOT IN (SELECT version FROM evaluations WHERE {in_states(EvaluationState.OPEN)})
+    AND number NOT IN (SELECT version FROM version_holds WHERE expires > ?)"""  # noqa: S608
 
 
 @attrs.frozen(kw_only=True)
@@ -65,20 +74,21 @@ class Versions:
     def get(self, number: int) -> WeightVersion | None:
         """Return a version whose files are there, or None."""
         body = self.database.value(
-            "SELECT body FROM versions WHERE number = ? AND state = 'published'", number
+            f"SELECT body FROM versions WHERE number = ? AND {_PUBLISHED}",  # noqa: S608
+            number,
         )
         return None if body is None else structure(json.loads(body), WeightVersion)
 
     def published(self) -> list[int]:
         """Return the numbers of the versions that are not pruned."""
-        rows = self.database.rows("SELECT number FROM versions WHERE state = 'published'")
+        rows = self.database.rows(f"SELECT number FROM versions WHERE {_PUBLISHED}")  # noqa: S608
         return [int(row["number"]) for row in rows]
 
     def kept(self) -> list[KeptVersion]:
         """Return every version that is not pruned, oldest first."""
         rows = self.database.rows(
-            """SELECT body, step, optimizer, replay FROM versions
-               WHERE state = 'published' ORDER BY number"""
+            f"""SELECT body, step, optimizer, replay FROM versions
+                WHERE {_PUBLISHED} ORDER BY number"""  # noqa: S608
         )
         return [
             KeptVersion(
@@ -105,16 +115,14 @@ class Versions:
     ) -> None:
         """Publish inside the caller's transaction."""
         origin = origin or Origin()
-        connection.execute(
-            """INSERT INTO versions (number, step, body, state, optimizer, replay)
-               VALUES (?, ?, ?, 'published', ?, ?)""",
-            (
-                version.number,
-                step,
-                json.dumps(unstructure(version)),
-                origin.checkpoint,
-                json.dumps(origin.replay),
-            ),
+        VERSIONS.insert(
+            connection,
+            VersionState.PUBLISHED,
+            number=version.number,
+            step=step,
+            body=json.dumps(unstructure(version)),
+            optimizer=origin.checkpoint,
+            replay=json.dumps(origin.replay),
         )
         add_parts(connection, version)
 
@@ -124,8 +132,8 @@ class Versions:
         length = len(origin.replay)
         with self.database.write() as connection:
             for row in connection.execute(
-                """SELECT number, replay FROM versions
-                   WHERE number >= ? AND optimizer = ? AND state = 'published'""",
+                f"""SELECT number, replay FROM versions
+                    WHERE number >= ? AND optimizer = ? AND {_PUBLISHED}""",  # noqa: S608
                 (number, origin.checkpoint),
             ).fetchall():
                 replay = json.loads(row["replay"])
@@ -141,19 +149,10 @@ class Versions:
         the caller removes the files."""
         with self.database.write() as connection:
             rows = connection.execute(
-                """SELECT number FROM versions WHERE state = 'published' AND number > 0
-                   AND number <= (SELECT MAX(number) FROM versions) - ?
-                   AND (? = 0 OR number % ? != 0)
-                   AND number NOT IN (SELECT version FROM evaluations WHERE state = 'open')
-                   AND number NOT IN (SELECT version FROM readers WHERE expires > ?)""",
-                (keep_last, keep_every, keep_every, self.clock()),
+                _SUPERFLUOUS, (keep_last, keep_every, keep_every, self.clock())
             ).fetchall()
             numbers = [int(row["number"]) for row in rows]
-            connection.executemany(
-                "UPDATE versions SET state = 'pruned' WHERE number = ?",
-                [(number,) for number in numbers],
-            )
-            forget_parts(connection, numbers)
+            mark_pruned(connection, numbers)
         return numbers
 
 
@@ -169,3 +168,16 @@ def abandoned(database: Database, numbers: Iterable[int]) -> list[int]:
         for number in numbers
         if any(row["target"] < number < row["version"] for row in ranges)
     ]
+
+
+def mark_pruned(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
+    """Count versions as pruned; the caller removes their files."""
+    for number in numbers:
+        VERSIONS.move(connection, VersionState.PRUNED, "number = :number", number=number)
+        forget_parts(connection, [number])
+
+
+def known_optimizers(database: Database) -> set[str]:
+    """Return the checkpoints that the versions which are kept are restored from."""
+    rows = database.rows(f"SELECT DISTINCT optimizer FROM versions WHERE {_PUBLISHED}")  # noqa: S608
+    return {row["optimizer"] for row in rows} - {""}

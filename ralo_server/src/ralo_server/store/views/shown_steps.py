@@ -1,7 +1,7 @@
 """The steps of ``/stats``: at most 200, evenly thinned, for views that draw no finer.
 
-Neighbours: `statistics` puts them into its answer; charts that want all steps ask
-`step_history`. Each step is read once: of those that were shown before, most are shown again.
+Charts that want all steps ask `step_history`. Each step is read once: of those that were shown
+before, most are shown again.
 """
 
 import json

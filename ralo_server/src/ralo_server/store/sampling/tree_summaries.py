@@ -1,7 +1,6 @@
 """What is kept of a tree for a step's metrics: counts and sums, small enough for its row.
 
-Neighbours: `trees` stores them with the tree; `learner.step_metrics` and `learner.tree_diagnostics`
-add those of many trees up. The tree itself is gone by then.
+They are stored with the tree. A step adds up those of many trees, which are gone by then.
 """
 
 from collections import Counter
@@ -17,8 +16,8 @@ _LARGEST = 1e15
 """Of a sampling algorithm's own numbers: what is beyond, or not a number, is no count."""
 
 
-def tree_facts(tree: RolloutTree) -> Mapping[str, Any]:
-    """Return the facts of one tree, JSON-able.
+def tree_summary(tree: RolloutTree) -> Mapping[str, Any]:
+    """Return the summary of one tree, JSON-able.
 
     - `leaves`, `tokens` (decoded), `leaf_tokens` (of all responses, what is shared once for each);
     - `reward` and `parts`: sums over the leaves;

@@ -4,8 +4,7 @@ The compute of a version is what training had cost when it came to be (`ralo_ser
 that of version 0 is 0. Versions that a rollback left behind, and the copy that it made, are not
 part of the curve: what they cost is.
 
-Neighbours: `ralo_server.scaling` fits them; this is the one place that knows the tables and the
-shape of a result for it.
+`ralo_server.scaling` fits them and knows neither the tables nor the shape of a result.
 """
 
 import json
@@ -14,13 +13,15 @@ from typing import Any
 
 from ralo_server.store.compute import WORKING_METRIC
 from ralo_server.store.database import Database
+from ralo_server.store.lifecycle import in_states
+from ralo_server.store.states import EvaluationState
 
 HELD_OUT, ACCURACY = "held_out", "accuracy"
 
 _RESULTS = f"""SELECT e.report, v.step, json_extract(s.metrics, '$."{WORKING_METRIC}"') AS compute
     FROM evaluations e JOIN versions v ON v.number = e.version LEFT JOIN steps s ON s.step = v.step
-    WHERE e.state = 'reported' AND NOT EXISTS (SELECT 1 FROM rollbacks r
-        WHERE e.version > r.target AND e.version <= r.version)
+    WHERE {in_states(EvaluationState.REPORTED, column="e.state")}
+    AND NOT EXISTS (SELECT 1 FROM rollbacks r WHERE e.version > r.target AND e.version <= r.version)
     ORDER BY e.version"""  # noqa: S608 (a constant)
 
 

@@ -1,11 +1,11 @@
-"""The benchmarks of a run: how each is answered, and its items, drawn once when the run was made.
+"""The tables of benchmarks: how each is answered, and its items.
 
-Neighbours: `ralo_server.preparation` puts them here, `evaluations` makes jobs of them.
+Items are drawn once, when the run is made, so results of different versions can be compared.
 """
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -86,7 +86,7 @@ class Benchmarks:
         return [wire.problem_from_json(json.loads(row["body"])) for row in rows]
 
     def draw(self, name: str, items: Sequence[Problem]) -> None:
-        """Keep the items of a benchmark for as long as the run lives."""
+        """Store the items of a benchmark; they stay as long as the run does."""
         with self.database.write() as connection:
             connection.executemany(
                 "INSERT INTO benchmark_items (benchmark, number, body) VALUES (?, ?, ?)",
@@ -96,31 +96,11 @@ class Benchmarks:
                 ],
             )
 
-    def use(self, plans: dict[str, Plan]) -> None:
-        """Let these be the benchmarks from now on; what is open of others is given up.
 
-        Versions that are being evaluated go on as they began.
-        """
-        with self.database.write() as connection:
-            connection.execute("DELETE FROM benchmarks")
-            connection.executemany(
-                "INSERT INTO benchmarks (name, position, plan) VALUES (?, ?, ?)",
-                [(name, place, plan.dump()) for place, (name, plan) in enumerate(plans.items())],
-            )
-            for name, plan in plans.items():
-                # An older ralo-server left these open, without a plan of their own.
-                connection.execute(
-                    "UPDATE evaluations SET plan = ? WHERE benchmark = ? AND plan = ''",
-                    (plan.dump(), name),
-                )
-            _give_up_others(connection, list(plans))
-
-
-def _give_up_others(connection: sqlite3.Connection, names: Sequence[str]) -> None:
-    marks = ",".join("?" * len(names))
-    open_ones = f"SELECT id FROM evaluations WHERE state = 'open' AND benchmark NOT IN ({marks})"  # noqa: S608
-    connection.execute(f"DELETE FROM evaluation_shards WHERE evaluation IN ({open_ones})", names)  # noqa: S608
-    connection.execute(
-        f"DELETE FROM evaluations WHERE state = 'open' AND benchmark NOT IN ({marks})",  # noqa: S608
-        names,
+def replace(connection: sqlite3.Connection, plans: Mapping[str, Plan]) -> None:
+    """Let these be the benchmarks that the config names, in this order; items stay."""
+    connection.execute("DELETE FROM benchmarks")
+    connection.executemany(
+        "INSERT INTO benchmarks (name, position, plan) VALUES (?, ?, ?)",
+        [(name, place, plan.dump()) for place, (name, plan) in enumerate(plans.items())],
     )

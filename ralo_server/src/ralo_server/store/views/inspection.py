@@ -1,7 +1,6 @@
 """What state.db says of its own health, and which blobs its rows point at.
 
-Neighbours: ``ralo doctor`` compares it with the files; `mending` changes rows whose blob is
-gone.
+``ralo doctor`` compares it with the files; `repair` changes rows whose blob is gone.
 """
 
 import sqlite3
@@ -10,8 +9,18 @@ from pathlib import Path
 import attrs
 
 from ralo_server.store.database import Database
+from ralo_server.store.gradients import logged_blobs
+from ralo_server.store.lifecycle import in_states, not_in_states
 from ralo_server.store.schema import MIGRATIONS
-from ralo_server.store.step_log import logged_blobs
+from ralo_server.store.states import GradientState, TreeState
+
+_NEEDED = f"""SELECT lease_id, blob FROM trees
+    WHERE {in_states(TreeState.QUEUED, TreeState.LEASED)}"""  # noqa: S608
+_KEPT = f"""SELECT t.lease_id, t.blob FROM trees t JOIN batches b ON b.id = t.batch_id
+    WHERE {in_states(TreeState.TRAINED, column="t.state")} AND b.step IS NOT NULL"""  # noqa: S608
+_BLOBS = f"""SELECT blob FROM trees WHERE {not_in_states(TreeState.DISCARDED)}
+    UNION SELECT blob FROM gradients
+    WHERE {in_states(GradientState.RECEIVING, GradientState.PENDING)}"""  # noqa: S608
 
 
 @attrs.frozen
@@ -39,30 +48,15 @@ def schema_lag(path: Path) -> int:
 
 def needed_trees(database: Database) -> list[TreeRow]:
     """Return the trees that wait for a trainer or are with one."""
-    rows = database.rows("SELECT lease_id, blob FROM trees WHERE state IN ('queued', 'leased')")
-    return [TreeRow(row["lease_id"], row["blob"]) for row in rows]
+    return [TreeRow(row["lease_id"], row["blob"]) for row in database.rows(_NEEDED)]
 
 
 def kept_trees(database: Database) -> list[TreeRow]:
     """Return the trees of committed steps, which are kept to be looked at."""
-    rows = database.rows(
-        """SELECT t.lease_id, t.blob FROM trees t JOIN batches b ON b.id = t.batch_id
-           WHERE t.state = 'trained' AND b.step IS NOT NULL"""
-    )
-    return [TreeRow(row["lease_id"], row["blob"]) for row in rows]
+    return [TreeRow(row["lease_id"], row["blob"]) for row in database.rows(_KEPT)]
 
 
 def known_blobs(database: Database) -> set[str]:
-    """Return the names of the trees and gradients that may have a file; those of the redo log
+    """Return the names of the trees and gradients that may have a file; those of the step log
     among them."""
-    rows = database.rows(
-        """SELECT blob FROM trees WHERE state != 'discarded'
-           UNION SELECT blob FROM gradients WHERE state IN ('receiving', 'pending')"""
-    )
-    return {row["blob"] for row in rows} | logged_blobs(database)
-
-
-def known_optimizers(database: Database) -> set[str]:
-    """Return the checkpoints that the versions which are kept are restored from."""
-    rows = database.rows("SELECT DISTINCT optimizer FROM versions WHERE state = 'published'")
-    return {row["optimizer"] for row in rows} - {""}
+    return {row["blob"] for row in database.rows(_BLOBS)} | logged_blobs(database)

@@ -1,8 +1,7 @@
-"""Which version each worker is fetching, so that it is not pruned under its hands.
+"""The table of holds: which version each worker is fetching, so that it is not pruned meanwhile.
 
-Neighbours: the web side notes who asks for a version and its parts, `versions.prune` leaves alone
-what is held. A worker holds one version, the last that it was told of: what is kept for readers
-is bounded by their number. A hold ends like a lease, some time after the worker was last heard.
+A worker holds one version, the last that it was told of, so the versions that are kept for workers
+are at most as many as these. A hold ends like a lease, some time after the worker was last heard.
 """
 
 from collections.abc import Callable
@@ -10,6 +9,8 @@ from collections.abc import Callable
 import attrs
 
 from ralo_server.store.database import Database
+from ralo_server.store.lifecycle import in_states
+from ralo_server.store.states import VersionState
 
 
 @attrs.frozen
@@ -34,7 +35,7 @@ class VersionHolds:
 
     def _row(self, worker_id: str) -> tuple[int, float] | None:
         rows = self.database.rows(
-            "SELECT version, expires FROM readers WHERE worker_id = ?", worker_id
+            "SELECT version, expires FROM version_holds WHERE worker_id = ?", worker_id
         )
         return (int(rows[0]["version"]), float(rows[0]["expires"])) if rows else None
 
@@ -45,9 +46,10 @@ class VersionHolds:
     def _write(self, worker_id: str, version: int) -> None:
         now = self.clock()
         with self.database.write() as connection:
-            connection.execute("DELETE FROM readers WHERE expires < ?", (now,))
+            connection.execute("DELETE FROM version_holds WHERE expires < ?", (now,))
             connection.execute(
-                """INSERT OR REPLACE INTO readers (worker_id, version, expires)
-                   SELECT ?, number, ? FROM versions WHERE number = ? AND state = 'published'""",
+                f"""INSERT OR REPLACE INTO version_holds (worker_id, version, expires)
+                    SELECT ?, number, ? FROM versions
+                    WHERE number = ? AND {in_states(VersionState.PUBLISHED)}""",  # noqa: S608
                 (worker_id, now + self.seconds, version),
             )

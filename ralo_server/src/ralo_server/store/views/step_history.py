@@ -1,8 +1,7 @@
 """The metrics of all steps as columns in memory, and series thinned out of them.
 
-Neighbours: the web side answers ``/series`` with it, `steps` writes the rows. A committed step is
-never changed nor removed, not by a rollback either, so only rows after the last one that was seen
-are read: 10,000 steps are read once, and a question costs no JSON.
+A committed step is never changed nor removed, not by a rollback either, so only rows after the last
+one that was seen are read: 10,000 steps are read once, and a question costs no JSON.
 """
 
 import json

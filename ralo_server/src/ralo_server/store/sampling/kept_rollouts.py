@@ -1,8 +1,8 @@
 """Which trained trees are kept: the newest, and some of every n-th step for good.
 
-Neighbours: `trees` removes the others after every step. The answer depends on the steps that there
-are and on the settings alone, so nothing need be marked: settings that change, a restart and a
-rollback, after which steps are counted on, all come to the same.
+The others are removed after every step. The choice depends on the steps that there are and on the
+settings alone, so no row is marked, and it is right after a restart, a rollback (steps are counted
+on) and with other settings.
 """
 
 from collections.abc import Sequence

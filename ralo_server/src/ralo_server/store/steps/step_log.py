@@ -1,8 +1,8 @@
-"""The redo log: what every committed step did, so that it can be taken again from a checkpoint.
+"""The step log: what every committed step did, so that it can be taken again from a checkpoint.
 
-Neighbours: `steps` writes a step's part in the transaction that commits it, the learner reads it
-when it restores a state. The values are the files of the gradients that the step applied; they
-stay as long as a kept version is restored through them, and `learner.retention` removes them then.
+It is read out of the rows that the transaction of a step writes. The values are the files of the
+gradients that the step applied; they stay as long as a kept version is restored through them, and
+`learner.retention` removes them then.
 """
 
 import sqlite3
@@ -15,16 +15,17 @@ import attrs
 from ralo_core.errors import RaloError
 from ralo_core.files.digests import digest_of, identity_of
 from ralo_server.store.database import Database
+from ralo_server.store.lifecycle import in_states
+from ralo_server.store.states import GradientState
 
-_NEEDED = """SELECT DISTINCT g.blob FROM versions v, json_each(v.replay) r
-    JOIN gradients g ON g.step = r.value
-    WHERE v.state = 'published' AND g.state = 'applied'"""
+_APPLIED = f"""SELECT blob, size, chunk_bytes, identity, share FROM gradients
+    WHERE step = ? AND {in_states(GradientState.APPLIED)} ORDER BY number"""  # noqa: S608
 
 
 @attrs.frozen(kw_only=True)
 class StepLog:
     """All that a step depends on but the state before it: its gradients as (file, weight that
-    the aggregator gave), the learning rate, and the factor that clipping came to."""
+    the aggregator gave), the learning rate, and the factor of clipping."""
 
     step: int
     weighted_gradients: Sequence[tuple[Path, float]]
@@ -33,7 +34,7 @@ class StepLog:
 
 
 @attrs.frozen
-class RedoLog:
+class StepLogs:
     """The log of a run; the files of gradients lie in `folder`."""
 
     database: Database
@@ -87,11 +88,7 @@ class RedoLog:
         return [(self.folder / row["blob"], float(row["share"])) for row in self._rows(step)]
 
     def _rows(self, step: int) -> list[sqlite3.Row]:
-        return self.database.rows(
-            """SELECT blob, size, chunk_bytes, identity, share FROM gradients
-               WHERE step = ? AND state = 'applied' ORDER BY number""",
-            step,
-        )
+        return self.database.rows(_APPLIED, step)
 
 
 def _identity(path: Path, chunk_bytes: int) -> str:
@@ -99,20 +96,3 @@ def _identity(path: Path, chunk_bytes: int) -> str:
     with path.open("rb") as file:
         chunks = iter(partial(file.read, chunk_bytes), b"")
         return identity_of(digest_of([chunk]) for chunk in chunks)
-
-
-def log_step(connection: sqlite3.Connection, redo: StepLog) -> None:
-    """Log a step inside the transaction that commits it; its gradients become ``applied``."""
-    connection.execute(
-        "UPDATE steps SET learning_rate = ?, clip = ? WHERE step = ?",
-        (redo.learning_rate, redo.clip, redo.step),
-    )
-    connection.executemany(
-        "UPDATE gradients SET state = 'applied', step = ?, share = ? WHERE blob = ?",
-        [(redo.step, float(weight), path.name) for path, weight in redo.weighted_gradients],
-    )
-
-
-def logged_blobs(database: Database) -> set[str]:
-    """Return the gradient files without which a kept version could not be restored."""
-    return {row["blob"] for row in database.rows(_NEEDED)}

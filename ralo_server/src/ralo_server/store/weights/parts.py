@@ -1,8 +1,7 @@
-"""The files of published versions by their sha256: the parts that workers download.
+"""The tables of parts: the files of published versions by their sha256, which workers download,
+and which of them an object store has, too.
 
-Neighbours: `versions` adds the parts of a version and takes them away with it; the web side looks
-one up; the object store's thread asks which of them it lacks. A file that is the same in several
-versions is one part.
+A file that is the same in several versions is one part.
 """
 
 import sqlite3
@@ -13,7 +12,7 @@ import attrs
 
 from ralo_core.data import WeightFile, WeightVersion
 from ralo_server.store.database import Database
-from ralo_server.store.facts import get_fact, put_fact
+from ralo_server.store.values import get_value, put_value
 
 
 @attrs.frozen(kw_only=True)
@@ -61,17 +60,17 @@ class Parts:
     def aim_at(self, url: str) -> None:
         """From now on the object store is `url`; what another one has does not count."""
         with self.database.write() as connection:
-            if get_fact(self.database, "object_store", url) != url:
+            if get_value(self.database, "object_store", url) != url:
                 connection.execute("DELETE FROM stored_parts")
-            put_fact(connection, "object_store", url)
+            put_value(connection, "object_store", url)
 
     def note_stored(self, sha256: str) -> None:
-        """Note that the object store has a part."""
+        """Record that the object store has a part."""
         with self.database.write() as connection:
             connection.execute("INSERT OR IGNORE INTO stored_parts VALUES (?)", (sha256,))
 
     def note_removed(self, sha256: str) -> None:
-        """Note that the object store no longer has a part."""
+        """Record that the object store no longer has a part."""
         with self.database.write() as connection:
             connection.execute("DELETE FROM stored_parts WHERE sha256 = ?", (sha256,))
 

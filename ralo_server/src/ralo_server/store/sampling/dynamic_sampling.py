@@ -5,8 +5,6 @@ it. Such a tree is skipped, and the tree of another problem takes its place in t
 looks at right and wrong answers, whatever length or form cost beside: that is the first reward of
 the pipeline, as in an evaluation. Rewards are compared exactly: the mean of equal numbers is that
 number, and anything else gives an advantage.
-
-Neighbours: `trees` asks of every tree that is handed in, `steps` counts what was skipped.
 """
 
 from collections.abc import Callable

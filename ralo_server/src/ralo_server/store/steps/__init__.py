@@ -1,0 +1,1 @@
+"""Optimizer steps: the transaction that commits one, its log, and the records for trackers."""
