@@ -1,7 +1,12 @@
 """The project's tasks: ``nox -s demo``, ``tests``, ``lint``, ``bench``, ``learning``, ``chaos``,
 ``vllm``, ``vllm_bench``, ``screenshots``."""
 
+import contextlib
+import os
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import nox
@@ -47,14 +52,45 @@ def demo(session: nox.Session) -> None:
     session.run("ralo", "plot", run_dir, "-o", f"{run_dir}/reward.png")
 
 
+HARDER_WAYS = ("thrice", "random", "busy", "background")
+PROCESSES = min((os.cpu_count() or 1) + 1, 8)
+"""Of pytest: one more than cores, for many tests wait. At most eight, for each may start a run of
+six processes and 2 GB."""
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run every test; TRL's losses are what ours are compared with."""
+    """Run every test; a first positional argument of HARDER_WAYS says how, others go to pytest.
+
+    TRL's losses are what ours are compared with.
+    """
     session.install("-c", "constraints.txt", "playwright")  # brings no browser: .ci/run does
-    extra = ("pytest", "hypothesis", "pyyaml", "jsonschema", "matplotlib", "trl")
+    runner = ("pytest", "pytest-xdist", "pytest-randomly", "hypothesis")
+    extra = (*runner, "pyyaml", "jsonschema", "matplotlib", "trl")
     trackers = ("wandb", "tensorboard")
     install(session, *extra, *trackers, "s3fs", "moto[server]", "submitit", "kubernetes-validate")
-    session.run("pytest", *session.posargs)
+    way = session.posargs[0] if session.posargs[:1] and session.posargs[0] in HARDER_WAYS else ""
+    order = ["--hypothesis-profile=random"] if way == "random" else ["-p", "no:randomly"]
+    options = [f"--numprocesses={PROCESSES}", "--dist=worksteal", *order]
+    command = ["pytest", *options, *session.posargs[bool(way) :]]
+    if way == "background":
+        command = ["python", "tests/detached.py", *command]
+    with busy_cores() if way == "busy" else contextlib.nullcontext():
+        for _ in range(3 if way == "thrice" else 1):
+            session.run(*command)
+
+
+@contextlib.contextmanager
+def busy_cores() -> Iterator[None]:
+    """Keep every core busy with something else."""
+    command = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(command) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 @nox.session

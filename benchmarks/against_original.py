@@ -3,7 +3,7 @@
 The original's way is re-created from its description in `contestants/original_step.py`: chunk
 files, concatenation, parsing, loading, bf16 AdamW built anew each step. RALO's is the code that
 runs: bf16 uploads written once each at their place in one preallocated file, synced, checked value
-by value at the door, then the learner's step with fp32 state, its new weights synced, and every
+by value in validation, then the learner's step with fp32 state, its new weights synced, and every
 eighth step a synced checkpoint, of which each step has its share. So RALO's time includes the disk
 and fp32 moments, the original's neither. HTTP is left out of both.
 
@@ -13,7 +13,6 @@ gradient; what stays in the page cache and what reaches the disk is the system's
     python benchmarks/against_original.py [BILLIONS] [GRADIENTS_PER_STEP]
 """
 
-import math
 import os
 import statistics
 import sys
@@ -22,20 +21,19 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from contestants.measuring import run_contestant, shapes_of, write_random
 
 from ralo_core import BuildContext
 from ralo_core.builtin.codecs import Bfloat16Codec
-from ralo_server.gradients.file import GradientFile, slices
+from ralo_server.gradients.checks import inspect
 
 STEPS, FRESH = 5, 2
 EVERY, CYCLES = 8, 4
 """Steps between checkpoints; in the last cycle every file is written over, none is new."""
 BLOCK = 1 << 20
 STATE_BYTES = 12
-"""MasterState weights and two moments of a parameter, which the step reads through maps."""
+"""Master weights and two moments of a parameter, which the step reads through maps."""
 
 
 def median(rows: Sequence[Mapping[str, float]], name: str) -> float:
@@ -52,10 +50,8 @@ def receive(source: Path, folder: Path, shapes: Mapping[str, tuple[int, ...]]) -
         while body := sent.read(BLOCK):
             file.write(body)
         os.fsync(file.fileno())
-    gradient = GradientFile(target, shapes, Bfloat16Codec(None, BuildContext(role="cli")))
-    for name, shape in shapes.items():
-        for start, stop in slices(math.prod(shape)):
-            assert np.isfinite(gradient.values(name, start, stop)).all()
+    found = inspect(target, shapes, Bfloat16Codec(None, BuildContext(role="cli")))
+    assert not found.reason, found.detail
     seconds = time.perf_counter() - started
     target.unlink()
     return seconds
@@ -90,7 +86,7 @@ def main() -> None:
     upload = copies * statistics.median(uploads)
     step, mine = median(theirs, "step"), cycle["seconds"] / EVERY
     # What goes through maps no counter shows: the state is read and written in place, but for one
-    # step of a cycle, which writes it by calls; the door and the step each read a gradient.
+    # step of a cycle, which writes it by calls; validation and step each read a gradient.
     state = STATE_BYTES * billions * 1e9
     written = copies * size + cycle["wchar"] / EVERY + state * (EVERY - 1) / EVERY
     mapped = 2 * copies * size + state

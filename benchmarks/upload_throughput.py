@@ -40,11 +40,11 @@ from ralo_core import PROMPT, TreeBuilder, WeightVersion, wire
 from ralo_core.client import Client, WholeBody
 from ralo_core.config import resolve, set_layer
 from ralo_core.files.digests import digest_of
-from ralo_core.files.whole import write_blob
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.cli.serve import listen
-from ralo_server.gradients.checks import PARAMETERS, inspect
+from ralo_server.gradients.checks import inspect
+from ralo_server.gradients.parameters import write_parameter_shapes
 from ralo_server.preparation import prepare
 from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
@@ -100,7 +100,7 @@ def make_run(root: Path, shape: tuple[int, int]) -> tuple[RunDirectory, Store]:
     config = resolve([set_layer([f"run.model={model}", *SETTINGS])], Registry(PluginHost().load()))
     directory = RunDirectory(root / "run")
     prepare(directory, config, "benchmark")
-    write_blob(directory.weights / PARAMETERS, f'{{"w": {list(shape)}}}'.encode())
+    write_parameter_shapes(directory, {"w": shape})
     store = Store(directory, config)
     version = WeightVersion(number=0, parent=None, sha256="", files=(), created=time.time())
     with store.database.write() as connection:

@@ -24,6 +24,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from ralo_core.client import Connection
 from ralo_core.data import EngineReport, VersionDelay, WeightsReport
 from ralo_worker.membership import join
 from ralo_worker.sampler.runtime import SECTIONS, Sampler
@@ -67,7 +68,9 @@ def ralo(*arguments: str) -> subprocess.Popen[bytes]:
 async def sample(url: str, versions: int) -> tuple[list[VersionDelay], WeightsReport, EngineReport]:
     """Sample until a token was decoded with so many versions; return their delays and what the
     sampler would have reported."""
-    member = await asyncio.to_thread(join, url, "sampler", SECTIONS, threading.Event())
+    member = await asyncio.to_thread(
+        join, Connection(url=url), "sampler", SECTIONS, threading.Event()
+    )
     sampler = Sampler(member)
 
     async def stop_when_enough() -> None:

@@ -43,7 +43,7 @@ BETAS = (0.9, 0.999)
 
 @attrs.define
 class Total:
-    """Sums over the slices of a synthetic model; bytes and CPU seconds by what they are of."""
+    """Totals over the slices of a synthetic model; bytes and CPU seconds by what they are of."""
 
     values: int = 0
     changed: int = 0

@@ -1,16 +1,17 @@
 """A real ``ralo serve`` and, beside it, real workers: processes, or a sampler in this one.
 
-Neighbours: tests that need the whole system but want to look into a sampler while it works.
+For tests that need the whole system but want to look into a sampler while it works.
 """
 
 import asyncio
 import subprocess
 import sys
 import threading
-import time
+
+from patience import PATIENCE, wait_for
 
 from ralo_core.access import ADMIN
-from ralo_core.client import Client
+from ralo_core.client import Client, Connection
 from ralo_core.client.address import address_of
 from ralo_worker.membership import join
 from ralo_worker.sampler.runtime import SECTIONS, Sampler
@@ -50,17 +51,21 @@ class ServedRun:
         for name in [name for name in self.processes if name.startswith(role)]:
             process = self.processes.pop(name)
             process.terminate()
-            process.wait(60)
+            process.wait(PATIENCE)
 
-    def wait_for(self, condition, seconds=120):
-        """Return the first true value of `condition`; a process that ends early is an error."""
-        deadline = time.monotonic() + seconds
-        while not (value := condition()):
-            assert time.monotonic() < deadline, self.logs()
-            ended = [name for name, child in self.processes.items() if child.poll() is not None]
-            assert not ended, self.logs()
-            time.sleep(0.02)
-        return value
+    def wait_for(self, condition, pause=0.1):
+        """Return the first true value of `condition`; a process that ends early is an error.
+
+        Most conditions ask the server, which costs it time that the run needs.
+        """
+
+        def true_while_all_live():
+            if not (value := condition()):
+                ended = [name for name, child in self.processes.items() if child.poll() is not None]
+                assert not ended, self.logs()
+            return value
+
+        return wait_for(true_while_all_live, self.logs, pause)
 
     def stats(self):
         return self.client.stats()
@@ -86,11 +91,13 @@ class InThread:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run(run.url)))
         self._thread.start()
-        assert self._ready.wait(60), run.logs()
+        assert self._ready.wait(PATIENCE), run.logs()
 
     async def _run(self, url):
         self._loop = asyncio.get_running_loop()
-        member = await asyncio.to_thread(join, url, "sampler", SECTIONS, threading.Event())
+        member = await asyncio.to_thread(
+            join, Connection(url=url), "sampler", SECTIONS, threading.Event()
+        )
         self.sampler = Sampler(member)
         opening = self.sampler._open
 
@@ -103,5 +110,5 @@ class InThread:
 
     def close(self):
         self._loop.call_soon_threadsafe(self.sampler.stop)
-        self._thread.join(60)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()

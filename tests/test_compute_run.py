@@ -3,10 +3,8 @@
 import time
 
 import pytest
+from patience import PATIENCE
 from served_run import ServedRun
-from test_training_run import model, own_reward
-
-__all__ = ["model", "own_reward"]  # fixtures
 
 STEPS = 3
 
@@ -35,7 +33,7 @@ def test_roles_account_for_the_lifetimes_of_their_processes(run):
     run.wait_for(lambda: len(run.stats()["workers"]) == 2)
     joined = time.monotonic()
     for name in [name for name in run.processes if not name.startswith("serve")]:
-        assert run.processes.pop(name).wait(240) == 0, run.logs()
+        assert run.processes.pop(name).wait(PATIENCE) == 0, run.logs()
     ended = time.monotonic()
     found = run.client.transport.request("GET", "/compute/stats").json()
     roles, stats = found["roles"], run.stats()

@@ -3,8 +3,6 @@
 import pytest
 from served_run import ServedRun
 
-from ralo_tasks.tiny_model.model import make_tiny_model
-
 BATCH, STEPS = 4, 3
 SETTINGS = (
     "server.port=0", "sampling.grpo.group=2", "sampling.grpo.max_tokens=24", "sampler.threads=1",
@@ -17,7 +15,7 @@ SETTINGS = (
 
 
 @pytest.fixture
-def dapo(tmp_path, monkeypatch):
+def dapo(model, tmp_path, monkeypatch):
     """A served run of an untrained model whose answers are right by chance."""
     monkeypatch.setenv("RALO_CACHE", str(tmp_path / "cache"))
     (tmp_path / "telling.py").write_text(
@@ -25,8 +23,7 @@ def dapo(tmp_path, monkeypatch):
         "    return [float(sum(map(str.isdigit, a.text)) % 2) for a in answers]\n"
     )
     monkeypatch.chdir(tmp_path)  # where the reward is found, by the processes too
-    make_tiny_model(tmp_path / "tiny", seed=0, warmup_steps=0)
-    run = ServedRun(tmp_path, f"run.model={tmp_path / 'tiny'}", *SETTINGS, recipe="dapo")
+    run = ServedRun(tmp_path, f"run.model={model}", *SETTINGS, recipe="dapo")
     yield run
     run.close()
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from served_run import ServedRun
-from test_training_run import model, ralo
+from test_training_run import ralo
 
 from ralo_core import BuildContext, GenerationRequest
 from ralo_core.config import PromptSettings
@@ -17,8 +17,6 @@ from ralo_core.data import Problem
 from ralo_core.structuring import structure
 from ralo_core.testing import FakeEngine
 from ralo_worker.prompting import Prompting, load_tokenizer
-
-__all__ = ["model"]  # a fixture
 
 ITEMS, MOST = 12, 8
 OWN_REWARD = """import time
@@ -85,7 +83,9 @@ def test_a_sampler_killed_in_an_evaluation_costs_time_only_while_training_goes_o
             run.start("sample", "--server", run.url)
         run.start("train", "--server", run.url)
         shards = sqlite3.connect(f"file:{run.directory}/state.db?mode=ro", uri=True)
-        victim, held = run.wait_for(lambda: stopped_in_the_middle(shards, run.processes))
+        victim, held = run.wait_for(
+            lambda: stopped_in_the_middle(shards, run.processes), pause=0.02
+        )
         before = run.stats()["step"]
         killed = run.processes.pop(name_of(victim, run.processes))
         killed.kill()

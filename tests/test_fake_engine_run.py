@@ -1,9 +1,7 @@
 """Real samplers, a real orchestrator and a real trainer, with the fake engine in between."""
 
 import pytest
-from test_training_run import model, own_reward, ralo, run_options, steps_of
-
-__all__ = ["model", "own_reward"]  # fixtures
+from test_training_run import ralo, run_options, steps_of
 
 
 @pytest.mark.slow

@@ -1,31 +1,26 @@
 """``ralo launch local``: a run without a terminal, whose workers come and go as they like."""
 
-import json
 import os
 import random
 import signal
 import subprocess
-import time
+from functools import partial
 
 import pytest
-from test_training_run import SETTINGS, command, model, own_reward, ralo, steps_of
+from patience import PATIENCE, wait_for
+from test_training_run import SETTINGS, command, ralo, steps_of
 
+from ralo_core.access import ADMIN
+from ralo_core.client import Client
+from ralo_core.client.address import address_of
 from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store.database import Database
 
-__all__ = ["model", "own_reward"]  # fixtures
-
-
-def wait_until(condition, what=lambda: "", seconds=180):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.2)
-    return found
+wait_until = partial(wait_for, pause=0.2)  # each look asks another process
 
 
 def stats_of(run_dir):
-    return json.loads(ralo("status", str(run_dir), "--json"))
+    return Client(address_of(str(run_dir), ADMIN)).stats()
 
 
 def children_of(pid):
@@ -109,7 +104,7 @@ def test_workers_that_join_leave_and_die_lose_nothing_and_count_nothing_twice(
         at_work = [process for name, process in crew if name == role and process.poll() is None]
         process = dice.choice(at_work)
         process.send_signal(number)
-        code = process.wait(60)
+        code = process.wait(PATIENCE)
         assert code == (0 if number != signal.SIGKILL else -signal.SIGKILL)
 
     logs = lambda: ralo("logs", str(run_dir))  # noqa: E731
@@ -125,7 +120,7 @@ def test_workers_that_join_leave_and_die_lose_nothing_and_count_nothing_twice(
     wait_until(lambda: stats_of(run_dir)["step"] >= before + 2, logs)
     assert "finished" in ralo("stop", str(run_dir), "--wait")
     for _, process in crew:
-        process.wait(60)
+        process.wait(PATIENCE)
     wait_until(lambda: not launcher_of(run_dir), logs)
     check_books(RunDirectory(run_dir), steps_of(run_dir))
 

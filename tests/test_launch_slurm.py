@@ -14,14 +14,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from patience import PATIENCE
 from served_run import ServedRun
-from test_training_run import SETTINGS, command, model, own_reward, ralo
+from test_training_run import SETTINGS, command, ralo
 
 from ralo.launch.job import Job, first_host, place
 from ralo.launch.plan import HEAD, HOST, JOB, NODE, PORT, Process
 from ralo_core.errors import RaloError
-
-__all__ = ["model", "own_reward"]  # fixtures
 
 submitit = pytest.importorskip("submitit")
 
@@ -137,7 +136,7 @@ def test_a_preempted_job_leaves_in_order_and_goes_on_when_it_is_requeued(
             first = pool.submit(job)
             run.wait_for(lambda: run.stats()["trees"]["queued"] > 5)
             requeued = pickle.loads(pickle.dumps(job.checkpoint().function))
-            first.result(60)
+            first.result(PATIENCE)
             stats = run.stats()
             assert [worker["state"] for worker in stats["workers"]] == ["left"]
             assert (stats["problems"]["leased"], stats["problems"]["failed"]) == (0, 0)
@@ -145,7 +144,7 @@ def test_a_preempted_job_leaves_in_order_and_goes_on_when_it_is_requeued(
             done = stats["trees"]["queued"]
             run.wait_for(lambda: run.stats()["trees"]["queued"] > done)
             requeued.checkpoint()
-            second.result(60)
+            second.result(PATIENCE)
     finally:
         run.close()
 
@@ -217,7 +216,7 @@ def reached(run_dir):
     return json.loads(done.stdout)["step"] if done.returncode == 0 else -1
 
 
-def wait_until(condition, seconds=180):
+def wait_until(condition, seconds=PATIENCE):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

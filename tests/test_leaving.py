@@ -3,10 +3,8 @@
 import signal
 
 import pytest
+from patience import PATIENCE
 from served_run import ServedRun
-from test_training_run import model, own_reward
-
-__all__ = ["model", "own_reward"]  # fixtures
 
 
 @pytest.fixture
@@ -35,7 +33,7 @@ def test_a_sampler_that_is_told_to_end_leaves_nothing_behind(run):
         (name,) = [name for name in run.processes if name.startswith("sample")]
         process = run.processes.pop(name)
         process.send_signal(number)
-        assert process.wait(60) == 0, run.logs()
+        assert process.wait(PATIENCE) == 0, run.logs()
         stats = run.stats()
         assert stats["problems"]["leased"] == 0, "its leases would last for an hour"
         assert stats["problems"]["failed"] == 0

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_training_run import model, own_reward, ralo, run_options  # noqa: F401 (fixtures)
+from test_training_run import ralo, run_options
 
 PAGE = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text(encoding="utf-8")
 RECORDS = PAGE.partition("## Trackers")[0]
@@ -40,7 +40,7 @@ def test_every_row_says_unit_meaning_and_origin():
 
 
 @pytest.mark.slow
-def test_a_run_logs_what_is_documented_and_nothing_else(model, tmp_path, own_reward):  # noqa: F811
+def test_a_run_logs_what_is_documented_and_nothing_else(model, tmp_path, own_reward):
     run_dir = tmp_path / "run"
     settings = (
         "run.max_steps=3", "loss.use=clip", "correction.pipeline=['m2po']",

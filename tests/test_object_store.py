@@ -7,6 +7,7 @@ import threading
 
 import pytest
 import requests
+from patience import PATIENCE
 from published import publish
 from safetensors.torch import save_file
 from torch import ones
@@ -17,7 +18,7 @@ from ralo_core.config import resolve, set_layer
 from ralo_core.errors import RaloError
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
-from ralo_server.learner.publish.object_store_uploads import StoreUploads
+from ralo_server.learner.publish.object_store_uploads import ObjectStoreUploads
 from ralo_server.models.object_store import ObjectStore
 from ralo_server.preparation import prepare
 from ralo_server.rundir.directory import RunDirectory
@@ -53,7 +54,7 @@ def uploads():
     started = []
 
     def start(store, target):
-        thread = StoreUploads(store.parts, target, QUICK)
+        thread = ObjectStoreUploads(store.parts, target, QUICK)
         thread.start()
         started.append(thread)
         return thread
@@ -125,7 +126,7 @@ def test_a_store_that_is_away_is_tried_again_and_said_once(make_store, uploads, 
     wait_for(all_stored(store))
     assert names(tmp_path / "bucket") == digests(version)
     wait_for(lambda: [r.levelname for r in caplog.records if "takes" in r.message][:1])
-    assert sum("takes no parts" in record.message for record in caplog.records) == 1
+    assert sum("no part can be put into" in record.message for record in caplog.records) == 1
 
 
 def test_a_version_pruned_before_its_turn_stops_nothing(make_store, uploads, tmp_path):
@@ -159,7 +160,7 @@ def test_a_filesystem_without_signatures_leaves_the_serving_to_the_orchestrator(
     uploads(store, ObjectStore("memory://run"))
     wait_for(all_stored(store))
     web = WebProcess(directory)
-    answer = requests.get(f"{web.url}/weights/parts/{version.files[0].sha256}", timeout=20)
+    answer = requests.get(f"{web.url}/weights/parts/{version.files[0].sha256}", timeout=PATIENCE)
     web.close()
     assert (answer.content, answer.history) == (CONTENT, [])
 
@@ -196,7 +197,7 @@ def s3(monkeypatch):
     fs.S3FileSystem().mkdir("bucket")
     yield url
     process.kill()
-    process.wait(20)
+    process.wait(PATIENCE)
     process.stdout.close()
     fs.S3FileSystem.clear_instance_cache()
 
@@ -207,16 +208,16 @@ def test_parts_come_from_s3_by_signed_urls_once_they_are_there(make_store, uploa
     (part,) = version.files
     web = WebProcess(directory)
     address = f"{web.url}/weights/parts/{part.sha256}"
-    before = requests.get(address, timeout=20)
+    before = requests.get(address, timeout=PATIENCE)
     assert (before.content, before.history) == (CONTENT, []), "it is not there yet"
     uploads(store, ObjectStore("s3://bucket/run"))
     wait_for(all_stored(store))
-    answer = requests.get(address, timeout=20, allow_redirects=False)
+    answer = requests.get(address, timeout=PATIENCE, allow_redirects=False)
     assert answer.status_code == 307
     assert answer.headers["Location"].startswith(f"{s3}/bucket/run/{part.sha256}?")
     assert "Signature=" in answer.headers["Location"]
     assert answer.headers["Cache-Control"] == "no-store"
-    direct = requests.get(address, headers={"X-Ralo-Direct": "1"}, timeout=20)
+    direct = requests.get(address, headers={"X-Ralo-Direct": "1"}, timeout=PATIENCE)
     assert (direct.content, direct.history) == (CONTENT, [])
     # From here on the orchestrator has no bytes to give: they can only come from the store.
     store.parts.find(part.sha256).path.unlink()

@@ -86,7 +86,7 @@ def services(tmp_path):
     directory = RunDirectory(tmp_path / "run")
     prepare(directory, config, "test")
     services = Services(directory, Waiting(places=8))
-    Learner(services.store, PluginHost())._open()
+    Learner(services.store, PluginHost()).open()
     return services
 
 

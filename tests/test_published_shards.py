@@ -36,7 +36,7 @@ def publish(root, shard_mb):
     directory = RunDirectory(root / "run")
     prepare(directory, config, "test")
     store = Store(directory, config)
-    Learner(store, PluginHost())._open()
+    Learner(store, PluginHost()).open()
     return store.versions.newest(), store.versions.directory(0)
 
 

@@ -8,10 +8,11 @@ import time
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from ralo_core import PROMPT, TreeBuilder
-from ralo_core.client import Client
+from ralo_core.client import Client, Connection
 from ralo_core.config import resolve, set_layer
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
@@ -48,7 +49,7 @@ def store(tmp_path):
     directory = RunDirectory(tmp_path / "run")
     prepare(directory, config, "test")
     store = Store(directory, config)
-    Learner(store, PluginHost())._open()
+    Learner(store, PluginHost()).open()
     return store
 
 
@@ -62,7 +63,7 @@ def url(store):
         )
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         web.terminate()
-        web.wait(20)
+        web.wait(PATIENCE)
 
 
 def upload_tree(client, first_token):
@@ -77,15 +78,15 @@ def test_the_batch_is_set_aside_and_the_trainer_goes_on(store, url):
     client, stopping = Client(url, "sampler"), threading.Event()
     upload_tree(client, POISON)
     upload_tree(client, 8)
-    trainer = Trainer(join(url, "trainer", SECTIONS, stopping))
+    trainer = Trainer(join(Connection(url=url), "trainer", SECTIONS, stopping))
     thread = threading.Thread(target=trainer.run)
     thread.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not store.gradients.pending() and thread.is_alive():
         assert time.monotonic() < deadline, "the second batch was never reached"
         time.sleep(0.05)
     stopping.set()
-    thread.join(30)
+    thread.join(PATIENCE)
     stats = client.stats()
     assert stats["trees"]["failed"] == 1
     assert stats["gradients"]["refused_by_reason"]["not_finite"] == 1

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 from click.testing import CliRunner
+from patience import PATIENCE
+from ports import port_to_keep
 from published import publish
 from safetensors.torch import save_file
 from slow_link import SlowLink
@@ -20,7 +21,7 @@ from web_process import WebProcess, wait_for
 from ralo.launch.relay import Relay
 from ralo_core.access import SAMPLER, VIEWER
 from ralo_core.cli.main import main
-from ralo_core.client import Client
+from ralo_core.client import Client, Connection
 from ralo_core.config import resolve, set_layer
 from ralo_core.errors import RaloError
 from ralo_core.plugins import PluginHost
@@ -58,8 +59,7 @@ class Site:
         self.start_relay()
 
     def start_relay(self):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = port_to_keep()
         self.url = f"http://127.0.0.1:{port}"
         made = CliRunner().invoke(
             main, ["launch", "relay", "--server", self.link.url, "--listen", f"127.0.0.1:{port}",
@@ -83,7 +83,7 @@ class Site:
 
     def close(self):
         self.nginx.terminate()
-        self.nginx.wait(20)
+        self.nginx.wait(PATIENCE)
         self.nginx.stderr.close()
         self.link.close()
         self.web.close()
@@ -155,7 +155,7 @@ def test_a_fetch_renews_the_hold_of_its_worker_through_the_relay(site):
     before = site.store.database.value("SELECT expires FROM readers")
     headers = client.transport.headers
     part = f"{site.url}/weights/parts/{site.version.files[0].sha256}"
-    assert requests.get(part, headers=headers, timeout=30).status_code == 200
+    assert requests.get(part, headers=headers, timeout=PATIENCE).status_code == 200
     assert site.store.database.value("SELECT expires FROM readers") > before + 50
 
 
@@ -199,7 +199,7 @@ def get(site, path, token, headers=None):
     session = requests.Session()
     request = requests.Request("GET", site.url, headers={**shown, **(headers or {})}).prepare()
     request.url = f"{site.url}{path}"  # as it stands: requests would mend "/../"
-    return session.send(request, timeout=60)
+    return session.send(request, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("command", [sample, train])
@@ -216,7 +216,8 @@ def test_the_relays_of_a_worker_come_before_those_of_the_run(tmp_path):
     assignments = [f"run.model={model(tmp_path)}", 'weights.sources=["http://c"]']
     prepare(directory, resolve([set_layer(assignments)], Registry(PluginHost().load())), "")
     web = WebProcess(directory)
-    member = join(web.url, "sampler", (), threading.Event(), relays=["http://a", "http://b"])
+    connection = Connection(url=web.url, relays=["http://a", "http://b"])
+    member = join(connection, "sampler", (), threading.Event())
     web.close()
     assert member.relays == ("http://a", "http://b", "http://c")
 

@@ -1,17 +1,17 @@
 """``ralo status``, ``stop`` and ``logs`` on a real run, and workers that are told its directory."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
 
 import jsonschema
 import pytest
+from patience import PATIENCE
 from served_run import ServedRun
 from test_openapi import SPEC
-from test_training_run import SETTINGS, command, model, own_reward, ralo
-
-__all__ = ["model", "own_reward"]  # fixtures
+from test_training_run import SETTINGS, command, ralo
 
 STATS = {"$ref": "#/components/schemas/Stats", "components": SPEC["components"]}
 
@@ -26,7 +26,7 @@ def run(model, tmp_path, own_reward, monkeypatch):
 
 
 def refused(*arguments):
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode != 0
     return done.stderr
 
@@ -53,7 +53,7 @@ def test_a_run_is_shown_followed_and_stopped_by_its_directory(run):
     assert "the run is finished" in ralo("stop", where, "--wait")
     assert "finished" in ralo("status", where).splitlines()[0]
     for name in [name for name in run.processes if not name.startswith("serve")]:
-        assert run.processes.pop(name).wait(60) == 0, run.logs()
+        assert run.processes.pop(name).wait(PATIENCE) == 0, run.logs()
 
 
 @pytest.mark.slow
@@ -74,8 +74,9 @@ def test_logs_are_followed_line_by_line_also_those_that_come_later(tmp_path):
     (logs / "sample-0.log").write_text("first\n")
     command = [sys.executable, "-m", "ralo_core.cli.main", "logs", str(tmp_path), "-f", "-n", "2"]
     process = subprocess.Popen(
-        [*command, "web", "sample"], stdout=subprocess.PIPE, text=True, bufsize=1
-    )
+        [*command, "web", "sample"], stdout=subprocess.PIPE, text=True, bufsize=1,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )  # fmt: skip
     lines = iter(process.stdout)
     assert [next(lines) for _ in range(3)] == [
         "sample-0: first\n", "web: two\n", "web: three\n"
@@ -90,5 +91,5 @@ def test_logs_are_followed_line_by_line_also_those_that_come_later(tmp_path):
     assert next(lines) == "web: four\n"
     (logs / "web.log").write_text("new\n")
     assert next(lines) == "web: new\n"
-    process.terminate()
-    process.wait(10)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == 0, "Ctrl-C ends it, also where the parent ignores that signal"

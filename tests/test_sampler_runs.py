@@ -6,7 +6,6 @@ import torch
 from served_run import InThread, ServedRun
 
 from ralo_core.client import Client
-from ralo_tasks.tiny_model.model import make_tiny_model
 
 torch.set_num_threads(1)
 
@@ -20,13 +19,6 @@ SETTINGS = (
 MOST_PROBLEMS = 12
 """A sampler's: groups have three requests or more under way on average, so seven fill the engine
 with a quarter waiting; one more is begun, and others are scored or handed in."""
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("models") / "tiny"
-    make_tiny_model(directory, seed=0, warmup_steps=0)
-    return directory
 
 
 @pytest.fixture
@@ -75,11 +67,11 @@ def test_with_enough_problems_the_engine_is_full(serve, sample_in_thread):
     load, problems = [], []
 
     def look():
-        load.append(sampler.lanes.rollouts.asked)
+        load.append(sampler.shares.rollouts.asked)
         problems.append(run.stats()["problems"]["leased"])
         return trees_done(run) >= 150
 
-    run.wait_for(look)
+    run.wait_for(look, pause=0.02)
     assert sum(min(asked, CAPACITY) for asked in load) >= 0.7 * CAPACITY * len(load)
     assert sum(load) <= 2 * CAPACITY * len(load), "what waits makes older trees"
     assert max(problems) <= MOST_PROBLEMS
@@ -98,7 +90,7 @@ def test_two_samplers_share_what_the_queue_admits(serve):
         leased.append(stats["problems"]["leased"])
         return stats["trees"]["queued"] == 80
 
-    run.wait_for(full)
+    run.wait_for(full, pause=0.02)
     assert max(leased) <= 2 * MOST_PROBLEMS
     assert run.stats()["problems"]["issued"] == 80
     tokens = run.stats()["tokens"]["decoded"]

@@ -1,26 +1,27 @@
 """A trainer that is told to stop hands back what it holds, pushes what is finished and says so."""
 
 import signal
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 from served_run import ServedRun
 
 from ralo_core import PROMPT, TreeBuilder
 from ralo_core.client import Client
 
-SETTINGS = ("trainer.batch_trees=1", "evaluation.problems=0", "learner.gradients_per_step=60")
+SETTINGS = (
+    "server.port=0",
+    "trainer.batch_trees=1",
+    "evaluation.problems=0",
+    "learner.gradients_per_step=60",
+)
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    directory = tmp_path / "tiny"
-    made = [sys.executable, "-m", "ralo_core.cli.main", "model", "tiny", str(directory)]
-    subprocess.run([*made, "--warmup-steps", "0"], check=True, capture_output=True)
-    served = ServedRun(tmp_path, f"run.model={directory}", *SETTINGS)
+def run(model, tmp_path):
+    served = ServedRun(tmp_path, f"run.model={model}", *SETTINGS)
     yield served
     served.close()
 
@@ -48,7 +49,7 @@ def test_by_a_signal(run, number, ranks):
     name = next(name for name in run.processes if name.startswith("train"))
     process = run.processes.pop(name)
     process.send_signal(number)
-    code = process.wait(60)
+    code = process.wait(PATIENCE)
     stopping.set()
     feeder.join()
     assert code == 0, run.logs()

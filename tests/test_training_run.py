@@ -9,6 +9,7 @@ import time
 
 import pytest
 import requests
+from patience import PATIENCE, wait_for
 
 SETTINGS = [
     "trainer.batch_trees=4",
@@ -20,35 +21,16 @@ SETTINGS = [
 ]
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory):
-    """A tiny model without warm-up: random weights, right format."""
-    directory = tmp_path_factory.mktemp("model") / "tiny"
-    ralo("model", "tiny", str(directory), "--warmup-steps", "0")
-    return directory
-
-
 def command(*arguments):
     return [sys.executable, "-m", "ralo_core.cli.main", *arguments]
 
 
-def ralo(*arguments, timeout=240, cwd=None):
+def ralo(*arguments, timeout=2 * PATIENCE, cwd=None):
     done = subprocess.run(
         command(*arguments), capture_output=True, text=True, timeout=timeout, cwd=cwd
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-@pytest.fixture
-def own_reward(tmp_path, monkeypatch):
-    """Settings of a reward that tells even an untrained model's answers apart."""
-    (tmp_path / "telling.py").write_text(
-        "def digits(problem, answers):\n"
-        "    return [sum(map(str.isdigit, a.text)) / a.tokens for a in answers]\n"
-    )
-    monkeypatch.chdir(tmp_path)  # a function of the user's own is found in the current directory
-    return ("reward.pipeline=['function']", "reward.function.path=telling:digits")
 
 
 def run_options(model, run_dir, recipe, *settings):
@@ -84,10 +66,22 @@ def test_a_run_takes_its_steps_and_leaves_a_loadable_model(recipe, model, tmp_pa
 def test_a_run_whose_rewards_are_all_equal_says_so_and_ends(recipe, silence, model, tmp_path):
     """The untrained model never solves a sum: no batch has an advantage, no step is taken."""
     run_dir = tmp_path / "run"
-    output = ralo(*run_options(model, run_dir, recipe, "run.max_minutes=0.2"))
-    assert silence in output
-    assert "finished after 0 steps" in output
+    options, printed = run_options(model, run_dir, recipe), tmp_path / "out.txt"
+    with printed.open("w") as output:
+        process = subprocess.Popen(command(*options), stdout=output, stderr=subprocess.STDOUT)
+        wait_for(lambda: silence in printed.read_text() or process.poll() is not None)
+        assert silence in printed.read_text()
+        ralo("stop", str(run_dir))
+        assert process.wait(PATIENCE) == 0, printed.read_text()
+    assert "finished after 0 steps" in printed.read_text()
     assert steps_of(run_dir) == []
+
+
+@pytest.mark.slow
+def test_a_run_ends_when_its_time_is_over(model, tmp_path):
+    run_dir = tmp_path / "run"
+    settings = ("engine.use=fake", "evaluation.problems=0", "run.max_minutes=0.05")
+    assert "finished after" in ralo(*run_options(model, run_dir, "grpo", *settings))
 
 
 @pytest.mark.slow
@@ -176,14 +170,17 @@ def test_a_run_survives_kill_9_of_every_process_and_continues_after_ctrl_c(
         *("--trainers", "2", "--samplers", "2", "--nproc", "2"),
     ]
     with (tmp_path / "out.txt").open("w") as output:
-        process = subprocess.Popen(command(*options), stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command(*options), stdout=output, stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as under nohup
+        )  # fmt: skip
         step = wait_for_step(run_dir, 2)
         for kind in (" sample ", "ralo_worker.trainer", " train ", "ralo_server.web",
                      "ralo_server.learner", " serve "):  # fmt: skip
             os.kill(descendants(process.pid, kind)[0], signal.SIGKILL)
             step = wait_for_step(run_dir, step + 2)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0, (tmp_path / "out.txt").read_text()
+        assert process.wait(PATIENCE) == 0, (tmp_path / "out.txt").read_text()
     reached = steps_of(run_dir)[-1]["step"]
     assert step <= reached < 60
     more = run_options(model, run_dir, "grpo", f"run.max_steps={reached + 2}", *own_reward)
@@ -202,7 +199,7 @@ def test_a_run_that_asks_for_tokens_gives_its_workers_theirs(model, tmp_path, ow
     assert not any(token in written for token in tokens), "no log has them"
 
 
-def wait_for_step(run_dir, step, seconds=180):
+def wait_for_step(run_dir, step, seconds=PATIENCE):
     """Return the step that the run has reached, once that is `step` or later."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

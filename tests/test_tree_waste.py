@@ -24,7 +24,7 @@ from ralo_server.store.tree_facts import tree_facts
 from ralo_tasks.tiny_model.model import make_tiny_model
 from ralo_treepo.sampler import TreeSampler
 from ralo_treepo.settings import TreeSamplerSettings
-from ralo_worker.sampler.runtime import build_rollouts
+from ralo_worker.sampler.runtime import build_pipeline
 
 torch.set_num_threads(1)
 
@@ -108,10 +108,10 @@ def test_on_the_embedded_model_with_the_demos_recipe(split, briefly_taught):
     config = resolve([*layers, set_layer([f"sampling.treepo.split={split}"])], REGISTRY)
     context = BuildContext(role="sampler", model_dir=model)
     engine = config.build("engine", context)
-    rollouts = build_rollouts(config, context, engine)
+    pipeline = build_pipeline(config, context, engine)
 
     async def sample_all(problems):
-        trees = await asyncio.gather(*map(rollouts.sample, problems))
+        trees = await asyncio.gather(*map(pipeline.sample, problems))
         await engine.close()
         return trees
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE
 from safetensors.torch import load_file, save_file
 
 from ralo_core import PROMPT, TreeBuilder
@@ -40,7 +41,7 @@ class Run:
         prepare(directory, config, "test")
         self.store = Store(directory, config)
         self.learner = Learner(self.store, PluginHost())
-        self.learner._open()
+        self.learner.open()
         self.caches = 0
 
     def step(self, count=1):
@@ -58,12 +59,12 @@ class Run:
                 upload_id=f"g{newest}", batch_id=self.client.batch().id, base_version=newest,
                 weight=1.0, codec="none", metrics={"loss": 0.0},
             )  # fmt: skip
-            self.learner._step(self.learner._due("running"))
+            self.learner.step(self.learner.due())
 
     def reopen(self):
         """Go on as a restarted learner does."""
         self.learner = Learner(self.store, PluginHost())
-        self.learner._open()
+        self.learner.open()
 
     def cache(self):
         """Return the cache of a worker on a machine of its own."""
@@ -106,7 +107,7 @@ def make_run(tmp_path):
     yield make
     for process, listener in started:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)
         listener.close()
 
 

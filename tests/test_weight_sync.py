@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from counted_engine import CountedEngine
+from patience import PATIENCE
 from safetensors.torch import save_file
 
 from ralo_core import PROMPT, GenerationRequest, TreeBuilder
@@ -45,7 +46,7 @@ class Orchestrator:
         prepare(directory, config, "test")
         self.store = Store(directory, config)
         self.learner = Learner(self.store, PluginHost())
-        self.learner._open()
+        self.learner.open()
         self.client = Client(url, "worker")
 
     def publish(self):
@@ -59,7 +60,7 @@ class Orchestrator:
             upload_id=uuid.uuid4().hex, batch_id=self.client.batch().id,
             base_version=0, weight=1.0, codec="none", metrics={},
         )  # fmt: skip
-        self.learner._step(self.store.gradients.pending())
+        self.learner.step(self.store.gradients.pending())
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def orchestrator(tmp_path):
         )
         yield made
         web.terminate()
-        web.wait(20)
+        web.wait(PATIENCE)
 
 
 def following(orchestrator, tmp_path, scenario):
@@ -105,7 +106,7 @@ def following(orchestrator, tmp_path, scenario):
 
 
 async def until(condition):
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.01)
 

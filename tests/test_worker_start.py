@@ -8,18 +8,26 @@ import time
 import pytest
 
 
+def ignore_interrupts():
+    """What nohup, ``&`` in a script and some CI runners do to the processes that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("role", ["sample", "train"])
-def test_a_worker_waits_for_a_server_says_so_once_and_stops_when_told(role, tmp_path):
+def test_a_worker_waits_for_a_server_says_so_once_and_stops_when_told(role, number, tmp_path):
     command = [sys.executable, "-m", "ralo_core.cli.main", role, "--server", "http://127.0.0.1:1"]
     log = tmp_path / "log"
     with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, preexec_fn=ignore_interrupts
+        )
         deadline = time.monotonic() + 60
         while "does not answer" not in log.read_text():
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
         time.sleep(1.0)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         assert process.wait(20) == 0
     (line,) = log.read_text().splitlines()
     assert "http://127.0.0.1:1 does not answer /config (Connection refused); retrying" in line

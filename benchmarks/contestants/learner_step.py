@@ -41,14 +41,14 @@ class Run:
         Publisher.write = self.watch.timed("walk", Publisher.write)  # type: ignore[method-assign]
         self.folders = OptimizerFolders(folder / "optimizer", folder / "optimizer" / "working")
         self.files = StepFiles(
-            aggregation=TokenMean(None, context),
+            aggregator=TokenMean(None, context),
             codec={"none": Float32Codec, "bf16": Bfloat16Codec}[codec](None, context),
-            optimizer=AdamW(AdamWSettings(lr=1e-6), context),
+            optimizer_factory=AdamW(AdamWSettings(lr=1e-6), context),
             publisher=Publisher(folder / "files", torch.bfloat16),
             folders=self.folders,
         )
-        self.terms = [(folder / "gradient.safetensors", 1.0)] * copies
-        self.master = MasterState.of_model(folder / "model", self.files.optimizer)
+        self.weighted_gradients = [(folder / "gradient.safetensors", 1.0)] * copies
+        self.master = MasterState.of_model(folder / "model", self.files.optimizer_factory)
         self.thread = ThreadPoolExecutor(1)
         self.checkpoint: Future[str] | None = None
 
@@ -58,7 +58,8 @@ class Run:
         before, started = io_counters(), time.perf_counter()
         parent = self.folder / f"v{number - 1}" if number > 1 else None
         target = self.folder / f"v{number}"
-        self.files.write(self.master, number, self.terms, target, number, parent)
+        gradients = self.weighted_gradients
+        self.files.write(self.master, number, gradients, target, number, parent)
         total = time.perf_counter() - started
         moved = {name: value - before[name] for name, value in io_counters().items()}
         shutil.rmtree(self.folder / f"v{number - 1}", ignore_errors=True)
@@ -72,7 +73,7 @@ class Run:
     def begin_checkpoint(self, number: int) -> None:
         """Let the state become a checkpoint while the next steps are taken."""
         folder = self.folders.set_aside(f"v{number:06d}")
-        self.master.leave_files()
+        self.master.release_files()
         self.checkpoint = self.thread.submit(self.folders.complete, folder)
 
 

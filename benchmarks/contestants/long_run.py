@@ -76,7 +76,8 @@ class LongRun:
     def commit(self, step: int, batches: list[str] | None = None) -> None:
         """Commit a step that took some batches without a gradient."""
         self.store.steps.commit(
-            StepLog(step=step, terms=(), learning_rate=1e-6, clip=1.0), _version(step), (), (),
+            StepLog(step=step, weighted_gradients=(), learning_rate=1e-6, clip=1.0),
+            _version(step), (), (),
             batches or [], (), _metrics(step), (),
         )  # fmt: skip
 

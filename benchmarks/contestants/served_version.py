@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from ralo_core.client import Client
 from ralo_core.config import resolve, set_layer
 from ralo_core.data import WeightFile, WeightVersion
-from ralo_core.files.whole import sha256_of
+from ralo_core.files.digests import sha256_of
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_core.structuring import unstructure

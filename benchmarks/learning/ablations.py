@@ -18,7 +18,7 @@ import torch
 from one_process import make_rollouts
 
 from ralo_core import BuildContext, RolloutTree
-from ralo_core.cli.options import gather
+from ralo_core.cli.config_source import ConfigSource
 from ralo_core.config import Config
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
@@ -65,7 +65,8 @@ ADVANTAGE: list[tuple[str, str, list[str], list[str]]] = [
 def config_of(model: Path, settings: Sequence[str]) -> Config:
     """Return TreePO's recipe for the embedded model with further settings."""
     registry = Registry(PluginHost().load())
-    return gather(registry, "treepo", None, [f"run.model={model}", *settings], tiny=True)
+    assignments = [f"run.model={model}", *settings]
+    return ConfigSource(recipe="treepo", assignments=assignments, tiny=True).gather(registry)
 
 
 async def grow(config: Config, model: Path) -> list[RolloutTree]:

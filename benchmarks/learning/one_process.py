@@ -20,16 +20,16 @@ import torch
 from safetensors.torch import save_model
 
 from ralo_core import BenchmarkSettings, BuildContext, Problem, RolloutTree
-from ralo_core.cli.options import gather
+from ralo_core.cli.config_source import ConfigSource
 from ralo_core.client import EvaluationShard
 from ralo_core.config import Config, RegularisationSettings, TrainerSettings
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
 from ralo_server.store.benchmarks import Plan
-from ralo_worker.sampler.grading import judged
-from ralo_worker.sampler.responding import answers
-from ralo_worker.sampler.rollout_pipeline import Rollouts
-from ralo_worker.sampler.runtime import build_rollouts
+from ralo_worker.sampler.grading import graded
+from ralo_worker.sampler.responding import respond
+from ralo_worker.sampler.rollout_pipeline import RolloutPipeline
+from ralo_worker.sampler.runtime import build_pipeline
 from ralo_worker.trainer.compute.gradient import Gradient
 from ralo_worker.trainer.compute.model import open_model
 from ralo_worker.trainer.compute.policy import Policy
@@ -64,7 +64,8 @@ class OneProcess:
     ) -> None:
         registry = Registry(PluginHost().load())
         assignments = [f"run.model={model}", *settings]
-        self.config = gather(registry, recipe, None, assignments, tiny=True)
+        source = ConfigSource(recipe=recipe, assignments=assignments, tiny=True)
+        self.config = source.gather(registry)
         self.work, self.lag, self.version = work, lag, 0
         shutil.copytree(model, self._directory(0))
         self.model = open_model(self._directory(0))
@@ -109,8 +110,8 @@ class OneProcess:
             problems=tuple(self.held_out(count)),
         )
         self._load(self.version)
-        asked = self._events.run(answers(self.rollouts, self.rollouts.engine, job))
-        right = [item.correct[0] for item in judged(self.rollouts, reward, job, asked)]
+        asked = self._events.run(respond(self.rollouts, self.rollouts.engine, job))
+        right = [item.correct[0] for item in graded(self.rollouts, reward, job, asked)]
         self._load(max(0, self.version - self.lag))
         return sum(right) / len(right)
 
@@ -158,8 +159,8 @@ class OneProcess:
         return self.rollouts.engine.stats().decoded_tokens
 
 
-def make_rollouts(config: Config, directory: Path) -> Rollouts:
+def make_rollouts(config: Config, directory: Path) -> RolloutPipeline:
     """Return the sampler's parts over an engine of the model in `directory`."""
     context = BuildContext(role="sampler", model_dir=directory)
     engine: Any = config.build("engine", context)
-    return build_rollouts(config, context, engine)
+    return build_pipeline(config, context, engine)

@@ -148,7 +148,7 @@ def test_before_the_first_step_the_missing_worker_is_named(ticking):
 def test_a_role_that_nobody_has_any_more_is_named():
     gone = {**worker("t", "trainer"), "alive": False}
     sentence = bottleneck(history_of(make_stats(workers=[worker("s", "sampler"), gone])))
-    assert sentence.startswith("nobody is here as trainer: start one")
+    assert sentence.startswith("no trainer is connected: start one")
 
 
 def test_batches_without_a_gradient_are_said_to_carry_no_signal(ticking):
@@ -171,7 +171,9 @@ def test_skipped_trees_without_a_batch_are_said_to_carry_no_signal(ticking):
     for step in (0, 7):
         said, why = silence(96, 0, step=step)
         assert said == "no signal"
-        assert why.startswith(" all 96 trees since the last step were skipped, for all rollouts")
+        assert why.startswith(
+            " all 96 trees since the last step were skipped, because all rollouts"
+        )
     said, why = silence(96, 31)
     assert said == "little signal"
     assert why.startswith(" 96 trees were skipped since the last step, 31 of 32 for the next")

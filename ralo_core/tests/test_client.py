@@ -10,13 +10,15 @@ from urllib.parse import parse_qs, urlparse
 import numpy as np
 import pytest
 from blake3 import blake3
+from patience import PATIENCE
+from ports import port_to_keep
 
 from ralo_core import wire
 from ralo_core.client import Backoff, Client, WholeBody
 from ralo_core.errors import RunOver, ServerError
 from ralo_core.testing import random_tree
 
-FAST = Backoff(first=0.001, cap=0.01, deadline=5.0)
+FAST = Backoff(first=0.001, cap=0.01, deadline=60.0)
 
 
 class Server:
@@ -79,16 +81,16 @@ def test_what_retrying_can_mend_is_retried_and_said_once(server, caplog):
 
 
 def test_a_server_that_comes_up_later_is_waited_for():
-    first = Server()
-    port = first.http.server_address[1]
-    first.close()
-    client = Client(f"http://127.0.0.1:{port}", backoff=Backoff(first=0.02, cap=0.05, deadline=10))
+    port = port_to_keep()
+    client = Client(
+        f"http://127.0.0.1:{port}", backoff=Backoff(first=0.02, cap=0.05, deadline=PATIENCE)
+    )
     answers = []
     thread = threading.Thread(target=lambda: answers.append(client.health()))
     thread.start()
     second = Server(port)
     second.reply((200, {}, {"status": "ok"}))
-    thread.join(10)
+    thread.join(PATIENCE)
     second.close()
     assert answers == [{"status": "ok"}]
 
@@ -286,7 +288,7 @@ def test_a_worker_leaves_after_its_last_request_for_work_has_been_answered(serve
     plain = server.http.RequestHandlerClass.do_GET
 
     def slowly(handler):
-        assert answering.wait(10)
+        assert answering.wait(PATIENCE)
         plain(handler)
 
     server.http.RequestHandlerClass.do_GET = slowly
@@ -302,8 +304,8 @@ def test_a_worker_leaves_after_its_last_request_for_work_has_been_answered(serve
     assert leaving.is_alive()
     assert not server.seen
     answering.set()
-    leaving.join(10)
-    asking.join(10)
+    leaving.join(PATIENCE)
+    asking.join(PATIENCE)
     assert left == [3]
     assert [path.partition("?")[0] for _, path, _, _ in server.seen] == ["/get", "/worker/leave"]
     assert server.seen[1][2]["X-Ralo-Worker"] == "w7"

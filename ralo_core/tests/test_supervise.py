@@ -4,16 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
+
+from patience import wait_for
 
 from ralo_core.supervise import Supervisor, describe_exit
-
-
-def wait_until(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.02)
 
 
 def python(code):
@@ -23,7 +17,7 @@ def python(code):
 def test_a_child_that_exits_with_zero_is_over_and_not_restarted(tmp_path):
     supervisor = Supervisor()
     child = supervisor.start("a", python("print('once')"), tmp_path / "a.log")
-    wait_until(lambda: supervisor.poll() == [child])
+    wait_for(lambda: supervisor.poll() == [child])
     assert child.exit_code == 0
     assert child.log_path.read_text().count("once") == 1
 
@@ -33,7 +27,7 @@ def test_a_killed_child_is_restarted(tmp_path):
     child = supervisor.start("a", python("import time; time.sleep(60)"), tmp_path / "a.log")
     first = child.process.pid
     os.kill(first, signal.SIGKILL)
-    wait_until(lambda: supervisor.poll() == [] and child.process.pid != first)
+    wait_for(lambda: supervisor.poll() == [] and child.process.pid != first)
     assert child.running
     supervisor.stop()
     assert child.exit_code == -signal.SIGTERM
@@ -44,7 +38,7 @@ def test_a_child_that_keeps_failing_is_given_up_with_its_code_and_log(tmp_path):
     child = supervisor.start(
         "a", python("import sys; print('why'); sys.exit(3)"), tmp_path / "a.log"
     )
-    wait_until(lambda: supervisor.poll() == [child])
+    wait_for(lambda: supervisor.poll() == [child])
     assert child.exit_code == 3
     assert child.log_tail().splitlines() == ["why", "why"]
 
@@ -54,7 +48,7 @@ def test_a_supervisor_without_a_limit_never_gives_a_child_up(tmp_path):
     child = supervisor.start(
         "a", python("import sys; print('why'); sys.exit(3)"), tmp_path / "a.log"
     )
-    wait_until(lambda: supervisor.poll() == [] and child.failures == 3)
+    wait_for(lambda: supervisor.poll() == [] and child.failures == 3)
     assert child.running
     supervisor.stop()
 
@@ -66,7 +60,7 @@ def test_a_child_that_ignores_sigterm_is_killed_after_the_grace_time(tmp_path):
         "time.sleep(60)"
     )
     child = supervisor.start("a", python(code), tmp_path / "a.log")
-    wait_until(lambda: "up" in child.log_tail())
+    wait_for(lambda: "up" in child.log_tail())
     supervisor.stop(grace=0.5)
     assert describe_exit(child.exit_code) == "signal SIGKILL"
 
@@ -84,7 +78,7 @@ def test_children_end_when_their_supervisor_is_killed(tmp_path):
     pid = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
-    wait_until(lambda: not alive(pid))
+    wait_for(lambda: not alive(pid))
 
 
 def alive(pid):

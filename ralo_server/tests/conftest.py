@@ -64,7 +64,7 @@ class Server:
 
     def learner(self):
         learner = Learner(self.store, PluginHost())
-        learner._open()
+        learner.open()
         return learner
 
     def take_steps(self, learner, gradients, count):
@@ -72,7 +72,7 @@ class Server:
         for step in range(1, count + 1):
             self.fill(1)
             self.send_gradient(self.batch().id, gradients(step), f"g{step}")
-            learner._step(learner._due("running"))
+            learner.step(learner.due())
 
     def lease(self, count=1, worker="w1"):
         answer = self.http.simulate_get(

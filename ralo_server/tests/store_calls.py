@@ -27,8 +27,8 @@ KEEP = (f"rollouts.keep_last={KEEP_LAST}", "rollouts.keep_every=1", "rollouts.ke
 
 def redo(step, applied):
     """Return what a step did that applied these gradients."""
-    terms = [(gradient.path, gradient.facts.weight) for gradient in applied]
-    return StepLog(step=step, terms=terms, learning_rate=0.01, clip=1.0)
+    weighted = [(gradient.path, gradient.facts.weight) for gradient in applied]
+    return StepLog(step=step, weighted_gradients=weighted, learning_rate=0.01, clip=1.0)
 
 
 class CheckedStore(EvaluationCalls):

@@ -12,12 +12,12 @@ from safetensors.numpy import save_file
 from ralo_core.builtin.codecs import Bfloat16Codec, Float32Codec, from_bfloat16, to_bfloat16
 from ralo_core.protocols import GradientInfo
 from ralo_server.aggregators.means import Diloco, StalenessMean, TokenMean, TrimmedMean
-from ralo_server.learner.step.aggregate import Aggregate, slice_values
-from ralo_server.optimizers.settings import (
+from ralo_server.aggregators.settings import (
     DilocoSettings,
     StalenessMeanSettings,
     TrimmedMeanSettings,
 )
+from ralo_server.learner.step.aggregate import Aggregate, slice_values
 
 torch.set_num_threads(1)
 
@@ -49,16 +49,16 @@ def test_a_token_mean_weighs_by_tokens_whatever_the_age():
 def test_a_staleness_mean_counts_old_gradients_less_and_leaves_out_the_oldest(
     power, bound, expected
 ):
-    policy = StalenessMean(StalenessMeanSettings(power=power, max_staleness=bound), None)
-    assert policy.weigh(facts(0, 2, 8, 9), 20) == pytest.approx(expected)
+    aggregator = StalenessMean(StalenessMeanSettings(power=power, max_staleness=bound), None)
+    assert aggregator.weigh(facts(0, 2, 8, 9), 20) == pytest.approx(expected)
 
 
 def test_every_trainers_way_counts_the_same_until_it_is_too_old():
-    policy = Diloco(DilocoSettings(max_staleness=2), None)
-    weights = np.asarray(policy.weigh(facts(0, 2, 3), 20))
+    aggregator = Diloco(DilocoSettings(max_staleness=2), None)
+    weights = np.asarray(aggregator.weigh(facts(0, 2, 3), 20))
     assert list(weights) == [1.0, 1.0, 0.0]
     ways = drawn(2, 30)
-    np.testing.assert_allclose(policy.combine(ways, weights[:2]), ways.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(aggregator.combine(ways, weights[:2]), ways.mean(0), rtol=1e-6)
 
 
 @given(count=st.integers(1, 12), seed=st.integers(0, 99))
@@ -67,16 +67,18 @@ def test_means_are_numpy_averages(count, seed):
     values = drawn(count, 30, seed)
     weights = np.random.default_rng(seed).uniform(0.1, 1000, count)
     expected = np.average(values.astype(np.float64), axis=0, weights=weights)
-    for policy in (TokenMean(None, None), StalenessMean(StalenessMeanSettings(), None)):
-        np.testing.assert_allclose(policy.combine(values, weights), expected, rtol=1e-4, atol=1e-6)
+    for aggregator in (TokenMean(None, None), StalenessMean(StalenessMeanSettings(), None)):
+        np.testing.assert_allclose(
+            aggregator.combine(values, weights), expected, rtol=1e-4, atol=1e-6
+        )
 
 
 @given(count=st.integers(1, 12), trim=st.floats(0, 0.5), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=60)
 def test_a_trimmed_mean_drops_the_extremes_of_every_coordinate(count, trim, seed):
     values = drawn(count, 7, seed)
-    policy = TrimmedMean(TrimmedMeanSettings(trim=trim), None)
-    combined = policy.combine(values, np.ones(count))
+    aggregator = TrimmedMean(TrimmedMeanSettings(trim=trim), None)
+    combined = aggregator.combine(values, np.ones(count))
     for column in range(7):
         ordered = sorted(map(float, values[:, column]))
         dropped = math.floor(trim * count + 1e-9)
@@ -87,8 +89,8 @@ def test_a_trimmed_mean_drops_the_extremes_of_every_coordinate(count, trim, seed
 def test_a_trimmed_mean_withstands_a_hostile_gradient():
     honest = np.repeat(drawn(1, 50), 9, axis=0)
     hostile = np.full((1, 50), 1e30, np.float32)
-    policy = TrimmedMean(TrimmedMeanSettings(trim=0.1), None)
-    combined = policy.combine(np.concatenate([honest, hostile]), np.ones(10))
+    aggregator = TrimmedMean(TrimmedMeanSettings(trim=0.1), None)
+    combined = aggregator.combine(np.concatenate([honest, hostile]), np.ones(10))
     np.testing.assert_allclose(combined, honest[0], rtol=1e-6)
 
 
@@ -116,9 +118,9 @@ def written(folder, count, codec):
 @pytest.mark.parametrize("count", [1, 3, 300])
 @pytest.mark.parametrize("codec", [Float32Codec(None, None), Bfloat16Codec(None, None)])
 @pytest.mark.parametrize(
-    "policy", [TokenMean(None, None), TrimmedMean(TrimmedMeanSettings(trim=0.2), None)]
+    "aggregator", [TokenMean(None, None), TrimmedMean(TrimmedMeanSettings(trim=0.2), None)]
 )
-def test_files_are_combined_as_whole_tensors_would_be(tmp_path, count, codec, policy):
+def test_files_are_combined_as_whole_tensors_would_be(tmp_path, count, codec, aggregator):
     if count == 300 and isinstance(codec, Float32Codec):
         pytest.skip("one codec is enough for many files")
     paths, decoded = written(tmp_path, min(count, 12), codec)
@@ -129,8 +131,8 @@ def test_files_are_combined_as_whole_tensors_would_be(tmp_path, count, codec, po
     def put(name, start, values):
         into[name].view(-1)[start : start + len(values)] = values
 
-    terms = list(zip(paths, weights, strict=True))
-    aggregate = Aggregate(terms, codec, policy, SHAPES)
+    weighted = list(zip(paths, weights, strict=True))
+    aggregate = Aggregate(weighted, codec, aggregator, SHAPES)
     norm = aggregate.norm(put)
     for name, values in into.items():
         length = values.numel()
@@ -141,7 +143,7 @@ def test_files_are_combined_as_whole_tensors_would_be(tmp_path, count, codec, po
     squares = 0.0
     for name in SHAPES:
         stacked = np.stack([decoded[n % len(decoded)][name] for n in range(count)])
-        expected = policy.combine(stacked, np.asarray(weights))
+        expected = aggregator.combine(stacked, np.asarray(weights))
         np.testing.assert_array_equal(into[name].numpy().ravel(), expected)
         squares += float((expected.astype(np.float64) ** 2).sum())
     assert norm == pytest.approx(math.sqrt(squares), rel=1e-6)

@@ -23,7 +23,7 @@ def test_new_uploads_wait_while_gradients_wait_for_the_learner(leased, random_gr
     assert (held.status_code, held.headers["retry-after"]) == (429, "1")
     assert held.json["type"] == "urn:ralo:queue-full"
     assert run.declare(second.id, body, "begun").json["missing"] == [0], "it had begun before"
-    run.the_learner._step(run.store.gradients.pending())
+    run.the_learner.step(run.store.gradients.pending())
     assert run.send_gradient(third.id, random_gradient(1), "third").status_code == 200
 
 

@@ -5,6 +5,7 @@ import hypothesis.strategies as st
 import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
+from patience import PATIENCE
 from web_process import WebProcess
 
 from ralo_server.learner.compute import LearnerCompute
@@ -134,7 +135,7 @@ def test_a_step_commits_what_had_been_spent(leased, random_gradient):
     assert run.send_gradient(batch.id, random_gradient(0), "u").status_code == 200
     learner = run.the_learner
     with learner.compute.working():
-        learner._step(learner._due("running"))
+        learner.step(learner.due())
     (step,) = run.http.simulate_get("/stats").json["steps"]
     assert step["compute/sampler_seconds"] == 1.0
     assert step["compute/tokens"] == 3
@@ -148,12 +149,12 @@ def test_acknowledged_reports_survive_a_kill_of_the_web_process(make_run):
     directory = make_run("server.port=0")
     web = WebProcess(directory)
     try:
-        answer = requests.post(f"{web.url}/compute/report", json=body(), timeout=20)
+        answer = requests.post(f"{web.url}/compute/report", json=body(), timeout=PATIENCE)
         assert answer.status_code == 200
         web.kill_9()
         web.start()
-        requests.post(f"{web.url}/compute/report", json=body(), timeout=20)
-        found = requests.get(f"{web.url}/compute/stats", timeout=20).json()
+        requests.post(f"{web.url}/compute/report", json=body(), timeout=PATIENCE)
+        found = requests.get(f"{web.url}/compute/stats", timeout=PATIENCE).json()
         assert found["roles"]["sampler"]["tokens"] == 3
     finally:
         web.close()

@@ -6,6 +6,7 @@ import re
 import falcon.testing
 import pytest
 import requests
+from patience import PATIENCE
 from web_process import WebProcess
 
 from ralo_server.web.assets import FOLDER, Assets
@@ -92,11 +93,11 @@ def test_nothing_outside_the_folder_can_be_named(client, path):
 def test_the_package_has_a_page_whose_files_are_there(make_run):
     """Every file that the page names is served by the real process, with the type it needs."""
     web = WebProcess(make_run())
-    page = requests.get(f"{web.url}/", timeout=10)
+    page = requests.get(f"{web.url}/", timeout=PATIENCE)
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert page.text == (FOLDER / "index.html").read_text(encoding="utf-8")
     for path in re.findall(r'(?:src|href)="/?(static/[^"#?]+)', page.text):
-        assert requests.get(f"{web.url}/{path}", timeout=10).status_code == 200, path
+        assert requests.get(f"{web.url}/{path}", timeout=PATIENCE).status_code == 200, path
     with web.connect(b"GET /static/../../web/app.py HTTP/1.1\r\nHost: x\r\n\r\n") as raw:
         assert b" 404 " in raw.recv(4096).split(b"\r\n")[0]
     web.close()

@@ -28,8 +28,8 @@ def run(server, random_gradient):
     for seed in (1, 2, 3):
         made.fill(2)
         made.send_gradient(made.batch().id, random_gradient(seed), f"g{seed}")
-        learner._step(learner._due("running"))
-        learner._settle()
+        learner.step(learner.due())
+        learner.settle()
     made.fill(5)
     made.send_gradient(made.batch().id, random_gradient(4), "pending")
     made.leased_batch = made.batch()
@@ -237,7 +237,7 @@ def fill_the_disk(run):
     [
         (damage_newest, "version 3: config.json is gone; go back to a kept version"),
         (damage_first, "version 0: its folder is gone; put the folder back"),
-        (damage_manifest, "version 3: manifest.json is another"),
+        (damage_manifest, "version 3: manifest.json is not that of this version"),
         (damage_optimizer, "optimizer state v000002, from which a start goes on"),
         (damage_optimizer_gone, "it is gone; go back to a kept version"),
         (damage_logged_gradient, "gradient g3.safetensors, with which a start takes"),

@@ -119,7 +119,7 @@ def test_a_skipped_tree_sent_again_is_a_duplicate_before_and_after_its_step(
     assert run.upload(equal, (1.0, 0.0)).json["duplicate"] is True
     run.fill(2)
     run.send_gradient(run.batch().id, random_gradient(0), "g")
-    learner._step(learner._due("running"))
+    learner.step(learner.due())
     assert run.upload(equal, (1.0, 1.0)).json["duplicate"] is True
     assert stats(run)["trees"]["skipped"] == 1
     assert stats(run)["trees"]["queued"] == 0
@@ -131,7 +131,7 @@ def test_rewards_of_a_step_are_over_all_that_was_sampled(skipping, random_gradie
     def step(number):
         run.fill(2)
         run.send_gradient(run.batch().id, random_gradient(number), f"g{number}")
-        learner._step(learner._due("running"))
+        learner.step(learner.due())
         return stats(run)["steps"][-1]
 
     for leased, rewards in zip(run.lease(2), ((1.0, 1.0, 1.0, 1.0), (1.0, 1.0)), strict=True):
@@ -162,7 +162,7 @@ def test_a_tree_that_is_skipped_while_a_step_is_taken_counts_in_the_next(
     monkeypatch.setattr(learner, "_consumed", consumed_then_another)
     run.fill(2)
     run.send_gradient(run.batch().id, random_gradient(0), "g")
-    learner._step(learner._due("running"))
+    learner.step(learner.due())
     assert stats(run)["steps"][-1]["skipped_trees"] == 0
     assert stats(run)["trees"]["skipped_since_step"] == 1
 
@@ -176,7 +176,7 @@ def test_what_was_skipped_outlives_the_process(skipping, random_gradient):
     assert again.upload(equal, (0.0, 0.0)).json["duplicate"] is True
     again.fill(2)
     again.send_gradient(again.batch().id, random_gradient(0), "g")
-    learner._step(learner._due("running"))
+    learner.step(learner.due())
     (row,) = stats(again)["steps"]
     assert (row["skipped_trees"], row["reward"]) == (1, pytest.approx(1 / 3))
 

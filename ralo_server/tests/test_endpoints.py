@@ -248,7 +248,7 @@ def test_a_run_that_is_over_answers_410_and_goes_on_with_a_higher_limit(server, 
     learner = run.learner()
     run.fill(2)
     run.send_gradient(run.batch().id, random_gradient(0), "g")
-    learner._step(learner._due("running"))
+    learner.step(learner.due())
     assert run.store.run.advance() == "evaluating"
     assert run.http.simulate_get("/get").status_code == 204
     for _ in range(2):

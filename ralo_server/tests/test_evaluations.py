@@ -43,7 +43,7 @@ def take_steps(run, random_gradient, count):
         run.fill(1)
         step = run.store.run.step() + 1
         run.send_gradient(run.batch().id, random_gradient(step), f"g{step}")
-        run.the_learner._step(run.the_learner._due("running"))
+        run.the_learner.step(run.the_learner.due())
 
 
 def answer_all(run, truths=((True, False),)):

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 import requests
+from patience import PATIENCE
 from web_process import WebProcess, wait_for
 
 from ralo_server.store import Store
@@ -24,7 +25,7 @@ def web(make_run):
 
 
 def listen(web, **headers):
-    answer = requests.get(f"{web.url}/events", headers=headers, stream=True, timeout=30)
+    answer = requests.get(f"{web.url}/events", headers=headers, stream=True, timeout=PATIENCE)
     assert answer.status_code == 200, answer.text
     return answer
 
@@ -66,7 +67,7 @@ def test_first_the_state_then_what_happens_then_the_end(web):
         assert answer.headers["Cache-Control"] == "no-store"
         stream = events(answer)
         kind, state, _ = next(stream)
-        expected = requests.get(f"{web.url}/stats", timeout=10).json()
+        expected = requests.get(f"{web.url}/stats", timeout=PATIENCE).json()
         del expected["steps"]
         assert (kind, state) == ("stats", expected)
         commit_step(web.store, 2, reward=0.2, **{"stop/eos": 0.5})
@@ -101,19 +102,21 @@ def test_listeners_hold_places_and_give_them_back_when_they_go(web):
     streams = [listen(web) for _ in range(3)]
     for answer in streams:
         assert next(events(answer))[0] == "stats"
-    turned_away = requests.get(f"{web.url}/events", timeout=10)
+    turned_away = requests.get(f"{web.url}/events", timeout=PATIENCE)
     assert (turned_away.status_code, turned_away.headers["Retry-After"]) == (503, "1")
     assert turned_away.headers["Content-Type"] == "application/problem+json"
-    waiting = requests.get(f"{web.url}/weights/version", params={"wait": 5}, timeout=4)
+    waiting = requests.get(f"{web.url}/weights/version", params={"wait": 30}, timeout=25)
     assert (waiting.status_code, waiting.headers["Retry-After"]) == (204, "1"), "no place either"
-    assert requests.get(f"{web.url}/health", timeout=5).status_code == 200
+    assert requests.get(f"{web.url}/health", timeout=PATIENCE).status_code == 200
     for answer in streams:
         answer.close()
 
     def there_is_room():
         set_state(web.store, "running")
         commit_step(web.store, web.store.run.step() + 1)  # something is written to them
-        answers = [requests.get(f"{web.url}/events", stream=True, timeout=10) for _ in range(3)]
+        answers = [
+            requests.get(f"{web.url}/events", stream=True, timeout=PATIENCE) for _ in range(3)
+        ]
         for answer in answers:
             answer.close()
         return {answer.status_code for answer in answers} == {200}
@@ -127,7 +130,7 @@ def test_a_stream_ends_when_the_server_is_told_to_stop(web):
         assert next(stream)[0] == "stats"
         web.process.terminate()
         assert [kind for kind, _, _ in stream if kind == "end"] == [], "the run goes on"
-        assert web.process.wait(15) == 0
+        assert web.process.wait(PATIENCE) == 0
 
 
 class Run:
@@ -159,12 +162,12 @@ def test_another_listener_costs_no_look(quick):
     ]
     for thread in threads:
         thread.start()
-    time.sleep(0.6)
+    wait_for(lambda: quick.looks >= 10)
     quick.step, quick.evaluations = 2, [{"version": 2, "accuracy": 1.0}]
-    time.sleep(0.3)
+    wait_for(lambda: all(b"event: eval" in b"".join(texts) for texts in heard))
     quick.over = True
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE)
     assert quick.looks <= 2 + (time.monotonic() - began) / 0.05
     for texts in heard:
         stream = b"".join(texts).decode()

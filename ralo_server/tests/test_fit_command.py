@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from patience import PATIENCE
 
 from ralo_core.errors import RaloError
 from ralo_server.cli.fit import fit
@@ -135,7 +136,7 @@ def test_new_points_are_fitted_anew_and_a_failure_is_an_answer(monkeypatch):
 
     def answer(curve, given):
         while (found := fits.get(curve, given)) is None:
-            fits._child.process.wait(60)
+            fits._child.process.wait(PATIENCE)
         return found
 
     assert "too few" in answer(("a", "m"), [(1.0, 2.0)])["refused"]

@@ -1,4 +1,4 @@
-"""The door: gradients that must not be used are refused by name, and counted."""
+"""Validation: gradients that must not be used are refused by name, and counted."""
 
 import json
 import math
@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from upload_runs import another_batch, files, stats
 
-from ralo_server.gradients.checks import Inspection, check_norm, sum_of_squares
+from ralo_server.gradients.checks import Inspection, check_norm
+from ralo_server.gradients.slices import sum_of_squares
 
 
 def with_nan(values):
@@ -127,7 +128,7 @@ def test_an_outlier_is_refused_with_norm_median_and_tensor(leased, random_gradie
         huge = {**values, "b.bias": values["b.bias"] * np.float32(1e4)}
         if number == 7:  # seven norms are too few to judge by
             assert run.send_gradient(batch.id, huge, "early").status_code == 200
-            run.the_learner._step(run.store.gradients.pending())
+            run.the_learner.step(run.store.gradients.pending())
         else:
             assert run.send_gradient(batch.id, values, f"g{number}").status_code == 200
         batch = another_batch(run)

@@ -112,9 +112,9 @@ def test_a_gradient_that_was_left_out_is_known_when_it_is_sent_again(leased, ran
                            "aggregation.staleness_mean.max_staleness=0")  # fmt: skip
     other = another_batch(run)
     run.send_gradient(batch.id, random_gradient(0), "first")
-    run.the_learner._step(run.store.gradients.pending())
+    run.the_learner.step(run.store.gradients.pending())
     run.send_gradient(other.id, random_gradient(1), "stale")
-    run.the_learner._step(run.store.gradients.pending())
+    run.the_learner.step(run.store.gradients.pending())
     assert states(run) == {"first": "applied", "stale": "left_out"}
     for upload_id in ("first", "stale"):
         assert run.finalize(upload_id).json["duplicate"]
@@ -140,7 +140,7 @@ def test_a_step_leaves_uploads_alone_that_are_still_being_received(leased, rando
     run.declare(batch.id, body, "slow", 200)
     run.send_chunk("slow", 0, body[:200])
     run.send_gradient(other.id, random_gradient(1), "fast")
-    run.the_learner._step(run.store.gradients.pending())
+    run.the_learner.step(run.store.gradients.pending())
     assert files(run) == ["fast.safetensors", "slow.safetensors"], "the one is the step's log"
     for index in range(1, len(body) // 200 + 1):
         assert run.send_chunk("slow", index, body[200 * index :][:200]).status_code == 200

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+from patience import wait_for
 from safetensors.torch import load_file
 
 STEPS = 30
@@ -25,17 +26,19 @@ def test_kill_9_of_the_learner_applies_every_gradient_exactly_once(server, rando
         "server.queued_trees=64",
     )
     process = start(run)
-    wait_until(lambda: run.store.versions.newest_number() == 0)
+    wait_for(lambda: run.store.versions.newest_number() == 0)
     parameters = {
         name: torch.nn.Parameter(value)
         for name, value in load_file(run.store.versions.directory(0) / "model.safetensors").items()
     }
     optimizer = torch.optim.AdamW(parameters.values(), lr=0.01, weight_decay=0.0)
-    for number in range(STEPS):
-        run.fill(1)
-        run.send_gradient(run.batch().id, random_gradient(number), f"g{number}")
-    dice, kills = random.Random(0), 0
+    dice, kills, sent = random.Random(0), 0, 0
     while process.poll() != 0:
+        # As many that it cannot come to the end before it was killed six times.
+        for number in range(sent, STEPS if kills == 6 else 4 * kills + 5):
+            run.fill(1)
+            run.send_gradient(run.batch().id, random_gradient(number), f"g{number}")
+            sent += 1
         time.sleep(dice.uniform(0.0, 0.25))
         if process.poll() is None and kills < 6 and run.store.run.step() > 4 * kills:
             process.send_signal(signal.SIGKILL)
@@ -64,10 +67,3 @@ def start(run):
             stdout=log,
             stderr=log,
         )
-
-
-def wait_until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -58,7 +58,7 @@ def test_steps_equal_adamw_on_the_token_weighted_mean(server, random_gradient, w
         for group in optimizer.param_groups:
             group["lr"] = 0.01 * (min(1, step / warmup) if warmup else 1)
         reference_step(parameters, optimizer, gradients, weights, 1.0)
-        learner._step(learner._due("running"))
+        learner.step(learner.due())
         for name, value in published(run).items():
             torch.testing.assert_close(value, parameters[name].data, rtol=1e-6, atol=1e-7)
 
@@ -71,7 +71,7 @@ def test_metrics_of_a_step_are_means_over_what_it_consumed(server, random_gradie
     run.upload(second, rewards=(0.0, 1.0))
     gradient = random_gradient(1)
     run.send_gradient(run.batch().id, gradient, "g1", weight=12.0)
-    learner._step(learner._due("running"))
+    learner.step(learner.due())
     learner.trackers.close()
     (row,) = map(json.loads, (run.directory.root / "metrics.jsonl").read_text().splitlines())
     assert (row["step"], row["version"], row["trees"], row["rollouts"]) == (1, 1, 2, 6)
@@ -99,7 +99,7 @@ def test_a_step_says_what_share_is_solved_and_where_its_time_went(server, random
             body = wire.pack_tree(tree.with_rewards(parts, np.asarray(right, np.float32) / 2))
             run.post_tree(body, leased["lease_id"])
         run.send_gradient(run.batch().id, random_gradient(step), f"g{step}", base_version=step - 1)
-        learner._step(learner._due("running"))
+        learner.step(learner.due())
     first, second = (metrics for _, metrics in run.store.steps.after(0, 2))
     assert first["solved"] == pytest.approx(4 / 6)
     assert (first["reward"], first["rollouts"]) == (pytest.approx(2 / 6), 6)
@@ -129,7 +129,7 @@ def test_batches_without_a_gradient_are_counted_until_a_step_takes_them_up(serve
     batch = run.batch()
     assert batches() == {"leased": 1, "empty": 2}
     run.send_gradient(batch.id, random_gradient(0), "g")
-    learner._step(learner._due("running"))
+    learner.step(learner.due())
     assert batches() == {"leased": 0, "empty": 0}
 
 
@@ -140,7 +140,7 @@ def test_only_the_last_step_of_the_statistics_has_its_parts(server, random_gradi
         run.fill(1)
         sent = {"base_version": number, "metrics": {"loss": 1.0, "kl/p50": 2.0}}
         run.send_gradient(run.batch().id, random_gradient(number), f"g{number}", **sent)
-        learner._step(learner._due("running"))
+        learner.step(learner.due())
     steps = run.http.simulate_get("/stats").json["steps"]
     assert [{"stop/eos", "kl/p50"} <= step.keys() for step in steps] == [False, False, True]
     assert [{"sharing_ratio", "loss"} <= step.keys() for step in steps] == [True] * 3
@@ -155,7 +155,7 @@ def test_a_metric_that_a_gradient_leaves_out_is_the_mean_of_the_others(server, r
         run.fill(1)
         sent = {"weight": weight, "metrics": {"loss": 1.0, **known}}
         run.send_gradient(run.batch().id, random_gradient(number), f"g{number}", **sent)
-    learner._step(learner._due("running"))
+    learner.step(learner.due())
     (row,) = run.http.simulate_get("/stats").json["steps"]
     assert (row["loss"], row["kl"]) == (1.0, (1 * 2.0 + 3 * 6.0) / 4)
 
@@ -170,7 +170,7 @@ def test_a_restarted_learner_goes_on_with_the_same_optimizer_state(server, rando
             run.send_gradient(run.batch().id, random_gradient(step), f"{restart}{step}")
             if restart:
                 learner = run.learner()
-            learner._step(learner._due("running"))
+            learner.step(learner.due())
         outcomes.append(published(run))
         shutil.rmtree(run.directory.root)
     for name, value in outcomes[0].items():
@@ -189,7 +189,7 @@ def test_what_a_killed_step_left_behind_is_removed(server, random_gradient):
     assert left == ["parameters.json", "v000000"]
     run.fill(1)
     run.send_gradient(run.batch().id, random_gradient(0), "g")
-    learner._step(learner._due("running"))
+    learner.step(learner.due())
     assert run.store.versions.newest_number() == 1
 
 
@@ -197,7 +197,7 @@ def take_step(run, learner, gradient, name, **declared):
     run.fill(1)
     answer = run.send_gradient(run.batch().id, gradient, name, **declared)
     assert answer.json["accepted"], answer.json
-    learner._step(learner._due("running"))
+    learner.step(learner.due())
 
 
 def test_a_gradient_that_is_too_old_is_left_out_and_counted(server, random_gradient):
@@ -216,7 +216,7 @@ def test_a_gradient_that_is_too_old_is_left_out_and_counted(server, random_gradi
             run.send_gradient(run.batch().id, gradient, f"g{step}{part}", base_version=base)
         fresh = [random_gradient(10 * step + part) for part in range(2 if step == 1 else 1)]
         reference_step(parameters, optimizer, fresh, [4.0] * len(fresh), 1.0)
-        learner._step(learner._due("running"))
+        learner.step(learner.due())
     for name, value in published(run).items():
         torch.testing.assert_close(value, parameters[name].data, rtol=1e-6, atol=1e-7)
     assert states(run) == {"g10": "applied", "g11": "applied", "g20": "applied", "g21": "left_out"}
@@ -232,13 +232,13 @@ def test_where_all_are_left_out_no_step_is_taken_and_the_next_one_counts_them(
     run = server("trainer.batch_trees=1", "optimizer.adamw.lr=0.01", *KEEP_NO_TREES)
     learner = run.learner()
     before = published(run)
-    weigh, learner.aggregation.weigh = learner.aggregation.weigh, lambda gradients, version: [0.0]
+    weigh, learner.aggregator.weigh = learner.aggregator.weigh, lambda gradients, version: [0.0]
     take_step(run, learner, random_gradient(1), "old")
     assert run.store.run.step() == 0
     assert states(run) == {"old": "left_out"}
     assert not list(run.directory.gradients.iterdir())
     assert all(torch.equal(value, before[name]) for name, value in published(run).items())
-    learner.aggregation.weigh = weigh
+    learner.aggregator.weigh = weigh
     take_step(run, learner, random_gradient(2), "new")
     (step,) = run.http.simulate_get("/stats").json["steps"]
     assert (step["step"], step["gradients_left_out"], step["trees"]) == (1, 1, 2)
@@ -249,10 +249,10 @@ def test_gradients_that_combine_to_infinity_make_no_step(server, random_gradient
     run = server("trainer.batch_trees=1", "optimizer.adamw.lr=0.01")
     learner = run.learner()
     take_step(run, learner, random_gradient(1), "g1")
-    learner.aggregation.combine = lambda values, weights: values[0] * np.float32("inf")
+    learner.aggregator.combine = lambda values, weights: values[0] * np.float32("inf")
     with np.errstate(invalid="ignore"):
         take_step(run, learner, random_gradient(2), "g2")
-    learner._finish()
+    learner.finish()
     assert "combine to a norm of" in caplog.text
     assert states(run) == {"g1": "applied", "g2": "left_out"}
     assert [path.name for path in run.directory.optimizer.iterdir()] == ["v000001"]
@@ -271,7 +271,7 @@ def test_versions_are_kept_for_good_with_their_optimizer_state(server, random_gr
     learner = run.learner()
     for step in range(1, 9):
         take_step(run, learner, random_gradient(step), f"g{step}")
-    learner._close()
+    learner.close()
     kept = sorted(path.name for path in run.directory.weights.glob("v*"))
     assert kept == ["v000000", "v000003", "v000006", "v000007", "v000008"]
     assert optimizers(run) == ["v000003", "v000006", "v000007", "v000008"]
@@ -292,9 +292,9 @@ def test_only_the_gradients_that_kept_versions_need_are_kept(server, random_grad
     learner, seen = run.learner(), {}
     for step in range(1, 10):
         take_step(run, learner, random_gradient(step), f"g{step}")
-        learner._settle()
+        learner.settle()
         seen[step] = (optimizers(run), logs(run))
-    learner._close()
+    learner.close()
     origins = {kept.version.number: kept.origin for kept in run.store.versions.kept()}
     assert origins == {
         0: Origin(), 5: Origin(checkpoint="v000005"),
@@ -316,12 +316,12 @@ def test_a_folder_that_two_versions_need_stays_until_both_are_pruned(server, ran
     )  # fmt: skip
     learner = run.learner()
     take_step(run, learner, random_gradient(1), "g1")
-    learner._settle()
+    learner.settle()
     with run.store.database.write() as connection:
         connection.execute("UPDATE versions SET optimizer = 'v000001' WHERE number = 0")
     for step in range(2, 6):
         take_step(run, learner, random_gradient(step), f"g{step}")
-    learner._close()
+    learner.close()
     assert optimizers(run) == ["v000001", "v000004", "v000005"]
 
 
@@ -331,7 +331,7 @@ def test_a_gradient_file_that_outlived_its_step_is_removed_at_the_next_start(
     run = server("trainer.batch_trees=1", "learner.keep_last_versions=1")
     learner = run.learner()
     take_step(run, learner, random_gradient(1), "g1")
-    learner._finish()
+    learner.finish()
     run.fill(1)
     run.send_gradient(run.batch().id, random_gradient(2), "g2")
     (run.directory.gradients / "g1.safetensors").write_bytes(b"left behind")
@@ -347,8 +347,8 @@ def test_old_versions_are_pruned_but_not_the_first_nor_those_to_evaluate(server,
     for step in range(1, 8):
         run.fill(1)
         run.send_gradient(run.batch().id, random_gradient(step), f"g{step}")
-        learner._step(learner._due("running"))
-    learner._settle()
+        learner.step(learner.due())
+    learner.settle()
     kept = sorted(path.name for path in run.directory.weights.glob("v*"))
     assert kept == ["v000000", "v000003", "v000006", "v000007"]
     assert not list(run.directory.gradients.iterdir())

@@ -6,7 +6,7 @@ import falcon.testing
 import pytest
 
 from ralo_core import wire
-from ralo_core.files.whole import write_blob
+from ralo_core.files.atomic import write_blob
 
 SETTINGS = ("trainer.batch_trees=2", "evaluation.problems=2")
 

@@ -1,4 +1,4 @@
-"""A learner that trains an adapter: what it begins with, steps, publishes, and goes on from."""
+"""A learner that trains an adapter: what it begins with, steps, publishes, and continues from."""
 
 import json
 import math
@@ -69,7 +69,7 @@ def step(run, learner, seed):
     flat = {name: value.ravel() for name, value in gradient.items()}
     sent = run.send_gradient(run.batch().id, flat, f"g{newest}-{seed}", base_version=newest)
     assert sent.status_code == 200, sent.text
-    learner._step(learner._due("running"))
+    learner.step(learner.due())
     return gradient
 
 

@@ -24,7 +24,7 @@ from ralo_server.store.step_log import StepLog
 torch.set_num_threads(1)
 
 SHAPES = {"a": (13, 7), "b": (5,), "c": (), "d": (3, 2, 4)}
-POLICIES = {
+FACTORIES = {
     "adamw": lambda: AdamW(AdamWSettings(lr=0.01, weight_decay=0.1), None),
     "sgd": lambda: Sgd(SgdSettings(lr=0.1), None),
     "momentum": lambda: Sgd(SgdSettings(lr=0.1, momentum=0.9, nesterov=True), None),
@@ -51,11 +51,11 @@ def model(tmp_path):
     return folder
 
 
-def sliced(model, policy, slice_values):
-    return MasterState(open_model(model), policy, slice_values)
+def sliced(model, factory, slice_values):
+    return MasterState(open_model(model), factory, slice_values)
 
 
-def advance(master, folder, step, gradient, policy):
+def advance(master, folder, step, gradient, factory):
     """Take a step of `master`; into `folder`, unless it steps in place."""
 
     def begin():
@@ -64,8 +64,8 @@ def advance(master, folder, step, gradient, policy):
 
     norm = norm_of(gradient)
     redo = StepLog(
-        step=step, terms=(), learning_rate=policy.learning_rate(step),
-        clip=min(1.0, policy.max_grad_norm / norm) if policy.max_grad_norm else 1.0,
+        step=step, weighted_gradients=(), learning_rate=factory.learning_rate(step),
+        clip=min(1.0, factory.max_grad_norm / norm) if factory.max_grad_norm else 1.0,
     )  # fmt: skip
 
     def values(name, start, stop):
@@ -80,57 +80,57 @@ def weights_of(master):
     return torch.cat([values.float() for values in master.weights()])
 
 
-def steps(master, root, count, policy, first=1, every=1):
+def steps(master, root, count, factory, first=1, every=1):
     """Take `count` steps; every so many the files are left, and the next step makes new ones."""
     for step in range(first, first + count):
-        advance(master, root / f"step-{step}", step, tensors(step), policy)
+        advance(master, root / f"step-{step}", step, tensors(step), factory)
         if step % every == 0:
-            master.leave_files()
+            master.release_files()
     return master
 
 
 @pytest.mark.parametrize("every", [1, 3, 9])
 @pytest.mark.parametrize("slice_values", [4, 7, 1000])
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", FACTORIES)
 def test_sliced_steps_are_those_of_torch_on_whole_tensors(
     model, tmp_path, name, slice_values, every
 ):
-    policy = POLICIES[name]()
-    master = steps(sliced(model, policy, slice_values), tmp_path, 6, policy, every=every)
+    factory = FACTORIES[name]()
+    master = steps(sliced(model, factory, slice_values), tmp_path, 6, factory, every=every)
     assert len(list(tmp_path.glob("step-*"))) == -(-6 // every)
     parameters = {name: torch.nn.Parameter(value) for name, value in tensors(0).items()}
-    optimizer = policy.build(parameters.items())
+    optimizer = factory.build(parameters.items())
     for step in range(1, 7):
         for key, value in tensors(step).items():
             parameters[key].grad = value
-        if policy.max_grad_norm:
-            torch.nn.utils.clip_grad_norm_(parameters.values(), policy.max_grad_norm)
+        if factory.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(parameters.values(), factory.max_grad_norm)
         for group in optimizer.param_groups:
-            group["lr"] = policy.learning_rate(step)
+            group["lr"] = factory.learning_rate(step)
         optimizer.step()
     whole = torch.cat([parameters[key].detach().flatten() for key in sorted(parameters)])
     torch.testing.assert_close(weights_of(master), whole, rtol=2e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("every", [1, 3])
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", FACTORIES)
 def test_going_on_from_the_files_is_going_on(model, tmp_path, name, every):
-    policy = POLICIES[name]()
-    straight = steps(sliced(model, policy, 7), tmp_path / "straight", 5, policy, every=9)
-    steps(sliced(model, policy, 7), tmp_path / "first", 3, policy, every=every)
+    factory = FACTORIES[name]()
+    straight = steps(sliced(model, factory, 7), tmp_path / "straight", 5, factory, every=9)
+    steps(sliced(model, factory, 7), tmp_path / "first", 3, factory, every=every)
     last = max((tmp_path / "first").iterdir())
     resumed = steps(
-        MasterState(open_state(last), policy, 7), tmp_path / "second", 2, policy, first=4
+        MasterState(open_state(last), factory, 7), tmp_path / "second", 2, factory, first=4
     )
     assert torch.equal(weights_of(straight), weights_of(resumed))
 
 
 def test_files_of_a_step_are_plain_safetensors_and_the_old_ones_stay(model, tmp_path):
-    policy = POLICIES["adamw"]()
-    master = steps(sliced(model, policy, 7), tmp_path, 1, policy)
+    factory = FACTORIES["adamw"]()
+    master = steps(sliced(model, factory, 7), tmp_path, 1, factory)
     before = {path: path.read_bytes() for path in (tmp_path / "step-1").iterdir()}
-    advance(master, tmp_path / "step-2", 2, tensors(2), policy)
-    advance(master, tmp_path / "step-2", 3, tensors(3), policy)
+    advance(master, tmp_path / "step-2", 2, tensors(2), factory)
+    advance(master, tmp_path / "step-2", 3, tensors(3), factory)
     assert before == {path: path.read_bytes() for path in (tmp_path / "step-1").iterdir()}
     stored = load_file(tmp_path / "step-2" / "master.safetensors")
     assert {name: tuple(stored[name].shape) for name in SHAPES} == SHAPES
@@ -142,23 +142,23 @@ def test_files_of_a_step_are_plain_safetensors_and_the_old_ones_stay(model, tmp_
 
 
 def test_a_spare_folder_is_overwritten_unless_its_files_have_another_name(model, tmp_path):
-    policy = POLICIES["adamw"]()
-    master = steps(sliced(model, policy, 7), tmp_path, 2, policy)
+    factory = FACTORIES["adamw"]()
+    master = steps(sliced(model, factory, 7), tmp_path, 2, factory)
     kept = tmp_path / "kept"
     os.link(tmp_path / "step-1" / "master.safetensors", kept)
     content = kept.read_bytes()
     inode = (tmp_path / "step-1" / "state.safetensors").stat().st_ino
-    advance(master, tmp_path / "step-1", 3, tensors(3), policy)
+    advance(master, tmp_path / "step-1", 3, tensors(3), factory)
     assert kept.read_bytes() == content
     assert (tmp_path / "step-1" / "state.safetensors").stat().st_ino == inode
-    straight = steps(sliced(model, policy, 7), tmp_path / "new", 3, policy)
+    straight = steps(sliced(model, factory, 7), tmp_path / "new", 3, factory)
     assert torch.equal(weights_of(master), weights_of(straight))
 
 
 def test_another_optimizer_is_refused_with_what_to_do(model, tmp_path):
-    steps(sliced(model, POLICIES["adamw"](), 7), tmp_path, 1, POLICIES["adamw"]())
-    with pytest.raises(RaloError, match=r"keeps exp_avg, exp_avg_sq, step, .* asks for exp_avg;"):
-        MasterState.restore(tmp_path / "step-1", POLICIES["lion"]())
+    steps(sliced(model, FACTORIES["adamw"](), 7), tmp_path, 1, FACTORIES["adamw"]())
+    with pytest.raises(RaloError, match=r"keeps exp_avg, exp_avg_sq, step, .* needs exp_avg;"):
+        MasterState.restore(tmp_path / "step-1", FACTORIES["lion"]())
 
 
 def test_half_precision_models_are_trained_in_fp32(model, tmp_path):
@@ -166,7 +166,7 @@ def test_half_precision_models_are_trained_in_fp32(model, tmp_path):
         {name: value.to(torch.bfloat16) for name, value in tensors(0).items()},
         model / "model.safetensors",
     )
-    master = steps(sliced(model, POLICIES["adamw"](), 7), tmp_path, 1, POLICIES["adamw"]())
+    master = steps(sliced(model, FACTORIES["adamw"](), 7), tmp_path, 1, FACTORIES["adamw"]())
     assert {value.dtype for value in master.weights()} == {torch.float32}
     assert (weights_of(master) != weights_of(master).bfloat16().float()).any()
 
@@ -174,7 +174,7 @@ def test_half_precision_models_are_trained_in_fp32(model, tmp_path):
 def test_a_tied_head_that_was_exported_twice_is_not_trained_twice(model):
     (model / "config.json").write_text(json.dumps({"tie_word_embeddings": True}))
     save_file({"embed": torch.ones(2), "lm_head.weight": torch.ones(2)}, model / "more.safetensors")
-    shapes = MasterState.of_model(model, POLICIES["sgd"]()).shapes()
+    shapes = MasterState.of_model(model, FACTORIES["sgd"]()).shapes()
     assert "embed" in shapes
     assert "lm_head.weight" not in shapes
 
@@ -235,12 +235,12 @@ class EagerPolicy(ReplacingPolicy):
 
 
 @pytest.mark.parametrize(
-    ("policy", "message"),
+    ("factory", "message"),
     [(RowwisePolicy(), "state 'rows'.*must be elementwise"), (EagerPolicy(), "in its first step")],
 )
-def test_an_optimizer_that_cannot_be_sliced_is_refused(model, policy, message):
+def test_an_optimizer_that_cannot_be_sliced_is_refused(model, factory, message):
     with pytest.raises(RaloError, match=message):
-        sliced(model, policy, 7)
+        sliced(model, factory, 7)
 
 
 def test_a_cut_file_is_refused(tmp_path):
@@ -292,10 +292,10 @@ def anonymous():
     return int(next(row for row in rows if row.startswith("RssAnon")).split()[1]) * 1024
 
 root = Path(sys.argv[1])
-policy = AdamW(AdamWSettings(lr=0.01), None)
+factory = AdamW(AdamWSettings(lr=0.01), None)
 most = 0
-master = MasterState.of_model(root / "model", policy)
-redo = StepLog(step=1, terms=(), learning_rate=0.01, clip=1.0)
+master = MasterState.of_model(root / "model", factory)
+redo = StepLog(step=1, weighted_gradients=(), learning_rate=0.01, clip=1.0)
 gradient = torch.ones(1 << 20)
 (root / "1").mkdir()
 for step in (1, 2, 3):
@@ -320,5 +320,5 @@ def peak_of_a_step(model, root, values):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_model(model, tmp_path):
     small, large = (peak_of_a_step(model, tmp_path, values << 20) for values in (1, 17))
-    # MasterState weights and moments of the difference are 12 bytes per value: 192 MiB.
+    # Master weights and moments of the difference are 12 bytes per value: 192 MiB.
     assert large - small < 32 << 20

@@ -62,10 +62,10 @@ def test_options_that_cannot_work_are_refused_with_the_reason(kind, options, mes
 
 @pytest.mark.parametrize(("rule", "factor"), [("off", 1.0), ("sqrt", 0.3), ("linear", 0.09)])
 def test_the_effective_sample_size_scales_the_rate(rule, factor):
-    policy = AdamW(AdamWSettings(ess_scaling=rule), None)
-    assert policy.rate_factor({"sequence_ess": 0.09, "ess": 0.5}) == pytest.approx(factor)
-    assert policy.rate_factor({"sequence_ess": 7.0}) == 1.0, "a trainer cannot ask for more"
-    assert policy.rate_factor({"sequence_ess": -7.0}) == (1.0 if rule == "off" else 0.0)
+    factory = AdamW(AdamWSettings(ess_scaling=rule), None)
+    assert factory.rate_factor({"sequence_ess": 0.09, "ess": 0.5}) == pytest.approx(factor)
+    assert factory.rate_factor({"sequence_ess": 7.0}) == 1.0, "a trainer cannot ask for more"
+    assert factory.rate_factor({"sequence_ess": -7.0}) == (1.0 if rule == "off" else 0.0)
 
 
 def test_a_step_whose_gradients_do_not_say_their_sample_size_is_not_scaled(caplog):
@@ -96,12 +96,12 @@ def test_lion_is_algorithm_2_of_its_paper():
 
 def test_nesterov_is_the_outer_step_of_diloco():
     """Sutskever's form, as torch writes it: b = mu b + g, theta -= lr (g + mu b)."""
-    policy = Nesterov(NesterovSettings(lr=0.5, momentum=0.8), None)
-    assert policy.max_grad_norm is None
+    factory = Nesterov(NesterovSettings(lr=0.5, momentum=0.8), None)
+    assert factory.max_grad_norm is None
     rng = np.random.default_rng(0)
     theta = rng.normal(size=7).astype(np.float32)
     parameter, velocity = torch.nn.Parameter(torch.from_numpy(theta.copy())), np.zeros(7)
-    optimizer = policy.build([("w", parameter)])
+    optimizer = factory.build([("w", parameter)])
     for _ in range(3):
         way = rng.normal(size=7).astype(np.float32)
         parameter.grad = torch.from_numpy(way.copy())

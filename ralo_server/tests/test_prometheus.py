@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from patience import PATIENCE
 from prometheus_client.parser import text_string_to_metric_families
 from web_process import WebProcess
 
@@ -106,13 +107,13 @@ def test_two_web_processes_agree_and_only_viewers_are_answered(make_run):
     processes = []
     try:
         processes += [WebProcess(directory), WebProcess(directory)]
-        requests.get(f"{processes[0].url}/health", timeout=10)
+        requests.get(f"{processes[0].url}/health", timeout=PATIENCE)
         answers = [ask(process, tokens["viewer"]) for process in processes]
         first, second = (samples(answer.text) for answer in answers)
         assert answers[0].headers["Content-Type"].startswith("text/plain")
         assert first == second
         assert ask(processes[0], tokens["sampler"]).status_code == 403
-        assert requests.get(f"{processes[0].url}/metrics", timeout=10).status_code == 401
+        assert requests.get(f"{processes[0].url}/metrics", timeout=PATIENCE).status_code == 401
     finally:
         for process in processes:
             process.close()
@@ -120,4 +121,4 @@ def test_two_web_processes_agree_and_only_viewers_are_answered(make_run):
 
 def ask(process, token):
     headers = {"Authorization": f"Bearer {token}"}
-    return requests.get(f"{process.url}/metrics", headers=headers, timeout=10)
+    return requests.get(f"{process.url}/metrics", headers=headers, timeout=PATIENCE)

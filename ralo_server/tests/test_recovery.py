@@ -76,7 +76,7 @@ def weights_of(run, version):
 
 
 def restarted(run, dead):
-    """Return a learner that goes on where `dead` ended, without asking any policy for the past.
+    """Return a learner that continues where `dead` ended; no component may be asked about the past.
 
     A checkpoint that `dead` had begun comes to its end first: killed, nothing would write on.
     """
@@ -86,17 +86,17 @@ def restarted(run, dead):
         raise AssertionError
 
     learner = Learner(run.store, PluginHost())
-    weigh, policy = learner.aggregation.weigh, learner.policy
-    rate, factor = policy.learning_rate, policy.rate_factor
-    learner.aggregation.weigh = policy.learning_rate = policy.rate_factor = nobody_asks
-    learner._open()
-    learner.aggregation.weigh, policy.learning_rate, policy.rate_factor = weigh, rate, factor
+    weigh, optimizer = learner.aggregator.weigh, learner.optimizer_factory
+    rate, factor = optimizer.learning_rate, optimizer.rate_factor
+    learner.aggregator.weigh = optimizer.learning_rate = optimizer.rate_factor = nobody_asks
+    learner.open()
+    learner.aggregator.weigh, optimizer.learning_rate, optimizer.rate_factor = weigh, rate, factor
     return learner
 
 
 def finished_state(run, learner):
     """Return the bytes of everything that a run of `learner` leaves of weights and state."""
-    learner._finish()
+    learner.finish()
     folder = run.directory.optimizer / run.store.versions.newest_origin().checkpoint
     weights = run.store.versions.directory(run.store.versions.newest_number())
     files = [*folder.iterdir(), weights / "model.safetensors"]
@@ -113,7 +113,7 @@ def test_a_restart_after_any_step_gives_the_state_of_an_uninterrupted_run(
         learner = run.learner()
         for step in range(1, STEPS + 1):
             send_step(run, random_gradient, step)
-            learner._step(learner._due("running"))
+            learner.step(learner.due())
             if restart:
                 learner = restarted(run, learner)
         assert run.store.versions.newest_number() == STEPS, "nothing but the steps is published"
@@ -162,7 +162,7 @@ def test_a_scaled_step_is_taken_again_with_the_rate_that_was_used(server, random
             gradients = [random_gradient(seed_of(step, part)) for part in range(2)]
             for part, share in enumerate(pair):
                 send(run, gradients[part], f"g{step}-{part}", step - 1, sequence_ess=share)
-            learner._step(learner._due("running"))
+            learner.step(learner.due())
             rate = 0.01 * (sum(pair) / 2) ** 0.5
             assert metrics_of(run)[-1]["learning_rate"] == pytest.approx(rate, rel=1e-12)
             for key, parameter in parameters.items():
@@ -193,16 +193,16 @@ def interrupted(server, random_gradient):
     learner = run.learner()
     for step in (1, 2, 3):
         send(run, random_gradient(step), f"g{step}", step - 1)
-        learner._step(learner._due("running"))
+        learner.step(learner.due())
     return run
 
 
 def start_elsewhere(run):
     """Start on a machine whose arithmetic is another."""
     learner = Learner(run.store, PluginHost())
-    combine = learner.aggregation.combine
-    learner.aggregation.combine = lambda *terms: combine(*terms) * np.float32(1 + 1e-5)
-    learner._open()
+    combine = learner.aggregator.combine
+    learner.aggregator.combine = lambda *terms: combine(*terms) * np.float32(1 + 1e-5)
+    learner.open()
     return learner
 
 
@@ -228,13 +228,13 @@ def test_a_state_that_comes_out_differently_is_published_as_a_version_of_its_own
 def test_the_run_goes_on_from_a_state_that_came_out_differently(interrupted, random_gradient):
     run = interrupted
     learner = start_elsewhere(run)
-    learner._finish()
+    learner.finish()
     kept = {entry.version.number: entry.origin for entry in run.store.versions.kept()}
     assert kept[4].checkpoint == "v000004"
     assert kept[3].replay == (1, 2, 3), "the checkpoint is not the state of the version before it"
     learner = run.learner()
     send(run, random_gradient(4), "g4", 4)
-    learner._step(learner._due("running"))
+    learner.step(learner.due())
     assert (run.store.versions.newest_number(), run.store.run.step()) == (5, 4)
 
 
@@ -261,7 +261,7 @@ def test_what_lies_in_the_working_copy_is_not_trusted(interrupted, random_gradie
     learner = run.learner()
     assert run.store.versions.newest_number() == 3
     send(run, random_gradient(4), "g4", 3)
-    learner._step(learner._due("running"))
+    learner.step(learner.due())
     change = sum(
         float((value - weights_of(run, 3)[name]).square().sum())
         for name, value in weights_of(run, 4).items()
@@ -275,10 +275,10 @@ def test_steps_are_taken_and_committed_while_a_checkpoint_is_on_its_way(server, 
     learner.checkpoints._thread.submit(disk.wait)  # the disk is busy, the checkpoint waits
     for step in (1, 2, 3):
         send(run, random_gradient(step), f"g{step}", step - 1)
-        learner._step(learner._due("running"))
+        learner.step(learner.due())
     assert run.store.versions.newest_origin() == Origin(replay=(1, 2, 3))
     disk.set()
-    learner._settle()
+    learner.settle()
     origins = [entry.origin for entry in run.store.versions.kept()][1:]
     assert origins == [
         Origin(replay=(1,)), Origin(checkpoint="v000002"), Origin(checkpoint="v000002", replay=(3,))
@@ -297,8 +297,8 @@ def test_a_log_that_grows_large_beside_the_state_makes_a_checkpoint_due(server, 
     for step in (1, 2, 3, 4):
         for number in range(12):
             send(run, random_gradient(number), f"g{step}-{number}", step - 1)
-        learner._step(learner._due("running"))
-        learner._settle()
+        learner.step(learner.due())
+        learner.settle()
         state = learner.files.folders.working / "state"
         size = sum(path.stat().st_size for path in run.directory.gradients.iterdir())
         logged.append((size, state.exists() and learner.files.folders.working_size()))
@@ -313,11 +313,11 @@ def test_only_several_gradients_are_combined_into_a_file(server, random_gradient
     learner = run.learner()
     for number in range(gradients):
         send(run, random_gradient(number), f"g{number}", 0)
-    learner._step(learner._due("running"))
+    learner.step(learner.due())
     assert learner.files.folders.combined.exists() == kept
 
 
-def test_a_policy_that_does_not_scale_its_steps_is_not_asked_to(server, random_gradient):
+def test_an_optimizer_that_does_not_scale_its_steps_is_not_asked_to(server, random_gradient):
     class Plain:
         """The protocol and no more."""
 
@@ -331,7 +331,7 @@ def test_a_policy_that_does_not_scale_its_steps_is_not_asked_to(server, random_g
 
     run = server("trainer.batch_trees=1", "optimizer.adamw.lr=0.01")
     learner = run.learner()
-    learner.policy = Plain()
+    learner.optimizer_factory = Plain()
     send(run, random_gradient(0), "g1", 0, sequence_ess=0.25)
-    learner._step(learner._due("running"))
+    learner.step(learner.due())
     assert metrics_of(run)[-1]["learning_rate"] == 0.01

@@ -1,4 +1,4 @@
-"""A learner that is started anew goes on exactly where the last committed step ended."""
+"""A learner that is started again continues exactly where the last committed step ended."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def test_learners_that_live_for_few_steps_make_the_weights_of_one_adamw(
         gradient = random_gradient(step)
         answer = run.send_gradient(run.batch().id, gradient, f"g{step}", base_version=step)
         assert answer.status_code == 200, answer.text
-        learner._step(learner._due("running"))
+        learner.step(learner.due())
         for name, parameter in parameters.items():
             parameter.grad = torch.from_numpy(gradient[name]).view(parameter.shape)
         torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)

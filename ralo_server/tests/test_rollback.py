@@ -45,8 +45,8 @@ def train(run, random_gradient, seeds):
             run.batch().id, random_gradient(seed), f"g{newest}-{seed}", base_version=newest
         )
         assert sent.status_code == 200, sent.text
-        learner._step(learner._due("running"))
-    learner._close()
+        learner.step(learner.due())
+    learner.close()
 
 
 def weights(run, version):
@@ -110,7 +110,7 @@ def test_the_log_of_a_version_stays_while_it_can_be_gone_back_to(trained):
     origins = {entry.version.number: entry.origin for entry in run.store.versions.kept()}
     assert origins[version.number] == Origin(replay=(1, 2))
     learner = run.learner()
-    learner._finish()
+    learner.finish()
     assert run.store.versions.newest_origin() == Origin(checkpoint="v000004")
     assert {path.stem for path in run.directory.gradients.iterdir()} == {"g0-1", "g1-2", "g2-3"}
     assert [path.name for path in run.directory.optimizer.iterdir()] == ["v000004"]

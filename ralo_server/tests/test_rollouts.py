@@ -27,8 +27,8 @@ def step(run, learner, gradient, number):
     run.fill(1)
     answer = run.send_gradient(run.batch().id, gradient, f"g{number}")
     assert answer.status_code == 200, answer.text
-    learner._step(learner._due("running"))
-    learner._settle()
+    learner.step(learner.due())
+    learner.settle()
 
 
 @pytest.fixture
@@ -291,7 +291,7 @@ def test_other_settings_and_a_restart_need_nothing_but_the_next_step(trained, ra
 
 def test_a_rollback_keeps_what_was_seen_and_the_run_goes_on(trained, random_gradient):
     run = trained(4, "learner.checkpoint_every=1", "rollouts.keep_last=3")
-    run.the_learner._close()
+    run.the_learner.close()
     roll_back(run.store, 2)
     before = listed(run)
     assert kept_steps(run) == [2, 3, 4]

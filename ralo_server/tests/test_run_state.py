@@ -1,7 +1,5 @@
 """The life of a run against those who change it at the same time, and against empty rooms."""
 
-import threading
-
 from ralo_server.store import Store
 
 
@@ -22,22 +20,28 @@ def test_a_stop_between_the_learners_look_and_its_turn_as_a_writer_is_kept(serve
     assert run.store.run.current() == "draining"
 
 
+def expire(run):
+    """Let the time of every lease be over."""
+    with run.store.database.write() as connection:
+        connection.execute("UPDATE problems SET expires = 1.0 WHERE expires IS NOT NULL")
+
+
 def test_a_drain_ends_although_no_worker_is_left_to_ask_for_anything(server):
-    run = server("trainer.batch_trees=2", "server.lease_seconds=0.05", "evaluation.problems=0")
+    run = server("trainer.batch_trees=2", "evaluation.problems=0")
     run.lease(2)
     run.store.run.request_stop()
     assert run.store.run.advance() == "draining"
-    threading.Event().wait(0.1)
+    expire(run)
     assert run.store.run.advance() == "finished"
 
 
 def test_a_run_that_was_asked_to_stop_finishes_before_a_start_goes_on_with_it(server):
-    run = server("trainer.batch_trees=2", "evaluation.problems=0", "server.lease_seconds=0.05")
+    run = server("trainer.batch_trees=2", "evaluation.problems=0")
     run.lease()
     run.store.run.request_stop()
     run.store.run.reopen()
     assert run.store.run.current() == "draining"
-    threading.Event().wait(0.1)
+    expire(run)
     assert run.store.run.advance() == "finished"
     run.store.run.reopen()
     assert run.store.run.current() == "running"

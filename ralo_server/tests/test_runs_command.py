@@ -24,7 +24,7 @@ def test_runs_are_listed_with_state_progress_and_size(server, make_run, random_g
     learner = run.learner()
     run.fill(1)
     run.send_gradient(run.batch().id, random_gradient(1), "g")
-    learner._step(learner._due("running"))
+    learner.step(learner.due())
     run.report(run.claim(), (True, False))
     fresh = make_run("run.name=second", name="other")
     (tmp_path / "no-run").mkdir()

@@ -124,12 +124,12 @@ def falling(rng, count):
 
 REFUSED = {
     "a straight line in log-compute": (line_in_log, "no bend beyond the noise"),
-    "a straight line": (line, "C_mid is out of sight|not in sight|no bend"),
+    "a straight line": (line, "C_mid lies outside|not determined|no bend"),
     "a flat curve": (flat, "no rise beyond the noise"),
     "a falling curve": (falling, "no rise beyond the noise"),
-    "half a sigmoid": (curve(0.02, 0.5), "the asymptote is not in sight|C_mid is out of sight"),
-    "a beginning": (curve(0.02, 0.2), "not in sight|C_mid is out of sight|no bend"),
-    "an end": (curve(0.9, 0.999), "out of sight|no bend|no rise|not in sight|is not determined"),
+    "half a sigmoid": (curve(0.02, 0.5), "the asymptote is not determined|C_mid lies outside"),
+    "a beginning": (curve(0.02, 0.2), "not determined|C_mid lies outside|no bend"),
+    "an end": (curve(0.9, 0.999), "lies outside|no bend|no rise|is not determined"),
 }
 
 

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import requests
+from patience import PATIENCE
 
 from ralo_core import PROMPT, TreeBuilder
 from ralo_core.access import ADMIN, ROLES, SAMPLER, VIEWER, read_tokens
@@ -32,15 +33,16 @@ class Orchestrator:
         self.output = run_dir.parent / f"serve-{time.monotonic_ns()}.txt"
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
-                [*RALO, "serve", *arguments], stdout=output, stderr=subprocess.STDOUT
-            )
+                [*RALO, "serve", *arguments], stdout=output, stderr=subprocess.STDOUT,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as under nohup
+            )  # fmt: skip
         self.wait_for(lambda: "serving" in self.printed())
         self.url = self.directory.url_file.read_text().strip()
 
     def printed(self):
         return self.output.read_text()
 
-    def wait_for(self, condition, seconds=60):
+    def wait_for(self, condition, seconds=PATIENCE):
         deadline = time.monotonic() + seconds
         while not condition():
             assert self.process.poll() is None, self.printed()
@@ -49,11 +51,11 @@ class Orchestrator:
 
     def client(self, role=None, **options):
         token = read_tokens(self.directory.root)[role] if role else ""
-        return Client(self.url, token=token, backoff=Backoff(deadline=20.0), **options)
+        return Client(self.url, token=token, backoff=Backoff(deadline=PATIENCE), **options)
 
     def stop(self):
-        self.process.terminate()
-        assert self.process.wait(40) == 0, self.printed()
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(PATIENCE) == 0, self.printed()
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def serve():
     for orchestrator in started:
         if orchestrator.process.poll() is None:
             orchestrator.process.terminate()
-            orchestrator.process.wait(40)
+            orchestrator.process.wait(PATIENCE)
 
 
 def options(model, run_dir, *settings):
@@ -152,9 +154,9 @@ def test_headers_beyond_the_limit_are_refused(serve, model, tmp_path):
     run_dir = tmp_path / "run"
     server = serve(run_dir, *options(model, run_dir))
     for headers in ({"X-Long": "x" * 9000}, {f"X-{n}": "1" for n in range(80)}, {"X_Under": "1"}):
-        answer = requests.get(f"{server.url}/health", headers=headers, timeout=9)
+        answer = requests.get(f"{server.url}/health", headers=headers, timeout=PATIENCE)
         assert answer.status_code in (400, 431)
-    long = requests.get(f"{server.url}/health?{'x' * 5000}", timeout=9)
+    long = requests.get(f"{server.url}/health?{'x' * 5000}", timeout=PATIENCE)
     assert long.status_code == 414
     assert server.client().health()["status"] == "ok"
 
@@ -207,7 +209,7 @@ def test_an_orchestrator_that_stays_until_the_end_goes_when_its_workers_have_lef
     time.sleep(3.0)  # it has looked again, and w1 is still here
     assert server.process.poll() is None
     worker.leave()
-    assert server.process.wait(40) == 0
+    assert server.process.wait(PATIENCE) == 0
     assert server.directory.finished_file.exists()
     again = serve(tmp_path / "run", *arguments)
     assert not again.directory.finished_file.exists()
@@ -223,18 +225,18 @@ def test_a_second_orchestrator_is_refused_while_a_child_of_the_first_lives(tmp_p
     try:
         with (
             pytest.raises(RaloError, match="another orchestrator is running"),
-            lock(directory, patience=0.0),
+            lock(directory, wait_seconds=0.0),
         ):
             pass
     finally:
         child.kill()
         child.wait()
-    with lock(directory, patience=5.0):
+    with lock(directory, wait_seconds=5.0):
         assert directory.lock_file.read_text() == str(os.getpid())
     assert directory.lock_file.read_text() == ""
 
 
-def wait_until(ask, seconds=60):
+def wait_until(ask, seconds=PATIENCE):
     deadline = time.monotonic() + seconds
     while not (answer := ask()):
         assert time.monotonic() < deadline

@@ -78,9 +78,9 @@ def learner_of(root):
 
 
 def take_steps(learner, most=100):
-    while most and (due := learner._due("running")):
-        learner._step(due)
-        learner._settle()
+    while most and (due := learner.due()):
+        learner.step(due)
+        learner.settle()
         most -= 1
 
 
@@ -115,9 +115,9 @@ def finish(root):
     """Restart, work off what is pending, stop with a checkpoint; return the folders and what the
     store says."""
     learner = learner_of(root)
-    learner._open()
+    learner.open()
     take_steps(learner)
-    learner._finish()
+    learner.finish()
     rows = learner.store.database.rows
     gradients = [tuple(row) for row in rows("SELECT upload_id, state FROM gradients")]
     steps = [row[0] for row in rows("SELECT step FROM steps ORDER BY step")]
@@ -175,7 +175,7 @@ def step_after(before):
 
     def act(root, killer):
         learner = learner_of(root)
-        learner._open()
+        learner.open()
         take_steps(learner, before)
         killer.armed = True
         take_steps(learner, 1)
@@ -190,7 +190,7 @@ def transaction_of_step(step, part, name):
 
     def act(root, killer):
         learner = learner_of(root)
-        learner._open()
+        learner.open()
         take_steps(learner, step - 1)
 
         def die(*_):
@@ -234,7 +234,7 @@ def test_a_start_killed_at_any_operation_after_a_killed_step(make_template, tmp_
     def start(root, killer):
         learner = learner_of(root)
         killer.armed = True
-        learner._open()
+        learner.open()
         killer.armed = False
 
     assert kill_everywhere(broken, tmp_path, start) > 15
@@ -249,8 +249,8 @@ def test_a_start_that_makes_a_checkpoint_killed_at_any_operation(make_template, 
     def start(root, killer):
         learner = learner_of(root)
         killer.armed = True
-        learner._open()
-        learner._settle()
+        learner.open()
+        learner.settle()
         killer.armed = False
 
     assert kill_everywhere(broken, tmp_path, start) > 15
@@ -261,7 +261,7 @@ def test_the_first_publication_killed_at_any_operation(server, tmp_path):
 
     def start(root, killer):
         killer.armed = True
-        learner_of(root)._open()
+        learner_of(root).open()
         killer.armed = False
 
     assert kill_everywhere(run.directory.root, tmp_path, start) > 10
@@ -270,10 +270,10 @@ def test_the_first_publication_killed_at_any_operation(server, tmp_path):
 def test_a_gradient_left_out_is_consumed_once_wherever_the_kill(template, tmp_path, monkeypatch):
     def leave_out(root, killer):
         learner = learner_of(root)
-        learner._open()
-        learner.aggregation.weigh = lambda gradients, version: [0.0]
+        learner.open()
+        learner.aggregator.weigh = lambda gradients, version: [0.0]
         killer.armed = True
-        learner._step(learner._due("running"))
+        learner.step(learner.due())
         killer.armed = False
 
     seen = set()

@@ -5,12 +5,14 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
 from click.testing import CliRunner
+from patience import PATIENCE
 from web_process import WebProcess
 
 from ralo_core.cli.main import main
@@ -24,7 +26,7 @@ def web(server, random_gradient):
     run.take_steps(learner, random_gradient, 2)
     run.fill(1)
     run.report(run.claim(), [True, False])
-    learner._close()
+    learner.close()
     process = WebProcess(run.directory)
     yield process
     process.close()
@@ -92,13 +94,18 @@ class Terminal:
         size = {"COLUMNS": "80", "LINES": "24", "TERM": "xterm-256color"}
         self.process = subprocess.Popen(
             command, stdin=slave, stdout=slave, stderr=slave, env={**os.environ, **size},
-            start_new_session=True, preexec_fn=lambda: os.open(os.ttyname(slave), os.O_RDWR),
+            start_new_session=True, preexec_fn=lambda: self._begin(slave),
         )  # fmt: skip
         os.close(slave)
 
+    @staticmethod
+    def _begin(slave):
+        os.open(os.ttyname(slave), os.O_RDWR)  # makes it the terminal whose Ctrl-C it gets
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
+
     def wait_for(self, text):
         """Wait until `text` is drawn, from now on."""
-        self.screen, deadline = b"", time.monotonic() + 60
+        self.screen, deadline = b"", time.monotonic() + PATIENCE
         while text.encode() not in self.screen and text not in self.drawn():
             assert time.monotonic() < deadline, self.drawn()
             if select.select([self.master], [], [], 0.2)[0]:
@@ -117,14 +124,14 @@ def test_top_draws_waits_for_a_server_that_is_away_and_ends_by_ctrl_c(web):
     try:
         terminal.wait_for("step 2")
         web.kill_9()
-        terminal.wait_for("no answer for")
+        terminal.wait_for("not responded for")
         web.start()
         terminal.wait_for("held-out greedy: accuracy 50.0%")
         terminal.wait_for("ralo sample and ralo train")
-        assert "no answer" not in terminal.drawn().rpartition("RALO run")[2]
+        assert "not responded" not in terminal.drawn().rpartition("RALO run")[2]
         terminal.press(b"\x03")
         terminal.wait_for("\x1b[?1049l")  # the screen that was there before is back
-        assert terminal.process.wait(20) == 0
+        assert terminal.process.wait(PATIENCE) == 0
         assert b"Traceback" not in terminal.screen
     finally:
         terminal.process.kill()
@@ -132,4 +139,4 @@ def test_top_draws_waits_for_a_server_that_is_away_and_ends_by_ctrl_c(web):
 
 
 def test_top_says_that_it_needs_a_terminal(tmp_path):
-    assert "ralo status prints once" in ralo("top", tmp_path, code=1)
+    assert "ralo status prints the state once" in ralo("top", tmp_path, code=1)

@@ -21,7 +21,7 @@ TRACKED = (
 def take_step(run, learner, gradient, name):
     run.fill(1)
     run.send_gradient(run.batch().id, gradient, name)
-    learner._step(learner._due("running"))
+    learner.step(learner.due())
 
 
 def lines(run):
@@ -39,10 +39,10 @@ def tracked(server, random_gradient):
     take_step(run, learner, random_gradient(2), "g2")
     learner.trackers.tell()
     run.report(run.claim(), [True, True])
-    learner._close()
+    learner.close()
     learner = run.learner()
     take_step(run, learner, random_gradient(3), "g3")
-    learner._close()
+    learner.close()
     assert not learner.left_behind
     return run
 

@@ -1,4 +1,4 @@
-"""Trackers that fail, hang or are killed: the learner goes on, every record arrives, in order."""
+"""Trackers that fail, hang or are killed: the learner continues, every record arrives, in order."""
 
 import json
 import logging
@@ -11,6 +11,7 @@ import time
 
 import attrs
 import pytest
+from patience import PATIENCE
 from test_step_kills import dies, learner_of
 from wandb_file import history
 
@@ -47,7 +48,7 @@ class Hanging(Fickle):
 
     def log(self, step, metrics):
         self.called.set()
-        self.free.wait(60)
+        self.free.wait(PATIENCE)
         super().log(step, metrics)
 
 
@@ -67,7 +68,7 @@ def add_step(store, step):
 
 
 def wait_until(condition):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -87,7 +88,7 @@ def deliver(store, monkeypatch):
     yield start
     for each in started:
         each.close()
-        each.join(10)
+        each.join(PATIENCE)
 
 
 def test_a_failure_is_said_once_and_everything_arrives_in_order(store, deliver, caplog):
@@ -132,7 +133,7 @@ def test_what_is_not_safe_yet_is_given_again_after_a_failure_and_after_a_crash(s
     wait_until(lambda: len(tracker.taken) == 3)
     assert [step for step, _ in tracker.taken] == [1, 1, 2]
     delivery.close()
-    assert delivery.join(10)
+    assert delivery.join(PATIENCE)
     assert tracker.closed
     assert store.records.position("t") == 2, "closed, it has everything"
 
@@ -164,9 +165,9 @@ def test_a_tracker_that_hangs_holds_up_nobody(server, random_gradient, monkeypat
     for step in (1, 2, 3):
         run.fill(1)
         run.send_gradient(run.batch().id, random_gradient(step), f"g{step}")
-        learner._step(learner._due("running"))
+        learner.step(learner.due())
         learner.trackers.tell()
-    assert tracker.called.wait(10)
+    assert tracker.called.wait(PATIENCE)
     monkeypatch.setattr(module, "_BUSY_SECONDS", 0.0)
     for _ in range(3):
         learner.trackers.tell()
@@ -175,10 +176,10 @@ def test_a_tracker_that_hangs_holds_up_nobody(server, random_gradient, monkeypat
     assert (run.store.records.waiting("hung"), run.store.records.waiting("jsonl")) == (3, 0)
     said = [record.message for record in caplog.records if "tracker hung" in record.message]
     assert len(said) == 2
-    assert "has not come back for" in said[0]
-    assert "has not taken 3 records: they come at the next start" in said[1]
+    assert "has not returned for" in said[0]
+    assert "has not taken 3 records: it gets them at the next start" in said[1]
     tracker.free.set()
-    assert hung.join(10)
+    assert hung.join(PATIENCE)
     assert [step for step, _ in tracker.taken] == [1, 2, 3]
 
 
@@ -196,8 +197,8 @@ def committed(server, random_gradient):
         for step in (1, 2, 3):
             run.fill(1)
             run.send_gradient(run.batch().id, random_gradient(step), f"g{step}")
-            learner._step(learner._due("running"))
-        learner._settle()
+            learner.step(learner.due())
+        learner.settle()
         return run.directory.root
 
     return make
@@ -238,7 +239,7 @@ directory = RunDirectory(Path(sys.argv[1]))
 config, _ = directory.load_config(("trackers",))
 tracking = Tracking(Store(directory, config), BuildContext(role="learner", run_dir=directory.root))
 tracking.tell()
-end = time.monotonic() + 120
+end = time.monotonic() + 300
 while any(delivery._given < 3 for delivery in tracking.deliveries):
     assert time.monotonic() < end, "a tracker does not take what it is given"
     time.sleep(0.01)
@@ -261,10 +262,10 @@ def test_kill_9_loses_nothing_that_wandb_had_not_written_yet(committed):
     root = committed("trackers.pipeline=['wandb']", "trackers.wandb.mode=offline")
     process = telling(root)
     process.kill()  # wandb was told, and writes a few seconds later
-    process.wait(10)
+    process.wait(PATIENCE)
     assert history(root) == []
     process = telling(root)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert [row["step"] for row in history(root)] == [1, 2, 3]
     assert [row["step"] for row in lines(root)] == [1, 2, 3]

@@ -113,7 +113,7 @@ def test_the_manifest_is_compared_field_by_field(publish):
     manifest = json.loads((folder / MANIFEST).read_text())
     for change in ({"step": 7}, {"tensors": {"a": {}}}, {"unknown": 1}, {"files": []}):
         (folder / MANIFEST).write_text(json.dumps({**manifest, **change}))
-        assert damage(folder, version) == "manifest.json is another"
+        assert damage(folder, version) == "manifest.json is not that of this version"
     del manifest["tensors"]
     (folder / MANIFEST).write_text(json.dumps(manifest))
     assert damage(folder, version) == "", "versions of before had none"

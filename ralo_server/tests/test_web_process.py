@@ -9,6 +9,7 @@ import time
 
 import pytest
 import requests
+from patience import PATIENCE
 from web_process import WebProcess
 
 from ralo_core.errors import RaloError
@@ -25,14 +26,14 @@ def web(make_run):
 
 def test_a_chunked_body_is_refused_and_does_not_read_as_empty(web):
     answer = requests.post(f"{web.url}/upload", data=iter([b"abc"]), headers={
-        "Idempotency-Key": "x", "X-Ralo-Worker": "w"}, timeout=10)  # fmt: skip
+        "Idempotency-Key": "x", "X-Ralo-Worker": "w"}, timeout=PATIENCE)  # fmt: skip
     assert answer.status_code == 411
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
 def test_half_sent_requests_do_not_stop_the_others(web):
     half = [web.connect(b"GET /health HTTP/1.1\r\nHo") for _ in range(8)]
-    assert requests.get(f"{web.url}/health", timeout=10).json()["status"] == "ok"
+    assert requests.get(f"{web.url}/health", timeout=PATIENCE).json()["status"] == "ok"
     for connection in half:
         connection.close()
 
@@ -44,30 +45,31 @@ def test_more_waiting_workers_than_threads_leave_room_for_other_requests(make_ru
     turned_away = waiting[-1].recv(4096)
     assert b"204" in turned_away.split(b"\r\n")[0]
     assert b"retry-after: 1" in turned_away.lower()
-    assert requests.get(f"{web.url}/health", timeout=5).status_code == 200
+    assert requests.get(f"{web.url}/health", timeout=PATIENCE).status_code == 200
     web.close()
 
 
 def test_a_waiting_request_ends_when_the_server_is_told_to_stop(web):
     started = time.monotonic()
     waiting = web.connect(b"GET /weights/version?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n")
+    requests.get(f"{web.url}/health", timeout=PATIENCE)  # accepted later, so the other one waits
     time.sleep(0.3)
     web.process.send_signal(signal.SIGTERM)
     assert b"204" in waiting.recv(4096).split(b"\r\n")[0]
-    assert web.process.wait(15) == 0
-    assert time.monotonic() - started < 12
+    assert web.process.wait(PATIENCE) == 0
+    assert time.monotonic() - started < 25
 
 
 def test_leases_and_port_survive_kill_9_of_the_web_process(web):
     url, headers = web.url, {"X-Ralo-Worker": "w1"}
-    first = requests.get(f"{url}/problem/get?count=3", headers=headers, timeout=10).json()
+    first = requests.get(f"{url}/problem/get?count=3", headers=headers, timeout=PATIENCE).json()
     web.kill_9()
     web.start()
     assert web.url == url
-    second = requests.get(f"{url}/problem/get?count=3", headers=headers, timeout=10).json()
+    second = requests.get(f"{url}/problem/get?count=3", headers=headers, timeout=PATIENCE).json()
     ids = [item["problem"]["id"] for item in first["problems"] + second["problems"]]
     assert len(set(ids)) == 6
-    stats = requests.get(f"{url}/stats", timeout=10).json()
+    stats = requests.get(f"{url}/stats", timeout=PATIENCE).json()
     assert stats["problems"]["leased"] == 6
 
 

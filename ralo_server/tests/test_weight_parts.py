@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from patience import PATIENCE
 from published import publish
 from web_process import WebProcess, wait_for
 
@@ -27,7 +28,7 @@ def web(server):
 
 def get(url, method="GET", **headers):
     names = {key.replace("_", "-"): value for key, value in headers.items()}
-    return requests.request(method, url, headers=names, timeout=20)
+    return requests.request(method, url, headers=names, timeout=PATIENCE)
 
 
 def test_a_part_is_found_by_its_digest_and_may_be_kept_for_ever(web):
@@ -61,7 +62,7 @@ def test_a_connection_is_used_again_after_a_range(web):
     with requests.Session() as session:
         for start in (0, 1 << 20, 2 << 20):
             headers = {"Range": f"bytes={start}-{start + 99}"}
-            answer = session.get(web.part, headers=headers, timeout=20)
+            answer = session.get(web.part, headers=headers, timeout=PATIENCE)
             assert answer.content == CONTENT[start : start + 100]
 
 

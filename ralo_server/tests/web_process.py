@@ -5,9 +5,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import requests
+from patience import PATIENCE, wait_for
 
 from ralo_server.cli.serve import listen
 
@@ -32,7 +32,7 @@ class WebProcess:
     def connect(self, request):
         """Return a connection on which `request`, or the beginning of one, was sent."""
         host, port = self.url.removeprefix("http://").split(":")
-        connection = socket.create_connection((host, int(port)), timeout=20)
+        connection = socket.create_connection((host, int(port)), timeout=PATIENCE)
         connection.sendall(request)
         return connection
 
@@ -42,11 +42,11 @@ class WebProcess:
         )
         for pid in (self.process.pid, *map(int, children.stdout.split())):
             os.kill(pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
     def close(self):
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(PATIENCE)
         self.listener.close()
 
     def _answers(self):
@@ -55,10 +55,3 @@ class WebProcess:
             return requests.get(f"{url}/health", timeout=5).status_code == 200
         except (requests.ConnectionError, FileNotFoundError):
             return False
-
-
-def wait_for(condition, explain=lambda: "waited too long", seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, explain()
-        time.sleep(0.02)

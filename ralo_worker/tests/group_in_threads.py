@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import attrs
+from patience import PATIENCE
 
 from ralo_worker.trainer.parallel.group import Channel
 
@@ -22,7 +23,10 @@ class Exchange:
     pipes: dict = attrs.field(init=False)
 
     def __attrs_post_init__(self):
-        self.barrier, self.values = threading.Barrier(self.size, timeout=30), [None] * self.size
+        self.barrier, self.values = (
+            threading.Barrier(self.size, timeout=PATIENCE),
+            [None] * self.size,
+        )
         ranks = range(self.size)
         self.pipes = {(a, b): queue.Queue() for a in ranks for b in ranks}
 
@@ -52,7 +56,7 @@ class ThreadChannel(Channel):
         self.exchange.pipes[self.rank, target].put(bytes(data))
 
     def receive(self, count, source):
-        data = self.exchange.pipes[source, self.rank].get(timeout=30)
+        data = self.exchange.pipes[source, self.rank].get(timeout=PATIENCE)
         assert len(data) == count
         return memoryview(data)
 

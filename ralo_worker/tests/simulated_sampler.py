@@ -1,6 +1,6 @@
 """An engine and its problems without time or tokens: one tick is one decoding step.
 
-Neighbours: `test_sizing` lets `ConcurrencyController` decide how many problems are begun.
+A real `ConcurrencyController` decides how many problems are begun.
 """
 
 from collections import deque
@@ -23,7 +23,7 @@ class Simulation:
     """`make` gives the rounds of the next problem; `room` is how many problems the orchestrator
     hands out at most at once; a problem takes `scoring` ticks after its last round."""
 
-    sizing: ConcurrencyController
+    concurrency: ConcurrencyController
     make: object
     room: int = 10**6
     scoring: int = 0
@@ -44,10 +44,10 @@ class Simulation:
 
     def tick(self):
         self._lease()
-        while self.waiting and len(self.running) < self.sizing.capacity:
+        while self.waiting and len(self.running) < self.concurrency.capacity:
             self.running.append(self.waiting.popleft())
         seen = (len(self.running), self.load.asked, len(self.sampling) + len(self.finishing))
-        self.sizing.passed(1.0, self.load)
+        self.concurrency.passed(1.0, self.load)
         self._decode()
         self.finishing = [left - 1 for left in self.finishing if left > 1]
         return seen
@@ -56,7 +56,7 @@ class Simulation:
         """Ask as the sampler does: again and again, each time with what has begun since."""
         for _ in range(1000):
             left = self.room - len(self.sampling) - len(self.finishing)
-            wanted = min(self.sizing.wanted(self.load), left)
+            wanted = min(self.concurrency.wanted(self.load), left)
             if wanted <= 0:
                 return
             for _ in range(wanted):
@@ -88,4 +88,4 @@ class Simulation:
         self.done += 1
         if self.scoring:
             self.finishing.append(self.scoring)
-        self.sizing.finished(self.load)
+        self.concurrency.finished(self.load)

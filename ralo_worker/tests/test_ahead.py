@@ -4,6 +4,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from patience import PATIENCE
 
 from ralo_core.errors import RunOver
 from ralo_worker.membership import Activity
@@ -48,7 +49,7 @@ def test_the_next_batch_is_fetched_while_the_present_one_is_computed():
     assert taken(batches) == "a"
     client.asked.clear()
     batches.prepare(0.0)
-    assert client.asked.wait(10)
+    assert client.asked.wait(PATIENCE)
     assert taken(batches) == "b"
     batches.close()
     here = threading.current_thread()
@@ -143,7 +144,7 @@ def test_a_failure_is_raised_where_the_trainer_looks(overlap):
 def test_the_end_of_the_run_and_a_lost_server_while_stopping_are_no_failures():
     ahead, _ = weights(Versions(1, then=RunOver("over")), overlap=True)
     assert until(ahead, {1})
-    ahead._following.result(10)
+    ahead._following.result(PATIENCE)
     assert ahead.numbers() == {1}
     late, stopping = weights(Versions(0, then=ConnectionError("gone")), overlap=False)
     with pytest.raises(ConnectionError):

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from patience import PATIENCE
 
 from ralo_worker.trainer.exchange.background_call import BackgroundCall
 
@@ -16,34 +17,34 @@ def beside(request):
 
 def began_and_over(beside, *call):
     beside.start(*call)
-    return beside.result(10)
+    return beside.result(PATIENCE)
 
 
 def test_the_result_is_given_once(beside):
     beside.start(pow, 2, 5)
     assert beside.busy
-    assert beside.result(10) == 32
+    assert beside.result(PATIENCE) == 32
     assert not beside.busy
-    assert beside.result(10) is None
+    assert beside.result(PATIENCE) is None
 
 
 def test_a_failure_arrives_and_is_over(beside):
     with pytest.raises(ZeroDivisionError):
         began_and_over(beside, divmod, 1, 0)
     assert not beside.busy
-    assert beside.result(10) is None
+    assert beside.result(PATIENCE) is None
     beside.start(pow, 2, 5)
-    assert beside.result(10) == 32
+    assert beside.result(PATIENCE) == 32
 
 
 def test_with_overlap_the_caller_goes_on_and_may_ask_again():
     beside, go_on = BackgroundCall("test", overlap=True), threading.Event()
-    beside.start(lambda: (go_on.wait(10), threading.current_thread())[1])
+    beside.start(lambda: (go_on.wait(PATIENCE), threading.current_thread())[1])
     with pytest.raises(TimeoutError):
         beside.result(0.01)
     assert beside.busy
     go_on.set()
-    assert beside.result(10) is not threading.current_thread()
+    assert beside.result(PATIENCE) is not threading.current_thread()
     beside.close()
 
 

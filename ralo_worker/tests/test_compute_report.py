@@ -79,18 +79,18 @@ def request(tokens):
 def test_lanes_say_which_part_of_the_engine_is_evaluating_and_what_each_has_decoded():
     async def scenario():
         engine = CountedEngine(8)
-        lanes = EngineShares(engine, 0.5)
-        parts = [lanes.evaluation_part]
-        rollouts = asyncio.create_task(lanes.rollouts.generate([request(6)] * 3))
+        shares = EngineShares(engine, 0.5)
+        parts = [shares.evaluation_part]
+        rollouts = asyncio.create_task(shares.rollouts.generate([request(6)] * 3))
         await engine.step()
-        parts.append(lanes.evaluation_part)
-        async with lanes.evaluating() as lane:
+        parts.append(shares.evaluation_part)
+        async with shares.evaluating() as lane:
             held_out = asyncio.create_task(lane.generate([request(9)]))
             await engine.step()
-            parts.append(lanes.evaluation_part)
+            parts.append(shares.evaluation_part)
             for _ in range(6):
                 await engine.step()
-            parts.append(lanes.evaluation_part)
+            parts.append(shares.evaluation_part)
             dropped = asyncio.create_task(lane.generate([request(50)]))
             await engine.step()
             dropped.cancel()
@@ -98,8 +98,8 @@ def test_lanes_say_which_part_of_the_engine_is_evaluating_and_what_each_has_deco
                 await engine.step()
         assert rollouts.done()
         assert held_out.done()
-        parts.append(lanes.evaluation_part)
-        return parts, lanes.rollouts.decoded, lanes.evaluation.decoded
+        parts.append(shares.evaluation_part)
+        return parts, shares.rollouts.decoded, shares.evaluation.decoded
 
     parts, sampled, evaluated = asyncio.run(scenario())
     assert parts == pytest.approx([0.0, 0.0, 0.25, 1.0, 0.0])

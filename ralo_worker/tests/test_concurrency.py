@@ -58,16 +58,16 @@ def test_the_beginning_does_not_flood_the_engine(kind):
 
 
 def test_the_first_problem_is_begun_alone():
-    sizing = ConcurrencyController(256)
-    assert sizing.wanted(Load(sampling=0, finishing=0, asked=0)) == 1
-    assert sizing.wanted(Load(sampling=1, finishing=0, asked=64)) == 4
+    concurrency = ConcurrencyController(256)
+    assert concurrency.wanted(Load(sampling=0, finishing=0, asked=0)) == 1
+    assert concurrency.wanted(Load(sampling=1, finishing=0, asked=64)) == 4
 
 
 def test_what_an_evaluation_has_in_the_engine_is_not_free():
-    sizing = ConcurrencyController(256)
+    concurrency = ConcurrencyController(256)
     beside = {others: Load(sampling=1, finishing=0, asked=16, others=others) for others in (0, 272)}
-    assert sizing.wanted(beside[0]) == 15
-    assert sizing.wanted(beside[272]) == 2
+    assert concurrency.wanted(beside[0]) == 15
+    assert concurrency.wanted(beside[272]) == 2
 
 
 @pytest.mark.parametrize(
@@ -104,11 +104,11 @@ loads = st.builds(
 
 @given(st.integers(1, 512), st.lists(st.tuples(st.floats(0.0, 60.0), loads), max_size=20), loads)
 def test_nothing_is_leased_that_the_engine_or_scoring_has_no_room_for(capacity, history, load):
-    sizing = ConcurrencyController(capacity)
+    concurrency = ConcurrencyController(capacity)
     for seconds, past in history:
-        sizing.passed(seconds, past)
-        sizing.finished(past)
-    wanted = sizing.wanted(load)
+        concurrency.passed(seconds, past)
+        concurrency.finished(past)
+    wanted = concurrency.wanted(load)
     assert wanted >= 0
     if load.sampling and load.asked + load.others >= FULL * capacity:
         assert wanted == 0

@@ -35,9 +35,9 @@ class Crowd:
             task.cancel()
 
 
-async def evaluate(lanes):
-    async with lanes.evaluating() as lane:
-        return await lane.generate([request(EVALUATION)] * HELD_OUT)
+async def evaluate(engine_shares):
+    async with engine_shares.evaluating() as share:
+        return await share.generate([request(EVALUATION)] * HELD_OUT)
 
 
 async def steps_until(task, engine, limit=2000):
@@ -54,12 +54,12 @@ def shares(problems, evaluation, rollouts):
 
     async def scenario():
         engine = CountedEngine(CAPACITY)
-        lanes = EngineShares(engine, 0.5)
-        crowd = Crowd(rollouts(lanes), problems)
+        engine_shares = EngineShares(engine, 0.5)
+        crowd = Crowd(rollouts(engine_shares), problems)
         for _ in range(50):
             await engine.step()
         before = len(engine.finished)
-        steps = await steps_until(asyncio.create_task(evaluation(lanes)), engine)
+        steps = await steps_until(asyncio.create_task(evaluation(engine_shares)), engine)
         meanwhile = engine.finished[before:]
         crowd.end()
         return steps, meanwhile.count(ROLLOUT)
@@ -68,18 +68,18 @@ def shares(problems, evaluation, rollouts):
 
 
 def through_lanes(problems):
-    return shares(problems, evaluate, lambda lanes: lanes.rollouts)
+    return shares(problems, evaluate, lambda engine_shares: engine_shares.rollouts)
 
 
 def straight_on_the_engine(problems):
-    def evaluation(lanes):
-        return lanes.engine.generate([request(EVALUATION)] * HELD_OUT)
+    def evaluation(engine_shares):
+        return engine_shares.engine.generate([request(EVALUATION)] * HELD_OUT)
 
-    return shares(problems, evaluation, lambda lanes: lanes.engine)
+    return shares(problems, evaluation, lambda engine_shares: engine_shares.engine)
 
 
 def test_an_evaluation_does_not_starve_rollouts():
-    """Without lanes its requests stand in a row in which rollouts find their places only at the
+    """Without shares its requests stand in a row in which rollouts find their places only at the
     end; with them both get half."""
     steps, rollouts = through_lanes(problems=5)
     _, starved = straight_on_the_engine(problems=5)
@@ -100,16 +100,16 @@ def test_rollouts_do_not_starve_an_evaluation():
 def test_an_evaluation_begins_when_its_places_are_free():
     """Until then weights may still change; what waits for room is not waited for."""
 
-    async def begin(lanes):
-        async with lanes.evaluating():
-            return lanes.rollouts.inside
+    async def begin(engine_shares):
+        async with engine_shares.evaluating():
+            return engine_shares.rollouts.inside
 
     async def scenario():
         engine = CountedEngine(CAPACITY)
-        lanes = EngineShares(engine, 0.5)
-        crowd = Crowd(lanes.rollouts, problems=100)
+        engine_shares = EngineShares(engine, 0.5)
+        crowd = Crowd(engine_shares.rollouts, problems=100)
         await engine.step()
-        beginning = asyncio.create_task(begin(lanes))
+        beginning = asyncio.create_task(begin(engine_shares))
         steps = await steps_until(beginning, engine)
         crowd.end()
         return steps, beginning.result()
@@ -126,14 +126,14 @@ def test_what_one_does_not_ask_for_is_the_others():
     async def tail():
         """One long request is left of the evaluation: rollouts take every other place."""
         engine = CountedEngine(CAPACITY)
-        lanes = EngineShares(engine, 0.5)
-        crowd = Crowd(lanes.rollouts, problems=8)
-        async with lanes.evaluating() as lane:
-            answer = asyncio.create_task(lane.generate([request(EVALUATION, 200)]))
+        engine_shares = EngineShares(engine, 0.5)
+        crowd = Crowd(engine_shares.rollouts, problems=8)
+        async with engine_shares.evaluating() as share:
+            answer = asyncio.create_task(share.generate([request(EVALUATION, 200)]))
             for _ in range(100):
                 await engine.step()
             running = engine.stats().running
-            assert lanes.rollouts.inside == CAPACITY - 1
+            assert engine_shares.rollouts.inside == CAPACITY - 1
             answer.cancel()
         crowd.end()
         return running
@@ -145,9 +145,9 @@ def test_what_one_does_not_ask_for_is_the_others():
 def test_both_go_on_in_the_smallest_engines(capacity):
     async def scenario():
         engine = CountedEngine(capacity)
-        lanes = EngineShares(engine, 0.05)
-        crowd = Crowd(lanes.rollouts, problems=3)
-        await steps_until(asyncio.create_task(evaluate(lanes)), engine, limit=5000)
+        engine_shares = EngineShares(engine, 0.05)
+        crowd = Crowd(engine_shares.rollouts, problems=3)
+        await steps_until(asyncio.create_task(evaluate(engine_shares)), engine, limit=5000)
         crowd.end()
         return engine.finished
 
@@ -159,11 +159,15 @@ def test_both_go_on_in_the_smallest_engines(capacity):
 def test_answers_come_in_order_and_no_more_is_let_in_than_there_is_room_for():
     async def scenario():
         engine = CountedEngine(4)
-        lanes = EngineShares(engine, 0.5)
+        engine_shares = EngineShares(engine, 0.5)
         asked = [request(ROLLOUT, tokens) for tokens in (9, 1, 5, 3, 7, 2, 8, 4, 6, 10, 12, 11)]
-        task = asyncio.create_task(lanes.rollouts.generate(asked))
+        task = asyncio.create_task(engine_shares.rollouts.generate(asked))
         await steps_until(task, engine)
-        counts = (lanes.rollouts.asked, lanes.rollouts.inside, lanes.outside)
+        counts = (
+            engine_shares.rollouts.asked,
+            engine_shares.rollouts.inside,
+            engine_shares.outside,
+        )
         return [len(done.tokens) for done in task.result()], engine.most, counts
 
     lengths, most, counts = asyncio.run(scenario())
@@ -175,16 +179,16 @@ def test_answers_come_in_order_and_no_more_is_let_in_than_there_is_room_for():
 def test_what_is_cancelled_leaves_its_places_to_others():
     async def scenario():
         engine = CountedEngine(4)
-        lanes = EngineShares(engine, 0.5)
+        engine_shares = EngineShares(engine, 0.5)
         tasks = [
-            asyncio.create_task(lanes.rollouts.generate([request(ROLLOUT, 50)] * 12))
+            asyncio.create_task(engine_shares.rollouts.generate([request(ROLLOUT, 50)] * 12))
             for _ in range(3)
         ]
         await engine.step()
         for task in tasks[:2]:
             task.cancel()
         await steps_until(tasks[2], engine, limit=165)
-        return lanes.rollouts.asked, lanes.rollouts.inside
+        return engine_shares.rollouts.asked, engine_shares.rollouts.inside
 
     assert asyncio.run(scenario()) == (0, 0)
 
@@ -197,11 +201,11 @@ def test_the_failure_of_a_request_reaches_its_caller_and_frees_its_places():
             raise ValueError("no such token")
 
         engine.generate = fail
-        lanes = EngineShares(engine, 0.5)
+        engine_shares = EngineShares(engine, 0.5)
         for count in (1, 20):
             with pytest.raises(ValueError, match="no such token"):
-                await lanes.rollouts.generate([request(ROLLOUT)] * count)
+                await engine_shares.rollouts.generate([request(ROLLOUT)] * count)
             await asyncio.sleep(0)
-        return lanes.rollouts.asked, lanes.rollouts.inside
+        return engine_shares.rollouts.asked, engine_shares.rollouts.inside
 
     assert asyncio.run(scenario()) == (0, 0)

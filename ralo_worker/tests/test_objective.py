@@ -3,6 +3,7 @@
 import copy
 from contextlib import contextmanager
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -137,11 +138,19 @@ def test_staleness_is_measured_from_the_version_that_is_trained(model, trees):
     assert metrics["staleness_share_2_4"] == 1.0, "all trees are of version 0"
 
 
+def placed(trees, reverse):
+    """Return copies of `trees` at rising, or falling, addresses: where the allocator puts them is
+    not ours to say, but which of them goes to which place is."""
+    places = sorted((object.__new__(type(tree)) for tree in trees), key=id, reverse=reverse)
+    for place, tree in zip(places, trees, strict=True):
+        for field in attrs.fields(type(tree)):
+            object.__setattr__(place, field.name, copy.deepcopy(getattr(tree, field.name)))
+    return tuple(places)
+
+
 def test_every_rank_makes_the_same_plan_wherever_its_trees_lie_in_memory(model, trees):
     """Ranks that split different plans would compute parts of a batch twice and others never."""
-    pairs = [(copy.deepcopy(trees[1]), copy.deepcopy(trees[2])) for _ in range(8)]
-    firsts, seconds = (sorted(copies, key=id) for copies in zip(*pairs, strict=True))
-    rising, falling = (firsts[0], seconds[-1]), (firsts[-1], seconds[0])
+    rising, falling = placed(trees[1:], reverse=False), placed(trees[1:], reverse=True)
     assert id(rising[0]) < id(rising[1])
     assert id(falling[0]) > id(falling[1])
     plans = [

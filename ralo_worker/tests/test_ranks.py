@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from patience import PATIENCE
 from ranks_at_work import computation, some_trees
 from safetensors.torch import load_file
 
@@ -30,7 +31,7 @@ def by_ranks(folder, count, leaves, settings):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", str(count), str(SCRIPT), str(folder)]
     command += [json.dumps(leaves), json.dumps(settings)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE)
     assert done.returncode == 0, done.stderr[-4000:]
 
 

@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE
 
 from ralo_core import PROMPT, BuildContext, Problem, RaloError, TreeBuilder
 from ralo_core.client import EvaluationShard, LeasedProblem
@@ -22,10 +23,10 @@ from ralo_worker.prompting import Prompting, load_tokenizer
 from ralo_worker.sampler.concurrency import ConcurrencyController
 from ralo_worker.sampler.engine_shares import EngineShares
 from ralo_worker.sampler.evaluations import Evaluations
-from ralo_worker.sampler.grading import judged
-from ralo_worker.sampler.in_flight import Work
-from ralo_worker.sampler.responding import answers
-from ralo_worker.sampler.rollout_pipeline import Rollouts
+from ralo_worker.sampler.grading import graded
+from ralo_worker.sampler.in_flight import InFlight
+from ralo_worker.sampler.responding import respond
+from ralo_worker.sampler.rollout_pipeline import RolloutPipeline
 from ralo_worker.sampler.runtime import Sampler
 
 torch.set_num_threads(1)
@@ -61,7 +62,7 @@ def rollouts(model, **rewards):
     context = BuildContext(role="sampler", model_dir=model)
     engine = TransformersEngine(TransformersSettings(), context)
     tokenizer = load_tokenizer(model)
-    return Rollouts(
+    return RolloutPipeline(
         engine=engine,
         algorithm=Pair(),
         rewards={name: Scores(score) for name, score in rewards.items()},
@@ -128,15 +129,15 @@ ITEMS = [Problem(id=f"p{n}", prompt=f"{n}+1", answer="x") for n in range(3)]
 
 
 def evaluated(made, asked, score):
-    """Return the answers to the job `asked` by the engine of `made`, judged by `score`."""
+    """Return the answers to the job `asked` by the engine of `made`, graded by `score`."""
 
     async def answer():
         try:
-            return await answers(made, made.engine, asked)
+            return await respond(made, made.engine, asked)
         finally:
             await made.engine.close()
 
-    return judged(made, Scores(score), asked, asyncio.run(answer()))
+    return graded(made, Scores(score), asked, asyncio.run(answer()))
 
 
 def test_a_job_is_answered_as_often_as_it_says_and_judged_item_by_item(model):
@@ -209,10 +210,10 @@ def test_a_job_whose_version_is_gone_is_given_back(model):
     async def scenario():
         made = rollouts(model)
         evaluations = Evaluations(
-            client=client, rollouts=made, lanes=EngineShares(made.engine, 0.5),
-            weights=SimpleNamespace(bring=gone), judges=None,
+            client=client, pipeline=made, shares=EngineShares(made.engine, 0.5),
+            weights=SimpleNamespace(stage=gone), graders=None,
         )  # fmt: skip
-        working = asyncio.create_task(evaluations.work())
+        working = asyncio.create_task(evaluations.run())
         while not client.released:
             await asyncio.sleep(0.01)
         working.cancel()
@@ -262,16 +263,16 @@ def sampler_with(made, client):
     sampler = Sampler(member)
 
     async def opened():
-        sampler.lanes = EngineShares(made.engine, 0.5)
-        sampler.rollouts = attrs.evolve(made, engine=sampler.lanes.rollouts)
+        sampler.shares = EngineShares(made.engine, 0.5)
+        sampler.pipeline = attrs.evolve(made, engine=sampler.shares.rollouts)
         sampler.weights = SimpleNamespace(follow=asyncio.Event().wait)
-        sampler.work = Work(
-            client=client, rollouts=sampler.rollouts, lanes=sampler.lanes,
-            sizing=ConcurrencyController(made.engine.capacity, 2), activity=activity,
+        sampler.in_flight = InFlight(
+            client=client, pipeline=sampler.pipeline, shares=sampler.shares,
+            concurrency=ConcurrencyController(made.engine.capacity, 2), activity=activity,
         )  # fmt: skip
         sampler.evaluations = Evaluations(
-            client=client, rollouts=sampler.rollouts, lanes=sampler.lanes,
-            weights=sampler.weights, judges=None,
+            client=client, pipeline=sampler.pipeline, shares=sampler.shares,
+            weights=sampler.weights, graders=None,
         )  # fmt: skip
 
     sampler._open = opened
@@ -322,7 +323,7 @@ def test_a_stopped_sampler_hands_in_what_was_sampled_and_begins_no_more(model):
 
     def slow(problem, answers):
         scoring.set()
-        assert go_on.wait(30)
+        assert go_on.wait(PATIENCE)
         return np.ones(len(answers))
 
     made = rollouts(model, slow=slow)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from out_of_memory_case import computation, trees
+from patience import PATIENCE
 from safetensors.torch import load_file
 
 from ralo_core import RaloError
@@ -20,7 +21,9 @@ TOKENS, ROW, FEW = 338, 64, 50
 def gradient_within(mib, output):
     """Two gradients of the same batch, by a process that may take so much more memory."""
     command = [sys.executable, str(HERE / "gradient_within.py"), str(mib), str(output)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=2 * PATIENCE, check=False
+    )
 
 
 def assert_same(found, expected):

@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from types import SimpleNamespace
 
 import pytest
+from patience import PATIENCE
 
 from ralo_core import BuildContext, RaloError
 from ralo_core.errors import ConfigError
@@ -73,11 +74,11 @@ def test_a_coroutine_runs_on_the_thread_and_is_cancelled_with_its_future():
             cancelled.append(True)
             raise
 
-    assert thread.submit(answer()).result(10) is thread.submit(answer()).result(10)
+    assert thread.submit(answer()).result(PATIENCE) is thread.submit(answer()).result(PATIENCE)
     future = thread.submit(endless())
-    thread.submit(answer()).result(10)
+    thread.submit(answer()).result(PATIENCE)
     future.cancel()
-    thread.submit(answer()).result(10)
+    thread.submit(answer()).result(PATIENCE)
     assert cancelled == [True]
     assert thread.running
     thread.stop()

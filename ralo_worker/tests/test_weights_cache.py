@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from part_server import PartServer
+from patience import PATIENCE
 
 from ralo_core import RaloError
 from ralo_worker.weights.cache import WeightsCache
@@ -80,7 +81,7 @@ print(staged.bytes, staged.directory)
 def test_processes_of_one_machine_fetch_a_version_once(origin, tmp_path):
     command = [sys.executable, "-c", FETCH, origin.url, str(tmp_path)]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(8)]
-    answers = [worker.communicate(timeout=120)[0].split() for worker in workers]
+    answers = [worker.communicate(timeout=PATIENCE)[0].split() for worker in workers]
     assert len({folder for _, folder in answers}) == 1
     fetched = [int(count) for count, _ in answers]
     assert sorted(fetched) == [0] * 7 + [4 + len(MODEL)], "the others report no transfer"
@@ -160,7 +161,7 @@ def test_a_worker_without_weights_waits_for_room(origin, tmp_path, limit, monkey
         while not cache._full:
             assert not staged.done()
         limit()
-        assert (staged.result(30).directory / "model").read_bytes() == MODEL
+        assert (staged.result(PATIENCE).directory / "model").read_bytes() == MODEL
 
 
 def test_a_worker_that_stops_does_not_wait_for_room(origin, tmp_path, limit):

@@ -7,6 +7,7 @@ leaves behind.
 import time
 
 import attrs
+from patience import PATIENCE
 
 from chaos.content import write_model
 from chaos.crew import Crew
@@ -22,8 +23,6 @@ SETTINGS = (
     "server.restart_limit=0", "server.min_free_mb=0", "server.max_norm_ratio=0",
 )  # fmt: skip
 SIZES = {"sampler": 3, "trainer": 3}
-_DRAIN_SECONDS = 90.0
-_STALL_SECONDS = 60.0
 _STRETCH = 8
 
 
@@ -52,7 +51,7 @@ class ChaosRun:
         self.crew = Crew(SIZES, self.proxy.url, self.journals)
         self.killer = Killer(self.orchestrator, self.crew, seed)
         self.client = Client(
-            self.orchestrator.url, "chaos", backoff=Backoff(first=0.05, cap=0.5, deadline=60.0)
+            self.orchestrator.url, "chaos", backoff=Backoff(first=0.05, cap=0.5, deadline=PATIENCE)
         )
 
     def execute(self):
@@ -84,7 +83,7 @@ class ChaosRun:
         for _ in range(_STRETCH):
             since = time.monotonic()
             while (reached := self.client.health()["version"]) == step:
-                assert time.monotonic() - since < _STALL_SECONDS, f"no step since step {step}"
+                assert time.monotonic() - since < PATIENCE, f"no step since step {step}"
                 self.crew.keep_up()
                 time.sleep(0.01)
             step = reached
@@ -102,7 +101,7 @@ class ChaosRun:
             reached = self.client.stats()["step"]
             if reached > step:
                 step, since = reached, time.monotonic()
-            assert time.monotonic() - since < _STALL_SECONDS, f"no step since step {step}"
+            assert time.monotonic() - since < PATIENCE, f"no step since step {step}"
 
     def _heal(self):
         """Kill everything once more and start it again: what was left half done is cleared."""
@@ -113,7 +112,7 @@ class ChaosRun:
 
     def _drain(self):
         self.client.stop()
-        deadline = time.monotonic() + _DRAIN_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while not self.crew.all_done():
             stats = self.client.stats()
             assert time.monotonic() < deadline, f"the drain does not end: {stats}"

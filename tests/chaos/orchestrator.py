@@ -6,25 +6,23 @@ command whenever it is gone.
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import requests
+from patience import PATIENCE
+from ports import port_to_keep
 
 _RALO = (sys.executable, "-m", "ralo_core.cli.main")
-_START_SECONDS = 60.0
 
 
 class Orchestrator:
     """``ralo serve --run-dir FOLDER`` with `settings`, on a port that stays the same."""
 
     def __init__(self, folder, settings, log):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.folder, self._log = folder, log
+        self.port, self.folder, self._log = port_to_keep(), folder, log
         settings = (*settings, f"server.port={self.port}")
         assignments = [part for setting in settings for part in ("--set", setting)]
         self._command = [*_RALO, "serve", "--run-dir", str(folder), *assignments]
@@ -51,17 +49,17 @@ class Orchestrator:
     def stop(self):
         """Stop it in order and return its exit code."""
         self._process.terminate()
-        return self._process.wait(60)
+        return self._process.wait(PATIENCE)
 
     def end(self):
         """See to it that nothing is left of it, also after a failure."""
         if self._process.poll() is None:
             self._process.terminate()
-            self._process.wait(60)
+            self._process.wait(PATIENCE)
 
     def wait_for_answer(self):
         """Wait until ``/health`` answers."""
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while not self._answers():
             assert self._process.poll() is None, self._log.read_text()[-3000:]
             assert time.monotonic() < deadline, self._log.read_text()[-3000:]

@@ -34,12 +34,12 @@ def replayed_weights(ledger, settings, folder):
     directory = RunDirectory(folder)
     prepare(directory, config, "")
     learner = Learner(Store(directory, config), PluginHost())
-    learner._open()
+    learner.open()
     target = directory.weights / "v000000"
     for step, uploads in ledger.steps.items():
-        terms = [(_file(ledger, upload, folder), weight) for upload, weight in uploads]
+        weighted = [(_file(ledger, upload, folder), weight) for upload, weight in uploads]
         target = directory.weights / f"v{step:06d}"
-        learner.files.write(learner.master, step, terms, target, step)
+        learner.files.write(learner.master, step, weighted, target, step)
     return target / _WEIGHTS
 
 

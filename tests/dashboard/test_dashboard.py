@@ -12,13 +12,12 @@ import sqlite3
 
 import pytest
 from dashboard.chromium import SIZES, THEMES, open_page
+from ports import port_to_keep
 from served_run import ServedRun
 
 from ralo_core.access import SAMPLER, TRAINER, VIEWER, read_tokens
 from ralo_core.client import Client
 from ralo_core.client.address import FixedAddress
-from ralo_server.cli.serve import listen
-from ralo_tasks.tiny_model.model import make_tiny_model
 
 MARKUP = '<img src=x onerror="window.hacked=1">'
 PROBLEMS, HELD_OUT = 40, 6
@@ -38,7 +37,7 @@ VIEWS = ("Learning", "System", "Rollouts", "Evaluations", "Run", "Compare")
 
 
 @pytest.fixture(scope="module")
-def fresh(browser, tmp_path_factory):
+def fresh(browser, model, tmp_path_factory):
     """A served run that asks for tokens, before any worker; with `viewer`, the token to look."""
     root = tmp_path_factory.mktemp("dashboard")
     (root / "telling.py").write_text(
@@ -50,12 +49,9 @@ def fresh(browser, tmp_path_factory):
         for number in range(PROBLEMS)
     ]
     (root / "problems.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    make_tiny_model(root / "tiny", seed=0, warmup_steps=0)
-    with listen("127.0.0.1", 0) as free:
-        port = free.getsockname()[1]
     own = (
-        f"run.model={root / 'tiny'}", f"problems.jsonl.path={root / 'problems.jsonl'}",
-        f"server.port={port}",
+        f"run.model={model}", f"problems.jsonl.path={root / 'problems.jsonl'}",
+        f"server.port={port_to_keep()}",
     )  # fmt: skip
     run = ServedRun(root, *own, *SETTINGS, recipe="treepo")
     run.viewer = read_tokens(run.directory)[VIEWER]
@@ -69,7 +65,7 @@ def working(fresh):
     report_markup(fresh)
     fresh.start("sample", "--server", str(fresh.directory))
     fresh.start("train", "--server", str(fresh.directory))
-    fresh.wait_for(lambda: fresh.stats()["step"] >= 2, seconds=300)
+    fresh.wait_for(lambda: fresh.stats()["step"] >= 2)
     return fresh
 
 
@@ -80,7 +76,6 @@ def still(working):
     run = working
     run.wait_for(
         lambda: all(len(results(run, name)) > 1 for name in ("arithmetic", "held_out")),
-        seconds=300,
     )
     run.stop("train")
     run.stop("sample")

@@ -1,14 +1,13 @@
 """The math reward: LaTeX, boxes, references of real data sets, and judgements that never end."""
 
 import json
-import os
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from patience import wait_for
 
 from ralo_core import BuildContext, Problem, Response
 from ralo_tasks.final_answer import last_boxed
@@ -20,9 +19,10 @@ DATA = Path(__file__).parents[4] / "shared" / "data"
 ENDLESS = r"\boxed{9^{9^{9^{9}}} + \frac{1}{9^{9^{9}}}}"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def reward():
-    made = MathReward(MathSettings(timeout_seconds=2.0), BuildContext(role="sampler"))
+    """One judge for all: its process takes long to start."""
+    made = MathReward(MathSettings(timeout_seconds=60.0), BuildContext(role="sampler"))
     yield made
     made.close()
 
@@ -73,8 +73,10 @@ def test_the_last_whole_box_counts(text, content):
     assert last_boxed(text) == content
 
 
-def test_a_judgement_that_never_ends_is_wrong_and_stops_nobody(reward):
-    assert score(reward, "1", ENDLESS, r"\boxed{1}", ENDLESS, r"\boxed{2}") == [0, 1, 0, 0]
+def test_a_judgement_that_never_ends_is_wrong_and_stops_nobody():
+    hasty = MathReward(MathSettings(timeout_seconds=3.0), BuildContext(role="sampler"))
+    assert score(hasty, "1", ENDLESS, r"\boxed{1}", ENDLESS, r"\boxed{2}") == [0, 1, 0, 0]
+    hasty.close()
 
 
 def test_many_threads_share_one_judge(reward):
@@ -105,12 +107,15 @@ def test_the_judge_ends_with_its_parent():
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    pid, gone = int(done.stdout), threading.Event()
-    for _ in range(100):
-        if not os.path.exists(f"/proc/{pid}") or "Z" in Path(f"/proc/{pid}/stat").read_text():
-            return
-        gone.wait(0.05)
-    raise AssertionError("the judge is still there")
+    pid = int(done.stdout)
+
+    def gone():
+        try:
+            return "Z" in Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    wait_for(gone, lambda: "the judge is still there")
 
 
 SETS = {

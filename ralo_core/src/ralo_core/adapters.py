@@ -1,7 +1,4 @@
-"""How a LoRA adapter lies on disk: the file names and tensor names of peft, which vLLM knows, too.
-
-Neighbours: the server makes and publishes adapters, workers open them. It opens no file itself.
-"""
+"""How a LoRA adapter lies on disk: the file and tensor names of peft, which vLLM knows, too."""
 
 from pathlib import Path
 

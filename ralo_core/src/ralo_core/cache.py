@@ -1,7 +1,4 @@
-"""Where this machine keeps models and weights that runs and workers share.
-
-Neighbours: ``ralo run`` puts the embedded model there, workers the weight versions they fetch.
-"""
+"""Where this machine keeps models and weights that runs and workers share."""
 
 import os
 from pathlib import Path

@@ -123,7 +123,7 @@ class SamplingContext:
 
 @runtime_checkable
 class SamplingAlgorithm(Protocol):
-    """MicroBatchSchedule a problem into a rollout tree. Runs in the sampler, many problems at a time."""
+    """Turns a problem into a rollout tree. Runs in the sampler, many problems at a time."""
 
     max_response_tokens: int
     """The most tokens of a response; evaluations keep to it, too."""
@@ -144,7 +144,7 @@ class Reward(Protocol):
 
 @runtime_checkable
 class AdvantageEstimator(Protocol):
-    """MicroBatchSchedule rewards into advantages. Pure and numpy only; runs in the trainer per batch."""
+    """Turns rewards into advantages. Pure and numpy only; runs in the trainer per batch."""
 
     def estimate(self, trees: Sequence[RolloutTree]) -> list[npt.NDArray[np.float32]]:
         """Return per tree float32[L], a value per leaf, or float32[L, D], a value per leaf

@@ -1,7 +1,8 @@
 """Child processes that belong together: started, watched, restarted, stopped as one.
 
-Neighbours: ``ralo run`` supervises serve, sample and train with it, ``ralo serve`` the web and
-the learner. It knows processes and log files, nothing of what runs in them.
+``ralo run`` supervises serve, sample and train in this way, ``ralo serve`` the web processes and
+the learner. A supervisor knows processes and log files, nothing of what runs in them. The signals
+by which a process is asked to end are here as well.
 """
 
 import ctypes
@@ -10,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -50,6 +52,14 @@ class Child:
         """Return the end of the log, for an error message."""
         text = self.log_path.read_text(encoding="utf-8", errors="replace")
         return "\n".join(text.splitlines()[-lines:])
+
+    def log_end(self) -> str:
+        """Return where the log is and how it ends."""
+        return f"{self.log_path} ends with:\n{self.log_tail()}"
+
+    def exit_report(self) -> str:
+        """Return how the process failed, with the end of its log."""
+        return f"{self.name} failed ({describe_exit(self.exit_code or 0)}); {self.log_end()}"
 
 
 @attrs.define
@@ -158,7 +168,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class StopSignal:
-    """MicroBatchSchedule the `STOP_SIGNALS` into a flag: truthy from the first on."""
+    """A flag that is truthy once one of the `STOP_SIGNALS` has come. Its handlers stay set."""
 
     def __init__(self) -> None:
         self.received = False
@@ -170,6 +180,17 @@ class StopSignal:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = True
+
+
+def take_interrupts() -> None:
+    """Let Ctrl-C raise `KeyboardInterrupt` also if the parent process has set SIGINT to ignored.
+
+    ``nohup``, ``&`` in a script and some CI runners do that, and a child inherits it. Without
+    effect where SIGINT has a handler, and outside the main thread, which alone can set one.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _alive(child: Child) -> bool:

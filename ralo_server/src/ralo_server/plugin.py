@@ -1,7 +1,4 @@
-"""What ralo-server registers, as import paths: importing this module loads no torch.
-
-Neighbours: `ralo_core.registry` calls these hooks once and imports a factory on first use.
-"""
+"""What ralo-server registers, as import paths: importing this module loads no torch."""
 
 from ralo_core import Command, Component, hookimpl
 
@@ -18,19 +15,19 @@ def ralo_register_aggregators() -> list[Component]:
         Component(
             name="staleness_mean",
             factory="ralo_server.aggregators.means:StalenessMean",
-            config="ralo_server.optimizers.settings:StalenessMeanSettings",
+            config="ralo_server.aggregators.settings:StalenessMeanSettings",
             summary="token mean that counts old gradients less and leaves out the oldest",
         ),
         Component(
             name="diloco",
             factory="ralo_server.aggregators.means:Diloco",
-            config="ralo_server.optimizers.settings:DilocoSettings",
-            summary="mean of the ways that trainers went in local steps",
+            config="ralo_server.aggregators.settings:DilocoSettings",
+            summary="mean of how far trainers went in local steps",
         ),
         Component(
             name="trimmed_mean",
             factory="ralo_server.aggregators.means:TrimmedMean",
-            config="ralo_server.optimizers.settings:TrimmedMeanSettings",
+            config="ralo_server.aggregators.settings:TrimmedMeanSettings",
             summary="coordinate-wise mean without the extremes: robust to a few bad gradients",
         ),
     ]
@@ -108,7 +105,7 @@ def ralo_register_commands() -> list[Command]:
         Command(
             name="doctor",
             target="ralo_server.cli.doctor:doctor",
-            summary="Check a run directory, and mend what can be mended.",
+            summary="Check a run directory, and repair what can be repaired.",
         ),
         Command(
             name="export",

@@ -1,15 +1,13 @@
-"""Makes a run directory out of a resolved config, or gets an existing one ready to go on.
+"""Makes a run directory out of a resolved config, or prepares an existing one to be continued.
 
-Neighbours: ``ralo serve`` calls `prepare` before it starts any process, so that whatever the
-user can mend (model, data, options) is said at once and on the terminal.
+It runs before any process is started, so that every fault that the user can repair (model, data,
+options) is reported at once and on the terminal.
 """
 
 import json
 import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -25,7 +23,7 @@ from ralo_core.config import (
     WeightsSettings,
 )
 from ralo_core.errors import ConfigError, RaloError
-from ralo_core.files.whole import write_blob
+from ralo_core.files.atomic import write_blob
 from ralo_core.protocols import ProblemProvider
 from ralo_core.structuring import structure
 from ralo_server.evaluation.drawing import checked_benchmarks
@@ -50,14 +48,17 @@ def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
     Raises `RaloError` for a model, data set or option that cannot work. A directory that holds
     a run keeps its model, problems and name; limits and sizes may change.
     """
+    run, lora = config.section(RunSettings), config.section(LoraSettings)
     _check_sizes(config)
     _check_certificate(config.section(ServerSettings))
     _check_store(config.section(WeightsSettings))
     _check_trackers(directory, config)
-    _check_same_model(directory, config)
-    _check_same_adapter(directory, config.section(LoraSettings))
+    _check_same_model(directory, run.model)
+    _check_same_adapter(directory, lora)
     new = not directory.config_file.exists()
-    facts = _checked_facts(config) if new else {}
+    if new:
+        _check_model(Path(run.model), lora)
+    problem_count = _problem_count(config) if new else None
     benchmarks = checked_benchmarks(directory, config)
     for folder in (
         directory.samples,
@@ -69,13 +70,13 @@ def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
     ):
         folder.mkdir(parents=True, exist_ok=True)
     if new:
-        shutil.rmtree(directory.model, ignore_errors=True)  # of a start that broke off
-        copy_model_files(Path(config.section(RunSettings).model), directory.model)
-        if config.section(LoraSettings).rank:
-            _prepare_adapter(directory, config)
-        _prepare_state(directory, config, recipe, facts)
+        shutil.rmtree(directory.model, ignore_errors=True)  # left by a start that was interrupted
+        copy_model_files(Path(run.model), directory.model)
+        if lora.rank:
+            _prepare_adapter(directory, run, lora)
+        _prepare_state(directory, config, recipe, problem_count)
     benchmarks.write(Benchmarks(Database(directory.state)))
-    model_path = str(Path(config.section(RunSettings).model).resolve())
+    model_path = str(Path(run.model).resolve())
     settings = {
         "config": {**config.data, "run": {**config.data["run"], "model": model_path}},
         "sources": dict(config.sources),
@@ -99,7 +100,7 @@ def _check_store(weights: WeightsSettings) -> None:
 
 
 def _check_trackers(directory: RunDirectory, config: Config) -> None:
-    """Raise `RaloError` for a tracker that cannot be built, for want of its package, say."""
+    """Raise `RaloError` for a tracker that cannot be built: its package may be missing."""
     for name in tracker_names(config):
         context = BuildContext(role="orchestrator", run_dir=directory.root)
         config.build_named("trackers", name, context)
@@ -107,7 +108,8 @@ def _check_trackers(directory: RunDirectory, config: Config) -> None:
 
 def _check_sizes(config: Config) -> None:
     server, faults = config.section(ServerSettings), []
-    batch = config.section(TrainerSettings).batch_trees
+    trainer = config.section(TrainerSettings)
+    batch = trainer.batch_trees
     if server.queued_trees < batch:
         faults.append(
             f"server.queued_trees ({server.queued_trees}) must be at least trainer.batch_trees "
@@ -119,7 +121,7 @@ def _check_sizes(config: Config) -> None:
             f"server.pending_gradients ({server.pending_gradients}) must be at least "
             f"learner.gradients_per_step ({step}): a step could never be due"
         )
-    parts, trainer = config.section(LocalStepsSettings).steps, config.section(TrainerSettings)
+    parts = config.section(LocalStepsSettings).steps
     if parts > batch:
         faults.append(
             f"local_steps.steps ({parts}) must be at most trainer.batch_trees ({batch}): each step "
@@ -147,8 +149,7 @@ def _check_certificate(server: ServerSettings) -> None:
         raise ConfigError(faults)
 
 
-def _check_same_model(directory: RunDirectory, config: Config) -> None:
-    model = config.section(RunSettings).model
+def _check_same_model(directory: RunDirectory, model: str) -> None:
     if not model:
         fault = "run.model is not set: give a Hugging Face model directory (ralo model tiny DIR)"
         raise ConfigError([fault])
@@ -167,16 +168,15 @@ def _check_same_adapter(directory: RunDirectory, lora: LoraSettings) -> None:
     if not directory.config_file.exists():
         return
     before = structure(directory.settings()["config"].get("lora", {}), LoraSettings)
-    # Trainers open the model anew; all else is in the files of the run.
+    # Trainers open the model at each start, in any dtype; all else is in the files of the run.
     if attrs.evolve(before, base_dtype=lora.base_dtype) != lora and (before.rank or lora.rank):
         there = f"a LoRA run ({before})" if before.rank else "a run of the whole model"
         msg = f"{directory.root} holds {there}; [lora] cannot change: choose another --run-dir"
         raise RaloError(msg)
 
 
-def _prepare_adapter(directory: RunDirectory, config: Config) -> None:
+def _prepare_adapter(directory: RunDirectory, run: RunSettings, lora: LoraSettings) -> None:
     """Let the run have its own copy of the model, which every version links, and an adapter."""
-    run, lora = config.section(RunSettings), config.section(LoraSettings)
     model = Path(run.model)
     layers = chosen_layers(model, lora)
     copy_weights(model, directory.model)
@@ -186,31 +186,33 @@ def _prepare_adapter(directory: RunDirectory, config: Config) -> None:
 
 
 def _prepare_state(
-    directory: RunDirectory, config: Config, recipe: str, facts: Mapping[str, Any]
+    directory: RunDirectory, config: Config, recipe: str, problem_count: int | None
 ) -> None:
     put_facts(
         Database(directory.state),
         {
             "run": config.section(RunSettings).name or directory.root.name,
             "recipe": recipe,
-            **facts,
+            "problem_count": problem_count,
             "started": time.time(),
         },
     )
 
 
-def _checked_facts(config: Config) -> Mapping[str, Any]:
-    """Return, for a finite provider, the number of problems.
-
-    Raises `RaloError` for a model or data set that cannot work, before anything is written.
-    """
-    model, lora = Path(config.section(RunSettings).model), config.section(LoraSettings)
+def _check_model(model: Path, lora: LoraSettings) -> None:
+    """Raise `RaloError` for a model that cannot be trained as the config says."""
     check_model(model)
     if lora.rank:
         chosen_layers(model, lora)
+
+
+def _problem_count(config: Config) -> int | None:
+    """Return how many problems the provider has, None if it does not end.
+
+    Raises `RaloError` for a data set that cannot work.
+    """
     provider = make_provider(config)
     try:
-        total = len(provider)  # type: ignore[arg-type]
+        return len(provider)  # type: ignore[arg-type]
     except TypeError:
-        total = None
-    return {"problem_count": total}
+        return None

@@ -1,12 +1,12 @@
 """Goes back to a version that is kept, together with its optimizer state.
 
-Neighbours: ``ralo rollback`` calls it with the run's lock held; `store.rollbacks` commits. The
-files of the new version are hard links, for nobody changes a file of a version once it has its
-name. Checkpoint and logged gradients are shared: they stay as long as any kept version is
-restored from them, and the learner may write over a folder that none needs, so no link may lead
-into it. The next start restores the state. Killed before the commit
-it leaves a folder that nothing points at, killed after it blobs: both go at the next start or
-with ``ralo doctor --fix``.
+The caller holds the run's lock. The files of the new version are hard links, for nobody changes a
+file of a version once it has its name. Checkpoint and logged gradients are not linked but shared:
+they stay as long as any kept version is restored from them, and the learner may write over a folder
+that none needs, so no link may lead into it. The next start restores the state.
+
+Killed before the commit, this leaves a folder that no row names; killed after it, blobs that no row
+names. Both are removed at the next start or with ``ralo doctor --fix``.
 """
 
 import os
@@ -17,7 +17,7 @@ import attrs
 
 from ralo_core.data import WeightVersion
 from ralo_core.errors import RaloError
-from ralo_core.files.whole import new_directory
+from ralo_core.files.atomic import new_directory
 from ralo_server.models.version_files import damage, write_manifest
 from ralo_server.store import Store
 from ralo_server.store.rollbacks import Discarded
@@ -35,7 +35,7 @@ def roll_back(store: Store, target: int) -> tuple[WeightVersion, Discarded]:
         msg = f"version {target} is the newest one: there is nothing to go back from"
         raise RaloError(msg)
     number = newest + 1
-    # The delta of the old version leads to this one from versions that were abandoned or are gone.
+    # No deltas: those of the old version start at versions that were abandoned or are gone.
     version = attrs.evolve(
         old.version, number=number, parent=target, created=time.time(), deltas=()
     )
@@ -68,7 +68,7 @@ def lacks_state(store: Store, kept: KeptVersion) -> str:
         return f"its optimizer state {checkpoint} is gone"
     if checkpoint or replay:
         return store.redo.lost(replay)
-    # Without a folder the learner begins anew, with the model that version 0 was made of.
+    # Without a checkpoint the learner starts from the model that version 0 was made of.
     first = store.versions.get(0)
     same = first is not None and first.sha256 == kept.version.sha256
     return "" if same else "its optimizer state was not kept"

@@ -11,13 +11,11 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
 
-from ralo_core.client import Client
-from ralo_core.client.address import address_of
+from ralo_core.client import Client, Connection
 from ralo_core.config import Config, WeightsSettings, from_data
 from ralo_core.data import EngineReport, WeightsReport
 from ralo_core.errors import RaloError, RunOver, ServerError
@@ -178,24 +176,17 @@ class Membership:
 
 
 def join(
-    url: str,
-    role: str,
-    sections: Iterable[str],
-    stopping: threading.Event,
-    *,
-    token: str = "",
-    ca: Path | None = None,
-    relays: Sequence[str] = (),
+    connection: Connection, role: str, sections: Iterable[str], stopping: threading.Event
 ) -> Membership:
-    """Register at the orchestrator and return the membership; its `relays` come before those of
-    the run. `url` may also be a run directory that this machine sees: `ralo_core.client.address`.
+    """Register at the orchestrator and return the membership; the relays of `connection` come
+    before those of the run.
 
     Waits for a server that is not up yet. Raises `RaloError` with the pip command if this
     worker lacks a plugin of the run or has another version of it.
     """
     worker_id = f"{role}-{socket.gethostname()}-{os.getpid()}"
-    client = Client(address_of(url, role, token), worker_id, ca=ca, stopping=stopping)
-    member = _membership(client, role, sections, stopping, relays)
+    client = connection.client(role, worker_id, stopping=stopping)
+    member = _membership(client, role, sections, stopping, connection.relays)
     sent = time.time()
     answer = _register(client, role, member.plugins)
     member.clock.heard(sent, answer["time"], time.time())
@@ -205,19 +196,15 @@ def join(
 
 def accompany(
     leader: str,
-    url: str,
+    connection: Connection,
     role: str,
     sections: Iterable[str],
     stopping: threading.Event,
-    *,
-    token: str = "",
-    ca: Path | None = None,
-    relays: Sequence[str] = (),
 ) -> Membership:
     """Return the membership of a process that works in the name of the worker `leader`, which has
     joined and says how it goes; else as `join`."""
-    client = Client(address_of(url, role, token), leader, ca=ca, stopping=stopping)
-    return _membership(client, role, sections, stopping, relays)
+    client = connection.client(role, leader, stopping=stopping)
+    return _membership(client, role, sections, stopping, connection.relays)
 
 
 def _membership(

@@ -1,7 +1,4 @@
-"""What ralo-worker registers, as import paths: importing this module loads no torch.
-
-Neighbours: `ralo_core.registry` calls these hooks once and imports a factory on first use.
-"""
+"""What ralo-worker registers, as import paths: importing this module loads no torch."""
 
 from ralo_core import Command, Component, hookimpl
 

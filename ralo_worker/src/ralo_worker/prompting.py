@@ -1,7 +1,7 @@
 """A problem becomes token ids: chat template, plain template, or a function of the user's own.
 
-Neighbours: the sampler renders each problem once; engines and algorithms see ids only. Text is
-handed to the tokenizer as it is, in whatever script.
+The sampler renders each problem once; engines and algorithms see token ids only. Text is given to
+the tokenizer as it is, in whatever script.
 """
 
 from collections.abc import Callable, Sequence

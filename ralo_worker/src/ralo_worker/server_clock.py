@@ -1,8 +1,9 @@
 """The orchestrator's clock, read from this machine: `WeightVersion.created` is a time of that one.
 
-Neighbours: `membership` notes the time in every answer to a heartbeat, `weights_in_use` asks how
-old a version is. An answer's time lies between the sending of the request and its arrival, so the
-middle is wrong by half the round trip at most; of the last answers the quickest one counts.
+The age of a version is needed, but the clocks of two machines differ. Every reply to a heartbeat
+carries the orchestrator's time. That time lies between the sending of the request and the arrival
+of the reply, so the middle of these is wrong by half the round trip at most. Of the last replies
+the quickest one counts.
 """
 
 import time

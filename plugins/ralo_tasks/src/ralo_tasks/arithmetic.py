@@ -1,8 +1,8 @@
 """Chained additions: the embedded task, made on the spot and graded by difficulty.
 
-Neighbours: the provider hands problems to the server, `builtin.rewards` judges with `verify`,
-and the embedded tiny model is taught from the same `make_terms` and `question`. A fixed tenth of
-all questions is held out by its hash, so no seed, model or run ever trains on one.
+The server hands the problems out, the `arithmetic` reward grades responses to them, and the
+embedded tiny model is taught from the same `make_terms` and `question`. A fixed tenth of all
+questions is held out by its hash, so no seed, model or run ever trains on one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,4 @@
-"""``ralo eval``: benchmarks asked of a model, or of a version of a running run.
-
-Neighbours: `run.evaluation` and `run.local` do it, `run.result_table` shows what came out.
-"""
+"""``ralo eval``: benchmarks asked of a model, or of a version of a running run."""
 
 import json
 import time
@@ -9,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 from rich.console import Console
 
-from ralo.cli.run_client import run_client
+from ralo.cli.run_client import RunTarget
 from ralo.run.evaluation import Progress, ask, config_assignments
 from ralo.run.local import LocalRun, server_port, worker_threads
 from ralo.views.result_table import result_table
 from ralo.views.results import HELD_OUT, Result
-from ralo_core.access import TOKEN_ENV
-from ralo_core.cli.options import ca_option, config_options, gather, repeated
+from ralo_core.cli.config_source import ConfigSource
+from ralo_core.cli.options import ca_option, config_options, token_option
 from ralo_core.errors import RaloError
 from ralo_core.supervise import StopSignal, Supervisor
 
@@ -29,17 +27,22 @@ _FILE_WIDTH = 160
 @click.command(name="eval")
 @click.argument("model", required=False, default="")
 @click.option("--benchmark", "benchmarks", multiple=True, required=True, metavar="NAME",
-              help="What is asked; can be given several times.")  # fmt: skip
-@click.option("--samples", type=click.IntRange(min=1), help="Answers to each item.")
+              help="A benchmark to evaluate; can be given several times.")  # fmt: skip
+@click.option("--samples", type=click.IntRange(min=1), help="Responses to each item.")
 @click.option("--samplers", type=click.IntRange(min=1), default=1, show_default=True,
               help="Sampler processes for MODEL.")  # fmt: skip
 @click.option("--run-dir", type=click.Path(path_type=Path),
               help="With MODEL: where the evaluation lies, default runs/eval-TIME; given again, it "
-              "goes on. Without: the run that is asked.")  # fmt: skip
-@click.option("--server", "url", default="", metavar="URL", help="The run that is asked.")
+              "continues. Without MODEL: the run that is asked.")  # fmt: skip
+@click.option(
+    "--server",
+    "url",
+    default="",
+    metavar="URL",
+    help="The orchestrator's URL, where no --run-dir is given.",
+)
 @click.option("--version", type=click.IntRange(min=0), help="Version of the run; default: newest.")
-@click.option("--token", default="", envvar=TOKEN_ENV, show_envvar=True,
-              help="Token of the admin, where --run-dir does not have it.")  # fmt: skip
+@token_option("Token of the admin, where --run-dir does not have it.")
 @click.option("--json", "as_json", is_flag=True, help="Print results as GET /eval/results does.")
 @config_options
 @ca_option
@@ -63,13 +66,14 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
 
 def _of_run(options: Mapping[str, Any]) -> Sequence[Result]:
     """Ask a running run."""
-    if any(options[name] for name in ("samples", "recipe", "config_file", "assignments", "tiny")):
+    if options["samples"] or options["source"] != ConfigSource():
         msg = "a run asks its benchmarks as its config says; these options are for a MODEL"
         raise click.UsageError(msg)
     run_dir, url = str(options["run_dir"] or ""), options["url"]
     if bool(run_dir) == bool(url):
         raise click.UsageError("give a MODEL, or one of --run-dir and --server for a run")
-    with run_client(run_dir, url, options["token"], options["ca"]) as client:
+    target = RunTarget(run_dir=run_dir, url=url, token=options["token"], ca=options["ca"])
+    with target.client() as client:
         return ask(client, options["benchmarks"], options["version"])
 
 
@@ -81,16 +85,17 @@ def _of_model(ctx: click.Context, options: Mapping[str, Any], console: Console) 
     if not model.is_dir():
         msg = f"{options['model']} is no model directory"
         raise RaloError(msg)
-    wishes = config_assignments(str(model), options["benchmarks"], options["samples"], HELD_OUT)
-    assignments = [*wishes, *options["assignments"]]
-    chosen = (options["recipe"], options["config_file"], assignments, options["tiny"])
-    config = gather(ctx.find_root().obj, *chosen)
+    asked = config_assignments(str(model), options["benchmarks"], options["samples"], HELD_OUT)
+    source: ConfigSource = options["source"]
+    # The person's own assignments come last, so that they win.
+    source = attrs.evolve(source, assignments=[*asked, *source.assignments])
+    config = source.gather(ctx.find_root().obj)
     run_dir = options["run_dir"] or Path("runs") / f"eval-{time.strftime('%Y%m%d-%H%M%S')}"
     local = LocalRun(
         config=config,
         run_dir=run_dir,
         serve_options=[
-            *repeated(*chosen),
+            *source.options(),
             *server_port(config),
             *worker_threads(config, options["samplers"]),
         ],
@@ -106,5 +111,5 @@ def _of_model(ctx: click.Context, options: Mapping[str, Any], console: Console) 
     console.print(f"run directory: {run_dir} (logs in {run_dir / 'logs'})", soft_wrap=True)
     stats = local.execute(Progress(console))
     if stats["state"] != "finished":
-        console.print(f"stopped; the same command with --run-dir {run_dir} goes on")
+        console.print(f"stopped; the same command with --run-dir {run_dir} continues it")
     return list(stats["evaluations"])

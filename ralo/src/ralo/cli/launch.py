@@ -1,13 +1,10 @@
-"""``ralo launch``: a run on this machine or a cluster, and the relays beside it.
+"""``ralo launch``: a run on this machine or a cluster, and the relays beside it."""
 
-Neighbours: `ralo.launch` knows how each of it is started; this module gathers the options and
-prints.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+import attrs
 import click
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
@@ -18,11 +15,10 @@ from ralo.launch.plan import Plan
 from ralo.launch.relay import CONFIG_FILE, Relay
 from ralo.launch.yaml_text import to_yaml
 from ralo.run.local import ensure_model
-from ralo_core.cli.options import ca_option, config_options, gather, repeated
-from ralo_core.config import Config, LaunchSettings, RunSettings
+from ralo_core.cli.config_source import ConfigSource
+from ralo_core.cli.options import ca_option, config_options, with_options
+from ralo_core.config import LaunchSettings, RunSettings
 from ralo_core.supervise import StopSignal, Supervisor
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group()
@@ -33,35 +29,27 @@ def launch() -> None:
     """
 
 
-def plan_options(command: F) -> F:
+def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of the configuration, ``--run-dir`` and ``--dry-run`` to a command."""
-    for option in (
-        click.option("--dry-run", is_flag=True, help="Print what would be started."),
+    return with_options(
+        command,
+        config_options,
         click.option(
             "--run-dir",
             type=click.Path(path_type=Path),
             required=True,
-            help="Where everything of the run lies; given again, the run goes on.",
+            help="Where everything of the run lies; given again, the run continues.",
         ),
-    ):
-        command = option(command)
-    return config_options(command)
+        click.option("--dry-run", is_flag=True, help="Print what would be started."),
+    )
 
 
 @launch.command()
 @plan_options
 @click.pass_context
-def local(
-    ctx: click.Context,
-    recipe: str,
-    config_file: Path | None,
-    assignments: Sequence[str],
-    tiny: bool,
-    run_dir: Path,
-    dry_run: bool,
-) -> None:
-    """Start a run on this machine that goes on when the terminal is closed."""
-    plan = _plan(ctx, recipe, config_file, assignments, tiny, run_dir, dry_run)
+def local(ctx: click.Context, source: ConfigSource, run_dir: Path, dry_run: bool) -> None:
+    """Start a run on this machine that continues when the terminal is closed."""
+    plan = _plan(ctx, source, run_dir, dry_run)
     if dry_run:
         for process in on_this_machine.processes_of(plan):
             click.echo(f"{process.name}: ralo {' '.join(process.arguments)}")
@@ -73,20 +61,12 @@ def local(
 @launch.command()
 @plan_options
 @click.pass_context
-def slurm(
-    ctx: click.Context,
-    recipe: str,
-    config_file: Path | None,
-    assignments: Sequence[str],
-    tiny: bool,
-    run_dir: Path,
-    dry_run: bool,
-) -> None:
+def slurm(ctx: click.Context, source: ConfigSource, run_dir: Path, dry_run: bool) -> None:
     """Submit a run to SLURM; every machine must see --run-dir.
 
     A job for the orchestrator, an array for the samplers, a job for each trainer.
     """
-    plan = _plan(ctx, recipe, config_file, assignments, tiny, run_dir, dry_run)
+    plan = _plan(ctx, source, run_dir, dry_run)
     if dry_run:
         for submission in on_slurm.submissions(plan):
             click.echo(on_slurm.script(plan, submission))
@@ -99,38 +79,25 @@ def slurm(
 @config_options
 @click.option("--name", default="ralo", show_default=True, help="Begins the name of each object.")
 @click.pass_context
-def kubernetes(
-    ctx: click.Context,
-    recipe: str,
-    config_file: Path | None,
-    assignments: Sequence[str],
-    tiny: bool,
-    name: str,
-) -> None:
+def kubernetes(ctx: click.Context, source: ConfigSource, name: str) -> None:
     """Print the manifests of a run, for kubectl apply -f -.
 
     run.model is a path in the image or a Hugging Face directory on its volume.
     """
-    config = gather(ctx.find_root().obj, recipe, config_file, assignments, tiny)
-    click.echo(to_yaml(documents(name, recipe, config)), nl=False)
+    config = source.gather(ctx.find_root().obj)
+    click.echo(to_yaml(documents(name, source.recipe, config)), nl=False)
 
 
-def _plan(
-    ctx: click.Context,
-    recipe: str,
-    config_file: Path | None,
-    assignments: Sequence[str],
-    tiny: bool,
-    run_dir: Path,
-    dry_run: bool,
-) -> Plan:
+def _plan(ctx: click.Context, source: ConfigSource, run_dir: Path, dry_run: bool) -> Plan:
     """Return the plan; the embedded model is made unless it is only to be looked at."""
-    config = gather(ctx.find_root().obj, recipe, config_file, assignments, tiny)
-    file = config_file.resolve() if config_file else None
-    tiny = tiny or not config.section(RunSettings).model
-    options = repeated(recipe, file, assignments, tiny)
+    config = source.gather(ctx.find_root().obj)
+    # Processes on other machines may start in another directory.
+    file = source.config_file.resolve() if source.config_file else None
+    settings = config.section(RunSettings)
+    tiny = source.tiny or not settings.model
+    options = attrs.evolve(source, config_file=file, tiny=tiny).options()
     if not dry_run:
-        options += ["--set", f"run.model={_model(config)}"]
+        options += ["--set", f"run.model={_model(settings)}"]
     return Plan(
         run_dir=run_dir.resolve(),
         serve_options=options,
@@ -138,8 +105,8 @@ def _plan(
     )
 
 
-def _model(config: Config) -> Path:
-    return ensure_model(config, Supervisor(), StopSignal()).resolve()
+def _model(settings: RunSettings) -> Path:
+    return ensure_model(settings, Supervisor(), StopSignal()).resolve()
 
 
 def _say_what_next(run_dir: Path) -> None:
@@ -171,7 +138,7 @@ def _say_what_next(run_dir: Path) -> None:
 def relay(url: str, listen: str, folder: Path, max_gb: int, ca: Path | None) -> None:
     """Write the nginx configuration of a relay: one per site fetches each weight part once.
 
-    Workers are told of it with --source, RALO_WEIGHT_SOURCES or weights.sources.
+    Workers use it if --source, RALO_WEIGHT_SOURCES or weights.sources names it.
     """
     made = Relay(
         server=url,

@@ -1,7 +1,4 @@
-"""``ralo logs``: what the processes of a run have written.
-
-Neighbours: `run.logs` reads; this module prints.
-"""
+"""``ralo logs``: what the processes of a run have written."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -18,7 +15,7 @@ _POLL_SECONDS = 0.25
 @click.command()
 @click.argument("run_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Print new lines as they come, until Ctrl-C.")
 @click.option(
     "-n", "--lines", default=20, show_default=True, type=click.IntRange(min=0), help="Last lines."
 )
@@ -33,9 +30,12 @@ def logs(run_dir: Path, names: Sequence[str], follow: bool, lines: int) -> None:
         raise RaloError(msg)
     found = Logs(folder, names)
     _print(found.tail(lines))
-    while follow:
-        time.sleep(_POLL_SECONDS)
-        _print(found.added())
+    try:
+        while follow:
+            time.sleep(_POLL_SECONDS)
+            _print(found.added())
+    except KeyboardInterrupt:
+        return  # this is how following ends; click would call it aborted
 
 
 def _print(lines: Iterable[Line]) -> None:

@@ -1,12 +1,9 @@
-"""``ralo run``: the click command around `ralo.run.local`.
-
-Neighbours: `cli.options` resolves the config, `run.view` shows, `run.summary` closes.
-"""
+"""``ralo run``: the command line of `ralo.run.local`."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
 import click
 from rich.console import Console
 
@@ -14,8 +11,9 @@ from ralo.run.local import LocalRun, ensure_model, server_port, step_size, worke
 from ralo.run.summary import summary
 from ralo.views.view import LiveView, PlainView
 from ralo_core.access import TOKENS_FILE, read_tokens
-from ralo_core.cli.options import ca_option, config_options, gather, repeated
-from ralo_core.config import Config, RunSettings
+from ralo_core.cli.config_source import ConfigSource
+from ralo_core.cli.options import ca_option, config_options
+from ralo_core.config import RunSettings
 from ralo_core.supervise import StopSignal, Supervisor
 
 
@@ -33,10 +31,7 @@ from ralo_core.supervise import StopSignal, Supervisor
 @click.pass_context
 def run(
     ctx: click.Context,
-    recipe: str,
-    config_file: Path | None,
-    assignments: Sequence[str],
-    tiny: bool,
+    source: ConfigSource,
     run_dir: Path | None,
     samplers: int,
     trainers: int,
@@ -49,19 +44,21 @@ def run(
     The same command with the same --run-dir continues a run that was stopped.
     """
     console = Console()
-    config = gather(ctx.find_root().obj, recipe, config_file, assignments, tiny)
-    run_dir = run_dir or Path("runs") / _name(config, recipe)
+    config = source.gather(ctx.find_root().obj)
+    settings = config.section(RunSettings)
+    run_dir = run_dir or Path("runs") / (settings.name or _new_name(source.recipe))
     supervisor, stopped = Supervisor(), StopSignal()
-    tiny = tiny or not config.section(RunSettings).model
-    if not config.section(RunSettings).model:
+    if not settings.model:
         console.print("no run.model given: using the embedded tiny model (made once, then cached)")
-    model = ensure_model(config, supervisor, stopped)
-    options = [*repeated(recipe, config_file, assignments, tiny), "--set", f"run.model={model}"]
+    model = ensure_model(settings, supervisor, stopped)
+    # The processes get the model's path, which would hide that it is the tiny one.
+    source = attrs.evolve(source, tiny=source.tiny or not settings.model)
     local = LocalRun(
         config=config,
         run_dir=run_dir,
         serve_options=[
-            *options,
+            *source.options(),
+            *("--set", f"run.model={model}"),
             *server_port(config),
             *step_size(config, trainers),
             *worker_threads(config, samplers + trainers * nproc),
@@ -77,10 +74,7 @@ def run(
     console.print(f"run directory: {run_dir} (logs in {run_dir / 'logs'})", soft_wrap=True)
     quiet = plain or not console.is_terminal
     stats = local.execute(PlainView(console) if quiet else LiveView(console))
-    again = [
-        *("ralo", "run", *repeated(recipe, config_file, assignments, tiny)),
-        *("--run-dir", str(run_dir)),
-    ]
+    again = ["ralo", "run", *source.options(), "--run-dir", str(run_dir)]
     for line in summary(stats, run_dir, again):
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -90,5 +84,5 @@ def _show_dashboard(console: Console, url: str, run_dir: Path) -> None:
     console.print(f"dashboard: {url}{asks}", soft_wrap=True)
 
 
-def _name(config: Config, recipe: str) -> str:
-    return config.section(RunSettings).name or f"{recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
+def _new_name(recipe: str) -> str:
+    return f"{recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -1,59 +1,75 @@
 """How commands that look at a run, or stop it, find its orchestrator.
 
-Neighbours: ``ralo status``, ``top``, ``show`` and ``stop``. Unlike a worker, a person who asks is
-told soon that nobody answers.
+A worker waits for an orchestrator that is not up; a person who asks is told after some seconds
+that it does not answer.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+import attrs
 import click
 
-from ralo_core.access import ADMIN, TOKEN_ENV
-from ralo_core.cli.options import ca_option
-from ralo_core.client import Backoff, Client
-from ralo_core.client.address import address_of
+from ralo_core.access import ADMIN
+from ralo_core.cli.options import ca_option, token_option, with_options
+from ralo_core.client import Backoff, Client, Connection
 from ralo_core.errors import RaloError
 
 _PATIENCE_SECONDS = 10.0
 
-F = TypeVar("F", bound=Callable[..., Any])
+
+@attrs.frozen(kw_only=True)
+class RunTarget:
+    """The run that a command is for: in `run_dir`, or at `url`; one of them is ``""``."""
+
+    run_dir: str
+    url: str
+    token: str = attrs.field(repr=False)
+    ca: Path | None
+
+    def connection(self) -> Connection:
+        """Return the connection to the run; raises `click.UsageError` unless exactly one of
+        `run_dir` and `url` is given, and `RaloError` for a directory that is none."""
+        if bool(self.run_dir) == bool(self.url):
+            raise click.UsageError("give either RUN_DIR or --server URL")
+        if self.run_dir and "://" not in self.run_dir and not Path(self.run_dir).is_dir():
+            msg = f"{self.run_dir} is no run directory"
+            raise RaloError(msg)
+        return Connection(url=self.run_dir or self.url, token=self.token, ca=self.ca)
+
+    @contextmanager
+    def client(self, patience: float = _PATIENCE_SECONDS) -> Iterator[Client]:
+        """Yield the client of the run; raises `RaloError` where a request inside the block is not
+        answered within `patience` seconds, and what `connection` raises."""
+        connection = self.connection()
+        try:
+            yield connection.client(ADMIN, backoff=Backoff(deadline=patience))
+        except ConnectionError as error:
+            msg = (
+                f"the orchestrator of {connection.url} is not running, or cannot be reached: "
+                f"{error}"
+            )
+            raise RaloError(msg) from error
 
 
-def run_client_options(command: F) -> F:
-    """Add ``RUN_DIR``, ``--server``, ``--token`` and ``--ca`` to a click command."""
-    for option in (
-        ca_option,
-        click.option(
-            "--token",
-            default="",
-            envvar=TOKEN_ENV,
-            show_envvar=True,
-            help="Token of the admin, or of a viewer to look; RUN_DIR has the first.",
-        ),
-        click.option("--server", "url", default="", metavar="URL", help="The orchestrator's URL."),
+def run_target_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``RUN_DIR``, ``--server``, ``--token`` and ``--ca`` to a click command; it gets them as
+    `target`, a `RunTarget`."""
+
+    @wraps(command)
+    def with_target(
+        *args: Any, run_dir: str, url: str, token: str, ca: Path | None, **options: Any
+    ) -> Any:
+        target = RunTarget(run_dir=run_dir, url=url, token=token, ca=ca)
+        return command(*args, target=target, **options)
+
+    return with_options(
+        with_target,
         click.argument("run_dir", required=False, default=""),
-    ):
-        command = option(command)
-    return command
-
-
-@contextmanager
-def run_client(
-    run_dir: str, url: str, token: str, ca: Path | None, patience: float = _PATIENCE_SECONDS
-) -> Iterator[Client]:
-    """Yield the client of the run in `run_dir` or at `url`; raises `click.UsageError` unless one of
-    them is given, and `RaloError` where nobody answers within `patience` seconds."""
-    if bool(run_dir) == bool(url):
-        raise click.UsageError("give either RUN_DIR or --server URL")
-    if run_dir and "://" not in run_dir and not Path(run_dir).is_dir():
-        msg = f"{run_dir} is no run directory"
-        raise RaloError(msg)
-    address = address_of(run_dir or url, ADMIN, token)
-    try:
-        yield Client(address, ca=ca, backoff=Backoff(deadline=patience))
-    except ConnectionError as error:
-        msg = f"the orchestrator of {run_dir or url} is not running, or cannot be reached: {error}"
-        raise RaloError(msg) from error
+        click.option("--server", "url", default="", metavar="URL", help="The orchestrator's URL."),
+        token_option("Token of the admin, or of a viewer to look; RUN_DIR has the first."),
+        ca_option,
+    )

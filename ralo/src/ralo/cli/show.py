@@ -1,18 +1,17 @@
 """``ralo show``: rollouts, steps and evaluations of a run, once.
 
-Neighbours: `cli.run_client` finds the orchestrator, `client.viewing` asks, `run.tables` and
-`run.rollout_view` draw. With ``--json`` the answer is printed as it is.
+With ``--json`` it prints what the orchestrator has sent, unchanged.
 """
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 from rich.console import Console, RenderableType
 
-from ralo.cli.run_client import run_client, run_client_options
+from ralo.cli.run_client import RunTarget, run_target_options
 from ralo.run.viewing import Viewing
 from ralo.views.rollouts import rollout_table, rollout_tree
 from ralo.views.tables import STEP_COLUMNS, evaluation_table, metric_table, step_table
@@ -34,7 +33,7 @@ def show() -> None:
 
 
 @show.command()
-@run_client_options
+@run_target_options
 @click.argument("number", required=False, default="")
 @last_option
 @step_option
@@ -45,10 +44,7 @@ def show() -> None:
 )  # fmt: skip
 @json_option
 def rollouts(
-    run_dir: str,
-    url: str,
-    token: str,
-    ca: Path | None,
+    target: RunTarget,
     number: str,
     last: int,
     step: int | None,
@@ -60,11 +56,12 @@ def rollouts(
 
     Only trees that are kept can be drawn: [rollouts] in the config says which.
     """
-    if url and not number:
-        run_dir, number = "", run_dir
+    if target.url and not number:
+        # The only argument beside --server is NUMBER; click has taken it for RUN_DIR.
+        target, number = attrs.evolve(target, run_dir=""), target.run_dir
     if number and not number.isdecimal():
         raise click.UsageError(f"NUMBER is the number of a rollout, not {number!r}")
-    with run_client(run_dir, url, token, ca) as client:
+    with target.client() as client:
         viewing = Viewing(client.transport)
         if number:
             rollout = viewing.rollout(int(number))
@@ -75,23 +72,20 @@ def rollouts(
 
 
 @show.command()
-@run_client_options
+@run_target_options
 @last_option
 @click.option("--step", type=click.IntRange(min=1), help="All metrics of this step.")
 @click.option("--metric", "metrics", multiple=True, help="Show this one; may be repeated.")
 @json_option
 def steps(
-    run_dir: str,
-    url: str,
-    token: str,
-    ca: Path | None,
+    target: RunTarget,
     last: int,
     step: int | None,
     metrics: Sequence[str],
     as_json: bool,
 ) -> None:
     """List the last optimizer steps; docs/metrics.md says what the metrics mean."""
-    with run_client(run_dir, url, token, ca) as client:
+    with target.client() as client:
         viewing = Viewing(client.transport)
         known = viewing.metric_names()
         _check_known(metrics, known)
@@ -105,23 +99,20 @@ def steps(
 
 
 @show.command()
-@run_client_options
+@run_target_options
 @last_option
 @step_option
 @click.option("--benchmark", help="Only of this benchmark.")
 @json_option
 def evals(
-    run_dir: str,
-    url: str,
-    token: str,
-    ca: Path | None,
+    target: RunTarget,
     last: int,
     step: int | None,
     benchmark: str | None,
     as_json: bool,
 ) -> None:
     """List the last results of evaluations, each with its 95 % interval."""
-    with run_client(run_dir, url, token, ca) as client:
+    with target.client() as client:
         found = client.eval_results(benchmark)
     results = [r for r in found if step is None or r["step"] == step][-last:]
     _print(results, as_json, evaluation_table(results))

@@ -1,15 +1,11 @@
-"""``ralo status``: how a run is, once.
-
-Neighbours: `run.view` draws, `cli.run_client` finds the orchestrator.
-"""
+"""``ralo status``: how a run is, once."""
 
 import json
-from pathlib import Path
 
 import click
 from rich.console import Console
 
-from ralo.cli.run_client import run_client, run_client_options
+from ralo.cli.run_client import RunTarget, run_target_options
 from ralo.views.view import status_view
 
 _FILE_WIDTH = 160
@@ -17,11 +13,11 @@ _FILE_WIDTH = 160
 
 
 @click.command()
-@run_client_options
+@run_target_options
 @click.option("--json", "as_json", is_flag=True, help="Print what GET /stats says.")
-def status(run_dir: str, url: str, token: str, ca: Path | None, as_json: bool) -> None:
+def status(target: RunTarget, as_json: bool) -> None:
     """Show the run in RUN_DIR, or at --server: progress, queues, workers."""
-    with run_client(run_dir, url, token, ca) as client:
+    with target.client() as client:
         stats = client.stats()
     if as_json:
         click.echo(json.dumps(stats, indent=1))

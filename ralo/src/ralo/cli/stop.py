@@ -1,15 +1,11 @@
-"""``ralo stop``: drain a run and finish it.
-
-Neighbours: `cli.run_client` finds the orchestrator, `run.view` shows the waiting.
-"""
+"""``ralo stop``: drain a run and finish it."""
 
 import time
-from pathlib import Path
 
 import click
 from rich.console import Console
 
-from ralo.cli.run_client import run_client, run_client_options
+from ralo.cli.run_client import RunTarget, run_target_options
 from ralo.run.stats import History
 from ralo.views.view import PlainView
 from ralo_core.client import Client
@@ -18,14 +14,14 @@ _POLL_SECONDS = 0.5
 
 
 @click.command()
-@run_client_options
+@run_target_options
 @click.option("--wait", is_flag=True, help="Return when the run is finished.")
-def stop(run_dir: str, url: str, token: str, ca: Path | None, wait: bool) -> None:
+def stop(target: RunTarget, wait: bool) -> None:
     """Let the run in RUN_DIR, or at --server, finish what is under way and end.
 
     No new problems are handed out; what is sampled is trained on, and the last version published.
     """
-    with run_client(run_dir, url, token, ca) as client:
+    with target.client() as client:
         state = client.stop()["state"]
         if wait and state != "finished":
             state = _wait(client)

@@ -1,8 +1,7 @@
 """What runs inside a job of a scheduler: a process of the plan, ended in order when preempted.
 
-Neighbours: `launch.slurm` submits it through submitit, which calls it in the job and, on the signal
-that comes before the end of the allocation, `checkpoint`: then the job is requeued and the same
-process starts again.
+submitit calls the job, and `checkpoint` on the signal that comes before the end of the allocation:
+then the job is requeued and the same process starts again.
 """
 
 import os

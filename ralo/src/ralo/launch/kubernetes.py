@@ -1,8 +1,7 @@
 """A run as Kubernetes objects: plain data, in no namespace.
 
-Neighbours: ``ralo launch kubernetes`` prints them with `yaml_text`; applying them is the user's.
-The orchestrator is one pod with a volume behind a service; workers have its name and their role's
-token, and nothing to keep.
+``ralo launch kubernetes`` prints them; the user applies them. The orchestrator is one pod with a
+volume, behind a service. Workers know its name and their role's token, and keep nothing.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """``python -m ralo.launch.local RUN_DIR``: a plan on this machine, without a terminal.
 
-Neighbours: ``ralo launch local`` writes the plan down with `start` and leaves; the process that it
-started stays until the run is over. ``ralo stop``, ``status`` and ``logs`` find it through the run
-directory, like a run on a cluster.
+``ralo launch local`` calls `start`, which writes the plan down and starts a process that stays
+until the run is over. ``ralo stop``, ``status`` and ``logs`` find it through the run directory,
+like a run on a cluster.
 """
 
 import json

@@ -1,8 +1,7 @@
 """What is to run: the commands of orchestrator, samplers and trainers, for every launcher.
 
-Neighbours: ``ralo launch`` makes a `Plan` of config and options; `launch.local`, `launch.slurm` and
-`launch.kubernetes` bring it to machines. Workers are told the run's directory, where they find the
-orchestrator's URL and their token, also after it has moved.
+Each launcher brings the same plan to its machines. Workers are told the run's directory, where they
+find the orchestrator's URL and their token, also after the orchestrator has moved.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """Runs processes of a `Plan` on this machine until all have ended, or until told to end.
 
-Neighbours: `launch.local` runs all of a plan so, a job of `launch.slurm` its own part. Their logs
-lie below ``logs`` of the run directory, where ``ralo logs`` finds them.
+On one machine that is a whole plan, in a job of a scheduler one part of it. The logs lie below
+``logs`` of the run directory, where ``ralo logs`` finds them.
 """
 
 import logging
@@ -15,7 +15,7 @@ import attrs
 
 from ralo.launch.plan import Process
 from ralo_core.errors import RaloError
-from ralo_core.supervise import Child, Supervisor, describe_exit
+from ralo_core.supervise import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +57,7 @@ class Processes:
             over = supervisor.poll()
             for child in over:
                 if child.exit_code:
-                    raise RaloError(_obituary(child))
+                    raise RaloError(child.exit_report())
             if len(over) == len(self.processes):
                 return
             time.sleep(_POLL_SECONDS)
-
-
-def _obituary(child: Child) -> str:
-    return (
-        f"{child.name} failed ({describe_exit(child.exit_code or 0)}); {child.log_path} ends "
-        f"with:\n{child.log_tail()}"
-    )

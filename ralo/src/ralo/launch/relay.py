@@ -1,9 +1,9 @@
 """The nginx configuration of a relay: a site's cache of weight parts.
 
-Neighbours: ``ralo launch relay`` writes it down. Parts never change and are named by their sha256,
-so an HTTP cache needs to know nothing else of RALO. Who may have a part is asked of the
-orchestrator each time, with the client's own token and one request without a body: a relay gives
-nobody more than the orchestrator does, and the question keeps the version from being pruned.
+Weight parts never change and are named by their sha256, so an HTTP cache needs to know nothing else
+of RALO. For every request the relay asks the orchestrator, with the client's own token and without
+a body, whether this client may have the part. So a relay serves nobody whom the orchestrator would
+refuse, and the question keeps the version from being pruned.
 """
 
 import re

@@ -1,8 +1,7 @@
 """A plan on SLURM, through submitit: one job for the orchestrator, an array of samplers, trainers.
 
-Neighbours: `launch.plan` has the commands, `launch.job` is what runs in each job. Every job is
-requeued when it is preempted or its time is over: workers have left in order by then and join
-again, the orchestrator continues its run directory, which all machines must see.
+Every job is requeued when it is preempted or its time is over. Workers have deregistered by then
+and join again; the orchestrator continues its run directory, which all machines must see.
 """
 
 import os

@@ -1,6 +1,6 @@
 """The values of a config that somebody has set, as a TOML file that leads to them again.
 
-Neighbours: `launch.kubernetes` puts it into a ConfigMap; `config.layers` reads such files.
+A Kubernetes ConfigMap carries the config in this form.
 """
 
 import json

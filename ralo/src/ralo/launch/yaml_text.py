@@ -1,7 +1,7 @@
 """Plain data as YAML that people can read, and every YAML parser.
 
-Neighbours: ``ralo launch kubernetes`` prints manifests with it. It knows no Kubernetes, and writes
-only: strings are those of JSON, which YAML reads the same, or blocks where they have several lines.
+It knows no Kubernetes and only writes. Strings are written as in JSON, which YAML reads the same,
+or as blocks where they have several lines.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Evaluations that a person asks for: of a model without training, or of a run that is running.
 
-Neighbours: ``ralo eval`` calls it. A model is evaluated by a run that takes no step: a real
-orchestrator, told to drain before any worker is there, and real samplers. So the path is that of
-training, and what is killed or stopped goes on where it was.
+A model is evaluated by a run that takes no step: a real orchestrator, told to drain before any
+worker is there, and real samplers. So the code path is that of training, and an evaluation that was
+killed or stopped continues where it was.
 """
 
 import time
@@ -39,20 +39,20 @@ def config_assignments(
 def ask(client: Client, benchmarks: Sequence[str], version: int | None) -> list[dict[str, Any]]:
     """Ask benchmarks of a version of a running run (None: the newest) and wait for the results.
 
-    Raises `ServerError` where one cannot be asked, `RaloError` if the run ends before it answers.
+    Raises `ServerError` where one cannot be asked, `RaloError` if the run ends without all results.
     """
     asked = client.request_evaluation(benchmarks, version)
     while True:
         state = client.health()["state"]
         found = [
             result
-            for wish in asked
-            for result in client.eval_results(wish["benchmark"], wish["version"])
+            for request in asked
+            for result in client.eval_results(request["benchmark"], request["version"])
         ]
         if len(found) == len(asked):
             return found
         if state == "finished":
-            msg = f"the run ended with {len(found)} of {len(asked)} evaluations answered"
+            msg = f"the run ended with {len(found)} of {len(asked)} evaluations finished"
             raise RaloError(msg)
         time.sleep(_POLL_SECONDS)
 
@@ -75,14 +75,14 @@ class Progress:
         left = shards["waiting"] + shards["leased"]
         line = (
             f"{stats['state']}: {shards['reported']} of {left + shards['reported']} shards "
-            f"answered, {_samplers(history)}"
+            f"reported, {_samplers(history)}"
         )
         if time.monotonic() >= self._next and line != self._said:
             self._next, self._said = time.monotonic() + _LINE_SECONDS, line
             self.console.print(line, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: plain lines hold no terminal."""
 
 
 def _samplers(history: History) -> str:

@@ -1,8 +1,8 @@
 """Train on this machine: model, run directory, processes, view, end.
 
-Neighbours: the click command in `cli.run` calls `LocalRun`; the processes are ``ralo serve``,
-``ralo sample`` and ``ralo train``, started through the command line so that this module never
-imports server or worker. It talks to the orchestrator like any other client.
+The processes are ``ralo serve``, ``ralo sample`` and ``ralo train``. They are started through the
+command line, so that this module never imports server or worker, and a run on one machine takes
+the same way as one on many: `LocalRun` talks to the orchestrator like any other client.
 """
 
 import os
@@ -16,24 +16,23 @@ import attrs
 
 from ralo.run.stats import History, Stats
 from ralo.views.view import View
-from ralo_core.access import ADMIN, CA_ENV, SAMPLER, TOKEN_ENV, TRAINER, read_tokens
+from ralo_core.access import ADMIN, SAMPLER, TRAINER, read_tokens
 from ralo_core.cache import cache_dir
-from ralo_core.client import Backoff, Client
+from ralo_core.client import Backoff, Client, Connection
 from ralo_core.config import Config, RunSettings, SamplerSettings, ServerSettings, TrainerSettings
 from ralo_core.errors import RaloError
-from ralo_core.supervise import Child, StopSignal, Supervisor, describe_exit
+from ralo_core.supervise import StopSignal, Supervisor
 
 RALO = (sys.executable, "-m", "ralo_core.cli.main")
 _START_SECONDS = 120.0
 _POLL_SECONDS = 0.5
 
 
-def ensure_model(config: Config, supervisor: Supervisor, stopped: StopSignal) -> Path:
-    """Return the configured model directory, making the embedded tiny model where none is set.
+def ensure_model(settings: RunSettings, supervisor: Supervisor, stopped: StopSignal) -> Path:
+    """Return the model directory that `settings` name, or make the embedded tiny model.
 
     Raises `RaloError` with the end of the log if the model cannot be made.
     """
-    settings = config.section(RunSettings)
     if settings.model:
         return Path(settings.model)
     directory = cache_dir() / "models" / f"tiny-seed{settings.seed}"
@@ -43,7 +42,7 @@ def ensure_model(config: Config, supervisor: Supervisor, stopped: StopSignal) ->
         time.sleep(0.1)
     del supervisor.children["model"]
     if child.exit_code != 0:
-        msg = f"making the embedded model failed; {_log_end(child)}"
+        msg = f"making the embedded model failed; {child.log_end()}"
         raise RaloError(msg)
     return directory
 
@@ -98,19 +97,14 @@ class LocalRun:
         while not url_file.exists():
             self._check_children()
             if time.monotonic() > deadline or self.stopped:
-                msg = f"the orchestrator did not start; {_log_end(child)}"
+                msg = f"the orchestrator did not start; {child.log_end()}"
                 raise RaloError(msg)
             time.sleep(0.05)
         url = url_file.read_text().strip()
         # Started again after a kill it must be where the workers look for it.
         child.argv = [*argv, "--set", f"server.port={urlsplit(url).port}"]
-        client = Client(
-            url,
-            "run",
-            token=read_tokens(self.run_dir).get(ADMIN, ""),
-            ca=self.ca,
-            backoff=Backoff(deadline=_START_SECONDS),
-        )
+        backoff = Backoff(deadline=_START_SECONDS)
+        client = self._connection(url, ADMIN).client(ADMIN, "run", backoff=backoff)
         client.health()
         return client
 
@@ -119,20 +113,22 @@ class LocalRun:
             (["sample"], SAMPLER, self.samplers),
             (["train", "--nproc", str(self.nproc)], TRAINER, self.trainers),
         ):
+            connection = self._connection(client.transport.url, role)
+            argv = [*RALO, *command, *connection.options()]
             for index in range(count):
-                argv = [*RALO, *command, "--server", client.transport.url]
                 name = f"{command[0]}-{index}"
-                self.supervisor.start(name, argv, self._log(name), environment=self._secrets(role))
+                self.supervisor.start(
+                    name, argv, self._log(name), environment=connection.environment()
+                )
 
-    def _secrets(self, role: str) -> dict[str, str]:
-        """Return what a worker needs to be let in; an argument could be read by everybody."""
-        secrets = {TOKEN_ENV: read_tokens(self.run_dir).get(role, "")}
-        return secrets if self.ca is None else {**secrets, CA_ENV: str(self.ca)}
+    def _connection(self, url: str, role: str) -> Connection:
+        token = read_tokens(self.run_dir).get(role, "")
+        return Connection(url=url, token=token, ca=self.ca)
 
     def _check_children(self) -> None:
         for child in self.supervisor.poll():
             if child.exit_code != 0:
-                raise RaloError(_obituary(child))
+                raise RaloError(child.exit_report())
             if child.name == "serve":
                 msg = f"the orchestrator ended by itself; its log is {child.log_path}"
                 raise RaloError(msg)
@@ -147,14 +143,6 @@ class LocalRun:
 
     def _log(self, name: str) -> Path:
         return self.run_dir / "logs" / f"{name}.log"
-
-
-def _obituary(child: Child) -> str:
-    return f"{child.name} failed ({describe_exit(child.exit_code or 0)}); {_log_end(child)}"
-
-
-def _log_end(child: Child) -> str:
-    return f"{child.log_path} ends with:\n{child.log_tail()}"
 
 
 def worker_threads(config: Config, workers: int) -> list[str]:

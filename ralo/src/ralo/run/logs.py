@@ -1,7 +1,7 @@
 """The logs of a run's processes: their last lines, and what is added to them.
 
-Neighbours: ``ralo logs`` prints. ``ralo serve``, ``ralo run`` and what `ralo.launch` starts
-write one file per process below ``logs`` of the run directory.
+``ralo serve``, ``ralo run`` and what `ralo.launch` starts write one file per process below ``logs``
+of the run directory.
 """
 
 from collections.abc import Iterator, Sequence

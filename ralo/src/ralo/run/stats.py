@@ -1,8 +1,4 @@
-"""Rates over time out of successive ``GET /stats`` answers.
-
-Neighbours: `run.local` feeds it, `run.view` and `run.bottleneck` read it. It computes
-differences and draws no conclusions.
-"""
+"""Rates over time, computed from successive replies to ``GET /stats``."""
 
 import time
 from collections import deque
@@ -23,7 +19,7 @@ class History:
     _points: deque[tuple[float, Stats]] = attrs.field(factory=deque, init=False)
 
     def add(self, stats: Stats) -> None:
-        """Remember one answer of ``/stats``."""
+        """Add one reply to ``/stats``."""
         now = time.monotonic()
         self._points.append((now, stats))
         while now - self._points[0][0] > _WINDOW_SECONDS and len(self._points) > 2:
@@ -31,7 +27,7 @@ class History:
 
     @property
     def latest(self) -> Stats:
-        """The newest answer, empty before the first."""
+        """The newest reply, empty before the first."""
         return self._points[-1][1] if self._points else {}
 
     def rate(self, section: str, key: str) -> float:

@@ -1,7 +1,4 @@
-"""The closing words of a run: what it reached, where the weights are, how to go on.
-
-Neighbours: `run.local` prints it from the last ``/stats``.
-"""
+"""The closing words of a run: what it reached, where the weights are, how to continue it."""
 
 import shlex
 from collections.abc import Sequence
@@ -39,7 +36,7 @@ def summary(stats: Stats, run_dir: Path, command: Sequence[str]) -> list[str]:
     lines.append(f"weights: {weights} (a Hugging Face model directory)")
     if stats.get("last_error"):
         lines.append(f"last error: {stats['last_error']}")
-    lines.append(f"go on with: {shlex.join(command)}")
+    lines.append(f"continue with: {shlex.join(command)}")
     return lines
 
 

@@ -1,7 +1,6 @@
 """`Viewing`: what somebody who looks at a run asks for, beside ``/stats``.
 
-Neighbours: ``ralo show`` prints the answers; `client.transport` does the HTTP. The dashboard asks
-the same. Nothing here changes anything.
+The dashboard asks the same. Nothing here changes anything.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,6 @@
 """One sentence: what limits the run, and which knob moves it.
 
-Neighbours: `run.stats` measures, `run.view` prints. The rule reads from slowest to fastest
-link: who waits tells who is waited for.
+The rule looks at who waits: if trainers wait, samplers are too slow, and the other way round.
 """
 
 from ralo.run.stats import History, Stats
@@ -19,8 +18,8 @@ def bottleneck(history: History) -> str:
     silence = _silence(stats) if stats else ""
     if silence:
         return (
-            f"{silence}, for all rollouts of a problem had the same reward; check the reward, or "
-            "take problems that are solved now and then"
+            f"{silence}, because all rollouts of a problem had the same reward; check the reward, "
+            "or use problems that are sometimes solved"
         )
     if not stats or stats["step"] == 0:
         return _starting(history)
@@ -28,8 +27,8 @@ def bottleneck(history: History) -> str:
         return f"the run is {stats['state']}: no new problems are handed out"
     if missing := _missing(stats):
         return (
-            f"nobody is here as {' or as '.join(missing)}: start one (ralo sample and ralo train), "
-            "or look why they ended"
+            f"no {' and no '.join(missing)} is connected: start one (ralo sample and ralo train), "
+            "or look into the logs why they ended"
         )
     pending, needed = stats["gradients"]["pending"], stats["gradients_per_step"]
     if pending > 2 * needed:
@@ -67,10 +66,10 @@ def _by_waiting(history: History) -> str:
             f"full; {_what_helps_samplers(history)}"
         )
     waits = samplers is not None and samplers > _WAITING
-    if waits and trainers and trainers > _SOMETIMES and fill < _FULL and _all_out(history):
+    if waits and trainers and trainers > _SOMETIMES and fill < _FULL and _queue_is_taken(history):
         return (
             f"queue-bound: samplers wait {samplers:.0%} of the time and trainers {trainers:.0%}; "
-            "no more problems go out, raise server.queued_trees"
+            "the queue has no room for more problems, raise server.queued_trees"
         )
     if fill >= _FULL or waits:
         waiting = f"samplers wait {samplers:.0%} of the time, " if samplers else ""
@@ -78,11 +77,11 @@ def _by_waiting(history: History) -> str:
             f"trainer-bound: {waiting}the queue is {fill:.0%} full; add a trainer (--trainers), "
             "raise trainer.threads or lower --samplers"
         )
-    return f"balanced: nobody waits long, the queue is {fill:.0%} full"
+    return f"balanced: neither samplers nor trainers wait long, the queue is {fill:.0%} full"
 
 
-def _all_out(history: History) -> bool:
-    """Say whether problems under way and trees in the queue take all the room there is."""
+def _queue_is_taken(history: History) -> bool:
+    """Say whether leased problems and queued trees take all the room of the queue."""
     problems, trees = history.latest["problems"], history.latest["trees"]
     return bool(problems["leased"] + trees["queued"] >= _FULL * trees["capacity"])
 
@@ -91,8 +90,8 @@ def _what_helps_samplers(history: History) -> str:
     used = history.utilisation()
     if used is None or used >= _IDLE:
         return "add a sampler (--samplers) or give it more sampler.threads"
-    if _all_out(history):
-        return f"engines are {used:.0%} full, no more problems go out; raise server.queued_trees"
+    if _queue_is_taken(history):
+        return f"engines are {used:.0%} full, the queue has no room; raise server.queued_trees"
     return f"engines are {used:.0%} full; raise sampler.problems_in_flight or look at slow rewards"
 
 
@@ -106,5 +105,5 @@ def _starting(history: History) -> str:
     if missing := _missing(history.latest):
         return f"starting: waiting for a {' and a '.join(missing)}"
     if history.latest.get("trees", {}).get("trained", 0) == 0:
-        return "starting: the first rollouts and the first batch are under way"
-    return "starting: the first optimizer step is under way"
+        return "starting: the first rollouts are being sampled and trained on"
+    return "starting: the first optimizer step is being taken"

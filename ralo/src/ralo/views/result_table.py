@@ -1,7 +1,4 @@
-"""Results of evaluations as a table: a row per metric, with its 95 % interval.
-
-Neighbours: ``ralo eval`` prints it; `run.results` knows a result's shape.
-"""
+"""Results of evaluations as a table: a row per metric, with its 95 % interval."""
 
 from collections.abc import Iterable
 

@@ -1,8 +1,4 @@
-"""The results of evaluations as views need them: by benchmark, and each in a few words.
-
-Neighbours: ``/stats`` and ``/eval/results`` have them; `run.view`, `run.summary` and `ralo eval`
-show them. It computes nothing.
-"""
+"""The results of evaluations as views need them: by benchmark, and each in a few words."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,6 @@
 """Rollouts in the terminal: a table of many, and one as a tree.
 
-Neighbours: ``ralo show rollouts`` has the JSON of ``/rollouts`` and prints what comes out. Texts
-are what a model wrote: what would move the cursor or change colours is made visible instead.
+Texts are what a model wrote: what would move the cursor or change colours is made visible instead.
 """
 
 import time
@@ -71,14 +70,14 @@ def rollout_tree(rollout: Document, characters: int) -> RenderableType:
     root = Tree(_cut(rollout["prompt"], characters), guide_style="dim")
     branches = {_PROMPT: root}
     for segment in rollout["segments"]:
-        text = Group(_facts(segment), _cut(segment["text"], characters))
+        text = Group(_summary(segment), _cut(segment["text"], characters))
         branches[segment["index"]] = branches[segment["parent"]].add(text)
     for leaf in rollout["leaves"]:
         branches[leaf["segment"]].add(_leaf(leaf))
     return Group(heading, root)
 
 
-def _facts(segment: Document) -> Text:
+def _summary(segment: Document) -> Text:
     """Return a segment's numbers; the colour is that of its mean log-prob."""
     logprob, advantage = segment["logprob"], segment["advantage"]
     parts = [f"v{segment['version']}", f"{segment['tokens']} tokens"]

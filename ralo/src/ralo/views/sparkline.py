@@ -1,7 +1,4 @@
-"""A row of numbers as a line of small bars.
-
-Neighbours: `run.top` shows some metrics of a run so; `run.chart` is the larger picture.
-"""
+"""A row of numbers as a line of small bars."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,4 @@
-"""Steps and evaluations of a run as tables for the terminal.
-
-Neighbours: ``ralo show`` has the rows from the API and prints what comes out.
-"""
+"""Steps and evaluations of a run as tables for the terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

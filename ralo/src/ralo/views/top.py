@@ -1,8 +1,6 @@
 """The screen of ``ralo top``: state, curves, queues, workers, results, and what limits the run.
 
-Neighbours: the command feeds it with the history of ``/stats``; `run.view`, `run.worker_table`,
-`run.bottleneck` and `run.sparkline` make the parts. It fits the terminal that it is given: a
-narrow one gets shorter curves, a low one fewer workers.
+It fits the terminal that it is given: a narrow one gets shorter curves, a low one fewer workers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +39,7 @@ def screen(history: History, console: Console, trouble: str = "") -> RenderableT
     width, height = console.size
     stats = history.latest
     if not stats:
-        return Text(trouble or "waiting for the first answer", "yellow")
+        return Text(trouble or "waiting for the orchestrator", "yellow")
     parts: list[RenderableType] = [
         _heading(history),
         *([_picture(stats, width)] if height >= _TALL else []),
@@ -96,12 +94,12 @@ def _curves(stats: Stats, width: int) -> RenderableType:
 
 
 def _lines(stats: Stats) -> Sequence[RenderableType]:
-    """Return what is worth a line only now and then."""
+    """Return the lines that are not always there."""
     shards, late = stats["evaluation"], late_trackers(stats)
     lines = [tree_line(stats)]
     if shards["waiting"] + shards["leased"]:
         lines.append(
-            f"evaluation: {shards['waiting']} shards waiting, {shards['leased']} being answered"
+            f"evaluation: {shards['waiting']} shards waiting, {shards['leased']} being evaluated"
         )
     if late:
         lines.append(late)

@@ -1,8 +1,6 @@
 """What a person sees of a run: a live panel, plain lines with ``--plain``, or its status, once.
 
-Neighbours: `run.local` calls `show` twice a second with the history of ``/stats``, ``ralo status``
-calls `status_view`; `run.chart`, `run.bottleneck` and `run.worker_table` make the parts. It draws
-and decides nothing.
+The views draw and decide nothing.
 """
 
 import time
@@ -25,7 +23,7 @@ from ralo.views.worker_table import worker_table
 _SHOWN_STOPS = 3
 _GAP = "   "
 _LATE_SECONDS = 60.0
-"""A tracker behind by less is at work."""
+"""A tracker that is behind by less is not late: it is at work."""
 _WIDE = 110
 """Columns from which on two rows of numbers stand under each other."""
 
@@ -47,7 +45,7 @@ class PlainView:
     console: Console
     seconds: float = 5.0
     _next: float = attrs.field(default=0.0, init=False)
-    _said: str = attrs.field(default="", init=False)
+    _shown: str = attrs.field(default="", init=False)
 
     def show(self, history: History) -> None:
         """Print a line if it is time for one."""
@@ -56,12 +54,12 @@ class PlainView:
         self._next = time.monotonic() + self.seconds
         self.console.print(plain_line(history), highlight=False, soft_wrap=True)
         sentence = bottleneck(history)
-        if sentence.split(":")[0] != self._said:
-            self._said = sentence.split(":")[0]
+        if sentence.split(":")[0] != self._shown:
+            self._shown = sentence.split(":")[0]
             self.console.print(f"  {sentence}", highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: plain lines hold no terminal."""
 
 
 class LiveView:
@@ -114,7 +112,7 @@ def panel(history: History, width: int) -> RenderableType:
 
 
 def status_view(stats: Stats) -> RenderableType:
-    """Return the state of a run as far as one answer of ``/stats`` has it."""
+    """Return the state of a run as far as one reply to ``/stats`` has it."""
     lines = [
         f"run {stats['run']} ({stats['recipe'] or 'no recipe'}): {stats['state']}, "
         f"step {stats['step']}, version {stats['version']}, {clock(stats['elapsed_seconds'])}, "
@@ -130,7 +128,7 @@ def status_view(stats: Stats) -> RenderableType:
 def _queues(stats: Stats) -> str:
     trees, gradients = stats["trees"], stats["gradients"]
     return (
-        f"{stats['problems']['leased']} problems out, trees queued {_queue(stats)}, "
+        f"{stats['problems']['leased']} problems leased, trees queued {_queue(stats)}, "
         f"{trees['leased']} in training; gradients: {gradients['pending']} waiting, "
         f"{gradients['applied']} applied, {gradients['refused']} refused"
     )
@@ -150,7 +148,7 @@ def numbers(history: History, width: int) -> RenderableType:
     work = [
         f"trees queued {_queue(stats)}",
         f"in training {trees['leased']}",
-        f"problems out {problems['leased']}",
+        f"problems leased {problems['leased']}",
         f"{history.rate('tokens', 'decoded'):,.0f} tokens/s decoded",
         f"{history.rate('rollouts', 'trained'):,.0f} rollouts/s trained",
     ]
@@ -209,16 +207,16 @@ def benchmark_line(stats: Stats) -> str:
             parts.append(f"{result['benchmark']} {name} {value:.1%} (v{result['version']})")
     shards = stats["evaluation"]
     if shards["waiting"] + shards["leased"]:
-        parts.append(f"{shards['waiting']} shards waiting, {shards['leased']} being answered")
+        parts.append(f"{shards['waiting']} shards waiting, {shards['leased']} being evaluated")
     return f"evaluation: {', '.join(parts)}" if parts else ""
 
 
 def late_trackers(stats: Stats) -> str:
     """Return which trackers have not taken what happened a while ago, ``""`` where all have."""
     late = [
-        f"{name} by {facts['waiting']} records, {clock(facts['seconds'])}"
-        for name, facts in stats["trackers"].items()
-        if facts["seconds"] > _LATE_SECONDS
+        f"{name} by {behind['waiting']} records, {clock(behind['seconds'])}"
+        for name, behind in stats["trackers"].items()
+        if behind["seconds"] > _LATE_SECONDS
     ]
     return f"trackers behind: {', '.join(late)}" if late else ""
 

@@ -1,7 +1,4 @@
-"""The workers of a run as a table: who is there, how fast, how busy.
-
-Neighbours: `run.view` puts it into its views. It draws what ``/stats`` says of each worker.
-"""
+"""The workers of a run as a table: who is there, how fast, how busy."""
 
 from rich.table import Table
 

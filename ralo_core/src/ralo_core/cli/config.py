@@ -1,10 +1,6 @@
-"""``ralo config``: the resolved config with the source of every value, and what a key means.
+"""``ralo config``: the resolved config with the source of every value, and what a key means."""
 
-Neighbours: `ralo_core.cli.options` gathers the layers, `cli.plugins` knows how to list options.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -13,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ralo_core.cli.options import config_options, gather
+from ralo_core.cli.config_source import ConfigSource
+from ralo_core.cli.options import config_options
 from ralo_core.cli.plugins import option_rows, settings_rows
 from ralo_core.config.settings import FIXED
 from ralo_core.kinds import SECTIONS
@@ -28,37 +25,25 @@ def config() -> None:
 @config.command()
 @config_options
 @click.pass_context
-def show(
-    ctx: click.Context,
-    recipe: str,
-    config_file: Path | None,
-    assignments: Sequence[str],
-    tiny: bool,
-) -> None:
+def show(ctx: click.Context, source: ConfigSource) -> None:
     """Print every value and where it comes from."""
-    resolved = gather(ctx.find_root().obj, recipe, config_file, assignments, tiny)
+    resolved = source.gather(ctx.find_root().obj)
     table = Table(box=None, padding=(0, 2))
     for heading in ("key", "value", "source"):
         table.add_column(heading)
     for path, value in _leaves(resolved.data):
-        source = resolved.sources.get(path, "default")
-        style = "" if source != "default" else "dim"
-        table.add_row(path, escape(repr(value)), escape(source), style=style)
+        origin = resolved.sources.get(path, "default")
+        style = "" if origin != "default" else "dim"
+        table.add_row(path, escape(repr(value)), escape(origin), style=style)
     Console(soft_wrap=True).print(table)
 
 
 @config.command()
 @config_options
 @click.pass_context
-def check(
-    ctx: click.Context,
-    recipe: str,
-    config_file: Path | None,
-    assignments: Sequence[str],
-    tiny: bool,
-) -> None:
+def check(ctx: click.Context, source: ConfigSource) -> None:
     """Check a configuration; every fault is listed."""
-    gather(ctx.find_root().obj, recipe, config_file, assignments, tiny)
+    source.gather(ctx.find_root().obj)
     click.echo("the configuration is valid")
 
 

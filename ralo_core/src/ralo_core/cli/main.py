@@ -1,7 +1,7 @@
 """The ``ralo`` command: a click group whose commands are what the plugins register.
 
-Neighbours: every command module. Commands are imported only when they are used, and a
-`RaloError` is printed as its message, not as a traceback. It implements no command itself.
+A command's module is imported when the command is used, so that ``ralo --help`` loads no torch.
+A `RaloError` is printed as its message, not as a traceback.
 """
 
 import logging
@@ -12,10 +12,12 @@ from typing import Any
 import click
 
 from ralo_core import __version__
+from ralo_core.cli.distributions import COMMANDS, how_to_get
 from ralo_core.cli.options import PLUGIN_ENV
 from ralo_core.errors import RaloError, nearest
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry, load_object
+from ralo_core.supervise import take_interrupts
 
 
 class PluginGroup(click.Group):
@@ -26,11 +28,10 @@ class PluginGroup(click.Group):
         return sorted(self._registry(ctx).commands())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return a command."""
+        """Import and return a command; raises `click.UsageError` if no plugin registers it."""
         commands = self._registry(ctx).commands()
         if cmd_name not in commands:
-            known = nearest(cmd_name, commands)
-            raise click.UsageError(f"there is no command '{cmd_name}'{known}", ctx)
+            raise click.UsageError(self._why_missing(cmd_name, ctx))
         command: click.Command = load_object(commands[cmd_name].item.target)
         return command
 
@@ -45,11 +46,19 @@ class PluginGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a `RaloError` becomes a message and exit code 1."""
+        take_interrupts()
         try:
             return super().invoke(ctx)
         except RaloError as error:
             click.echo(f"ralo: {error}", err=True)
             sys.exit(1)
+
+    def _why_missing(self, name: str, ctx: click.Context) -> str:
+        registry = self._registry(ctx)
+        if name in COMMANDS:
+            return how_to_get(name, registry.host.plugins)
+        known = nearest(name, {*registry.commands(), *COMMANDS})
+        return f"there is no command '{name}'{known}"
 
     def _registry(self, ctx: click.Context) -> Registry:
         root = ctx.find_root()

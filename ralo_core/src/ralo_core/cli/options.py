@@ -1,46 +1,57 @@
-"""The options that every command which needs a config shares, and how they become one.
+"""The options that several commands share, as decorators of click commands.
 
-Neighbours: ``ralo run``, ``ralo serve`` and ``ralo config``. It gathers layers and leaves
-their meaning to `ralo_core.config`.
+A decorator that stands for several options hands the command one object: `config_options` a
+`ConfigSource`, `connection_options` a `Connection`.
 """
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from packaging.requirements import InvalidRequirement, Requirement
 
 from ralo_core.access import CA_ENV, TOKEN_ENV
-from ralo_core.config import (
-    Config,
-    Layer,
-    PluginSettings,
-    environment_layer,
-    file_layer,
-    resolve,
-    set_layer,
-)
-from ralo_core.config.layers import merge
-from ralo_core.errors import ConfigError, PluginError
-from ralo_core.plugins import PluginHost
-from ralo_core.registry import Registry
-from ralo_core.structuring import structure
+from ralo_core.cli.config_source import ConfigSource
+from ralo_core.client.connection import Connection
 
 PLUGIN_ENV = "RALO_PLUGINS_DISABLE"
 
-F = TypeVar("F", bound=Callable[..., Any])
+Command = Callable[..., Any]
+F = TypeVar("F", bound=Command)
 
 
-def config_options(command: F) -> F:
-    """Add ``--plugin``, ``--config``, ``--set`` and ``--tiny`` to a click command."""
-    for option in (
+def config_options(command: Command) -> Command:
+    """Add ``--plugin``, ``--config``, ``--set`` and ``--tiny``; `command` gets them as `source`."""
+
+    @wraps(command)
+    def with_source(
+        *args: Any,
+        recipe: str,
+        config_file: Path | None,
+        assignments: Sequence[str],
+        tiny: bool,
+        **options: Any,
+    ) -> Any:
+        source = ConfigSource(
+            recipe=recipe, config_file=config_file, assignments=assignments, tiny=tiny
+        )
+        return command(*args, source=source, **options)
+
+    return with_options(
+        with_source,
         click.option(
-            "--tiny",
-            is_flag=True,
-            help="Use the recipe's settings for the tiny model; implied without run.model.",
+            "--plugin",
+            "recipe",
+            default="",
+            metavar="RECIPE",
+            help="Recipe to start from, e.g. treepo or grpo.",
+        ),
+        click.option(
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path),
+            help="TOML file of settings.",
         ),
         click.option(
             "--set",
@@ -50,34 +61,26 @@ def config_options(command: F) -> F:
             help="Set one config value, e.g. --set loss.clip.clip_high=0.3.",
         ),
         click.option(
-            "--config",
-            "config_file",
-            type=click.Path(path_type=Path),
-            help="TOML file of settings.",
+            "--tiny",
+            is_flag=True,
+            help="Use the recipe's settings for the tiny model; implied without run.model.",
         ),
-        click.option(
-            "--plugin",
-            "recipe",
-            default="",
-            metavar="RECIPE",
-            help="Recipe to start from, e.g. treepo or grpo.",
-        ),
-    ):
-        command = option(command)
-    return command
+    )
 
 
-def connection_options(command: F) -> F:
-    """Add ``--server``, ``--token`` and ``--ca`` to a click command that joins a run."""
-    for option in (
-        ca_option,
-        click.option(
-            "--token",
-            default="",
-            envvar=TOKEN_ENV,
-            show_envvar=True,
-            help="Token of the role, where the orchestrator asks for one.",
-        ),
+def connection_options(command: Command) -> Command:
+    """Add ``--server``, ``--token``, ``--ca`` and ``--source`` to a command that joins a run;
+    `command` gets them as `connection`."""
+
+    @wraps(command)
+    def with_connection(
+        *args: Any, url: str, token: str, ca: Path | None, relays: Sequence[str], **options: Any
+    ) -> Any:
+        connection = Connection(url=url, token=token, ca=ca, relays=relays)
+        return command(*args, connection=connection, **options)
+
+    return with_options(
+        with_connection,
         click.option(
             "--server",
             "url",
@@ -85,9 +88,24 @@ def connection_options(command: F) -> F:
             metavar="URL|RUN_DIR",
             help="The orchestrator's URL, or the run's directory, which also has the token.",
         ),
-    ):
-        command = option(command)
-    return command
+        token_option("Token of the role, where the orchestrator asks for one."),
+        ca_option,
+        click.option(
+            "--source",
+            "relays",
+            multiple=True,
+            metavar="URL",
+            envvar="RALO_WEIGHT_SOURCES",
+            show_envvar=True,
+            help="A relay to fetch weights from before the orchestrator; nearest first, may "
+            "repeat.",
+        ),
+    )
+
+
+def token_option(meaning: str) -> Callable[[F], F]:
+    """Return the decorator that adds ``--token``, explained by `meaning`."""
+    return click.option("--token", default="", envvar=TOKEN_ENV, show_envvar=True, help=meaning)
 
 
 def ca_option(command: F) -> F:
@@ -101,71 +119,8 @@ def ca_option(command: F) -> F:
     )(command)
 
 
-def gather(
-    registry: Registry,
-    recipe: str,
-    config_file: Path | None,
-    assignments: Sequence[str],
-    tiny: bool = False,
-) -> Config:
-    """Return the config of recipe < file < environment < ``--set``, fully checked.
-
-    Reloads the plugins without those that ``[plugins] disable`` names.
-    """
-    upper = [file_layer(config_file)] if config_file else []
-    upper += [environment_layer(os.environ), set_layer(assignments)]
-    registry = wished_registry(registry, upper)
-    layers = []
-    if recipe:
-        chosen = registry.recipe(recipe)
-        layers.append(Layer(f"recipe {recipe}", chosen.defaults))
-        if tiny or not uses_own_model(upper):
-            layers.append(Layer(f"recipe {recipe}, tiny", chosen.tiny))
-    return resolve([*layers, *upper], registry)
-
-
-def repeated(
-    recipe: str, config_file: Path | None, assignments: Sequence[str], tiny: bool
-) -> list[str]:
-    """Return the options of `config_options` that lead to the same config again."""
-    options = ["--plugin", recipe] if recipe else []
-    options += ["--tiny"] if tiny else []
-    options += ["--config", str(config_file)] if config_file else []
-    for assignment in assignments:
-        options += ["--set", assignment]
-    return options
-
-
-def wished_registry(registry: Registry, layers: Sequence[Layer]) -> Registry:
-    """Return a registry without the plugins that `layers` disable; raises `PluginError` if one
-    that they require is not installed."""
-    data, _ = merge(layers)
-    wishes = structure(data.get("plugins", {}), PluginSettings, "plugins")
-    check_required(wishes.require)
-    return Registry(PluginHost(disabled=wishes.disable).load()) if wishes.disable else registry
-
-
-def uses_own_model(layers: Sequence[Layer]) -> bool:
-    """Say whether any layer names a model in place of the embedded one."""
-    data, _ = merge(layers)
-    table = data.get("run")
-    return isinstance(table, Mapping) and bool(table.get("model"))
-
-
-def check_required(requirements: Sequence[str]) -> None:
-    """Raise `PluginError` naming the pip command if a ``[plugins] require`` is not met."""
-    for text in requirements:
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement as error:
-            raise ConfigError(
-                [f"plugins.require: {text!r} is not a requirement: {error}"]
-            ) from error
-        try:
-            installed = version(requirement.name)
-        except PackageNotFoundError:
-            installed = ""
-        if not installed or not requirement.specifier.contains(installed, prereleases=True):
-            found = f"version {installed} is installed" if installed else "it is not installed"
-            msg = f"the run requires {text}, but {found}: pip install '{text}'"
-            raise PluginError(msg)
+def with_options(command: Command, *options: Callable[[Command], Command]) -> Command:
+    """Return `command` with `options`, which ``--help`` lists in this order."""
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,7 +1,4 @@
-"""``ralo plugins``: what is installed, from which distribution, with what to choose and set.
-
-Neighbours: `PluginHost` and `Registry`. It prints; it changes nothing.
-"""
+"""``ralo plugins``: what is installed, from which distribution, with what to choose and set."""
 
 import json
 import typing

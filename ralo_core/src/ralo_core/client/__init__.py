@@ -1,6 +1,7 @@
 """The HTTP client that workers and the command line use."""
 
 from ralo_core.client.api import Client, EvaluationShard, LeasedProblem
+from ralo_core.client.connection import Connection
 from ralo_core.client.gradients import (
     GRADIENT_REFUSED,
     GradientBody,
@@ -14,6 +15,7 @@ __all__ = [
     "GRADIENT_REFUSED",
     "Backoff",
     "Client",
+    "Connection",
     "EvaluationShard",
     "GradientBody",
     "LeasedProblem",

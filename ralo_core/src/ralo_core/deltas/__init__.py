@@ -2,8 +2,7 @@
 
 `ulps` turns a change into a step in units in the last place, `gaps` positions into bytes,
 `blocks` picks the smallest encoding of a slice, `files` keeps the blocks of every tensor in a
-safetensors file. The learner makes such files, workers apply them; neither is known here, and
-nothing here knows where files come from.
+safetensors file. The learner makes such files, workers apply them.
 """
 
 from ralo_core.deltas.blocks import Block, BlockCodec, Encoding

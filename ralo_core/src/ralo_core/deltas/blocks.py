@@ -2,10 +2,9 @@
 
 Where few values changed, a block has the gaps between them (`gaps`) and either their new values
 or the steps to them (`ulps`); where most did, the steps of all. Numbers lie in byte planes, all
-lowest bytes first: the higher planes of steps are zeros, which zstd makes nothing of. XOR with
-zstd is not among the encodings: on weights it takes twice the bytes (benchmarks/weight_deltas.py).
-
-Neighbours: `files` puts blocks into a file. A block knows neither its tensor nor its place.
+lowest bytes first: the higher planes of steps are zeros, which zstd compresses to almost nothing.
+XOR with zstd is not among the encodings: on weights it takes twice the bytes
+(benchmarks/weight_deltas.py).
 """
 
 import enum

@@ -1,7 +1,6 @@
 """A delta file: a safetensors file with the blocks of every tensor that changed, as bytes.
 
-The header says between which versions it lies and what was found in each tensor. Neighbours: the
-learner writes one beside the version it leads to, workers read it. It opens no weights.
+The header says between which versions it lies and how each tensor changed.
 """
 
 import mmap

@@ -1,7 +1,7 @@
 """Ascending positions as the gaps between them, one byte each where they are short.
 
 A byte below 255 ends a gap; 255 stands for 255 places that are skipped and says that the gap
-goes on. Neighbours: `blocks` compresses what this makes.
+continues.
 """
 
 from typing import Any

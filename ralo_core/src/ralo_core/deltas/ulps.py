@@ -1,8 +1,8 @@
 """The change of a float as a step in units in the last place, on bit patterns.
 
 An optimizer step moves most of the weights that change by exactly one such unit, so steps need
-fewer bits than values. Neighbours: `blocks` calls it. It works on unsigned bit patterns of any
-width and knows no floats: numpy has no bfloat16, and NaN must keep its bits.
+fewer bits than values. All arithmetic is on unsigned bit patterns, not on floats: numpy has no
+bfloat16, and NaN must keep its bits.
 """
 
 from typing import Any

@@ -1,1 +1,1 @@
-"""Files that all distributions read and write: whole or not there, hashed, tensors by place."""
+"""Files: written as a whole or not at all, hashed while they are written, read tensor by tensor."""

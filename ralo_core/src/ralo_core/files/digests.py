@@ -1,12 +1,14 @@
-"""The digest of gradient chunks: BLAKE3, by which wrong bytes are told from right ones.
+"""Digests: BLAKE3 of gradient chunks, by which damaged bytes are recognised, SHA-256 of files.
 
-Neighbours: `client.gradients` declares the digest of every chunk, the server compares what it
-received. BLAKE3 is as strong as SHA-256 and takes two fifths of its time, even where the processor
-has SHA instructions: every byte of every gradient is digested twice, and with SHA-256 that was
-the largest part of an upload. Weight versions keep SHA-256, which any tool can check.
+BLAKE3 is as strong as SHA-256 and takes two fifths of its time, even where the processor has SHA
+instructions. Every byte of every gradient is digested by the trainer and again by the server: with
+SHA-256 that was the largest part of an upload. Weight versions keep SHA-256, which any tool can
+check.
 """
 
+import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 
 from blake3 import blake3
 
@@ -18,7 +20,7 @@ Digest = blake3
 
 
 def digest_of(buffers: Iterable[bytes | memoryview]) -> str:
-    """Return the digest of all buffers, one after the other, as 64 hexadecimal digits."""
+    """Return the BLAKE3 digest of all buffers, one after the other, as 64 hexadecimal digits."""
     running = Digest()
     for buffer in buffers:
         running.update(buffer)
@@ -26,5 +28,11 @@ def digest_of(buffers: Iterable[bytes | memoryview]) -> str:
 
 
 def identity_of(digests: Iterable[str]) -> str:
-    """Return the digest over the hexadecimal digests of a body's chunks, in order."""
+    """Return the BLAKE3 digest over the hexadecimal digests of a body's chunks, in order."""
     return digest_of(digest.encode() for digest in digests)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file in hexadecimal; it is read in blocks, not into memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,8 +1,4 @@
-"""Writes a file front to back, hashes it and brings it to the disk, beside the work that makes it.
-
-Neighbours: the learner writes weights and deltas with it, workers the weights that they make of a
-delta. It knows nothing of what it writes.
-"""
+"""Writes a file front to back, hashing it and bringing it to the disk while its content is made."""
 
 import hashlib
 import os
@@ -13,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _SYNC_BYTES = 1 << 26
+"""A sync has a fixed cost; this many bytes are worth one."""
 
 
 def write_hashed(
@@ -23,8 +20,9 @@ def write_hashed(
     """Write `blocks` to `path` and return the sha256 of the file in hexadecimal.
 
     A block is written, hashed and shown to `seen` by a thread each while the next is made: it must
-    stay as it is until the one after the next is asked for, so two buffers in turn are enough. The
-    disk is at work from the first blocks on; that all of it is there, the caller has to make sure.
+    stay as it is until the one after the next is asked for, so two buffers in turn are enough.
+    Syncing begins with the first blocks, so that little is left to sync at the end, which the
+    caller has to do.
     """
     digest = hashlib.sha256()
     with path.open("wb", buffering=0) as file, _Threads() as threads:
@@ -55,7 +53,7 @@ class _Threads:
         self._synced = 0
 
     def sync_now_and_then(self, file: BinaryIO) -> None:
-        """Let the disk begin, unless it is at it: what is written until now goes there."""
+        """Begin to sync what is written, unless a sync is under way or there is little."""
         written = file.tell()
         if written - self._synced < _SYNC_BYTES or (self._syncing and not self._syncing.done()):
             return
@@ -64,7 +62,7 @@ class _Threads:
         self._syncing = self.syncs.submit(os.fsync, file.fileno())
 
     def wait_for_sync(self) -> None:
-        """Wait until the disk is done, and raise what it had to complain of: it does so once."""
+        """Wait for the sync under way; raise its error, which the kernel reports only once."""
         if self._syncing:
             self._syncing.result()
 

@@ -1,8 +1,4 @@
-"""Where the tensors of a safetensors file lie: read from its header, for those who map the file.
-
-Neighbours: the server maps gradients and weights with it, workers the weights that they apply a
-delta to, `deltas` the delta. It opens no map itself.
-"""
+"""Where the tensors of a safetensors file lie: read from its header, for code that maps files."""
 
 import json
 from collections.abc import Mapping

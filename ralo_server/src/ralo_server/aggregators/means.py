@@ -1,7 +1,6 @@
 """The built-in aggregators: `token_mean`, `staleness_mean`, `trimmed_mean`, `diloco`.
 
-Neighbours: the learner asks for the weights once per step and combines slice by slice. numpy
-only; nothing here knows of files or of the model.
+The learner asks for the weights once per step and combines slice by slice, with numpy alone.
 """
 
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ import numpy.typing as npt
 
 from ralo_core import BuildContext
 from ralo_core.protocols import GradientInfo
-from ralo_server.optimizers.settings import (
+from ralo_server.aggregators.settings import (
     DilocoSettings,
     StalenessMeanSettings,
     TrimmedMeanSettings,

@@ -1,8 +1,4 @@
-"""``ralo doctor``: checks a run directory and says what it would mend.
-
-Neighbours: `ralo_server.doctor` has the checks; this module prints, and holds the lock while it
-mends.
-"""
+"""``ralo doctor``: checks a run directory and prints what it would repair, or repairs it."""
 
 import sys
 from collections.abc import Sequence
@@ -18,34 +14,35 @@ from ralo_server.rundir.lock import is_running, lock
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--fix", is_flag=True, help="Mend what is safe to mend; the run must be stopped.")
+@click.option("--fix", is_flag=True, help="Repair what is safe to repair; the run must be stopped.")
 def doctor(run: Path, fix: bool) -> None:
     """Check the run directory RUN: state, blobs, versions, optimizer, disk.
 
     Without --fix nothing is changed. The exit code is 1 if faults remain.
     """
     directory = RunDirectory(run.resolve())
-    found = _mended(directory) if fix else examine(directory, is_running(directory))
+    found = _repaired(directory) if fix else examine(directory, is_running(directory))
     _report(found)
     faults = [finding for finding in found if finding.fault]
     if faults:
-        click.echo(f"{len(faults)} faults; {sum(bool(f.mend) for f in faults)} can be mended")
+        click.echo(f"{len(faults)} faults; {sum(bool(f.mend) for f in faults)} can be repaired")
         sys.exit(1)
     click.echo("no fault")
 
 
-def _mended(directory: RunDirectory) -> list[Finding]:
-    """Mend until nothing is left that can be, for one damage hides another; return the rest."""
+def _repaired(directory: RunDirectory) -> list[Finding]:
+    """Repair what can be, again and again, for one damage hides another; return what is left."""
     with lock(directory):
         before: list[str] = []
         found = examine(directory, running=False)
-        mendable = [finding for finding in found if finding.action]
-        while mendable and [finding.what for finding in mendable] != before:
-            _report(mendable)
-            mend(directory, mendable)
-            before = [finding.what for finding in mendable]
+        repairable = [finding for finding in found if finding.action]
+        # The second condition ends the loop where a repair does not help.
+        while repairable and [finding.what for finding in repairable] != before:
+            _report(repairable)
+            mend(directory, repairable)
+            before = [finding.what for finding in repairable]
             found = examine(directory, running=False)
-            mendable = [finding for finding in found if finding.action]
+            repairable = [finding for finding in found if finding.action]
     return found
 
 

@@ -1,7 +1,4 @@
-"""``ralo export``: a version of a run as a Hugging Face model, or its adapter.
-
-Neighbours: `ralo_server.models.export` does it; this module says what happened.
-"""
+"""``ralo export``: a version of a run as a Hugging Face model, or its adapter."""
 
 from pathlib import Path
 
@@ -15,10 +12,10 @@ from ralo_server.store import Store
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
-              help="Directory to write; it must not be there yet.")  # fmt: skip
+              help="Directory to write; it must not exist.")  # fmt: skip
 @click.option("--version", type=int, help="Number of the version.  [default: the newest]")
 @click.option("--merged/--adapter", default=True, show_default=True,
-              help="Of a LoRA run: the model with the adapter in it, or the adapter.")  # fmt: skip
+              help="In a LoRA run: the merged model, or the adapter.")  # fmt: skip
 def export(run: Path, output: Path, version: int | None, merged: bool) -> None:
     """Write a version of RUN as a Hugging Face model directory. The run may be running."""
     directory = RunDirectory(run.resolve())

@@ -1,7 +1,6 @@
 """``ralo fit``: the scaling law of a run, as a table and a picture.
 
-Neighbours: `ralo_server.scaling` finds it. It reads state.db of a run, which may be running, and
-needs matplotlib for the picture only.
+It reads state.db of a run, which may be running, and needs matplotlib for the picture only.
 """
 
 import json
@@ -25,18 +24,22 @@ Points = Sequence[tuple[float, float]]
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--benchmark", default=HELD_OUT, show_default=True, help="Whose results.")
-@click.option("--metric", default=ACCURACY, show_default=True, help="Which of its metrics.")
-@click.option("--fix-r0", is_flag=True, help="Take the value of version 0 for R0, as it is.")
+@click.option(
+    "--benchmark", default=HELD_OUT, show_default=True, help="Benchmark whose results are fitted."
+)
+@click.option("--metric", default=ACCURACY, show_default=True, help="Metric of the benchmark.")
+@click.option(
+    "--fix-r0", is_flag=True, help="Set R0 to the value of version 0 instead of fitting it."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path),
-              help="Picture to write; its ending says the format.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, as GET /eval/fit gives it.")
+              help="Picture to write, in the format of its ending.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON of GET /eval/fit.")
 def fit(
     run: Path, benchmark: str, metric: str, fix_r0: bool, output: Path | None, as_json: bool
 ) -> None:
     """Fit RUN's results over the compute spent: R0 + (A - R0) / (1 + (C_mid / C)^B).
 
-    Where the results do not determine the curve it says why.
+    Where the results do not determine the curve, the reason is printed instead.
     """
     database = Database(RunDirectory(run.resolve()).state, read_only=True)
     found = points(database, benchmark, metric)

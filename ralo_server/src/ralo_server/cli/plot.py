@@ -1,7 +1,6 @@
 """``ralo plot``: metrics of runs as a picture.
 
-Neighbours: `ralo_server.rundir.metrics_file` reads what the jsonl tracker wrote; matplotlib draws. No
-orchestrator is needed.
+It reads the files that the jsonl tracker wrote. No orchestrator is needed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,14 +33,14 @@ Panel = tuple[str, Sequence[str]]
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("reward.png"),
-              show_default=True, help="Picture to write; its ending says the format.")  # fmt: skip
+              show_default=True, help="Picture to write, in the format of its ending.")  # fmt: skip
 @click.option("--metric", "metrics", multiple=True, metavar="NAME",
-              help="Draw this one, in a panel of its own; may be repeated. Default: the reward and "
-              "the held-out accuracy in one.")  # fmt: skip
+              help="Metric to draw, in a panel of its own; may be repeated. Default: the reward "
+              "and the held-out accuracy in one panel.")  # fmt: skip
 @click.option("--x", type=click.Choice(list(_X_LABELS)), default=MINUTES, show_default=True,
-              help="What runs from left to right.")  # fmt: skip
+              help="Unit of the x-axis.")  # fmt: skip
 @click.option("--smoothing", type=click.FloatRange(0.0, 0.999), default=0.9, show_default=True,
-              help="Weight of the past in the moving average; 0: none.")  # fmt: skip
+              help="Weight of earlier values in the moving average; 0: no smoothing.")  # fmt: skip
 def plot(
     runs: Sequence[Path], output: Path, metrics: Sequence[str], x: str, smoothing: float
 ) -> None:

@@ -1,7 +1,4 @@
-"""``ralo rollback``: a stopped run goes back to a version that is kept.
-
-Neighbours: `ralo_server.rollback` does it; this module takes the lock and says what happened.
-"""
+"""``ralo rollback``: a stopped run goes back to a version that is kept."""
 
 from pathlib import Path
 
@@ -19,8 +16,8 @@ from ralo_server.store import Store
 def rollback(run: Path, version: int) -> None:
     """Go back to a kept VERSION of a stopped RUN, with its optimizer state.
 
-    The old content becomes a new version. Gradients and trees by the versions between are
-    discarded, the problems and trees behind them are worked on again; every lease ends.
+    The content of VERSION becomes a new version. Gradients and trees made with later versions are
+    discarded; their problems and batches are queued again. Every lease ends.
     """
     directory = RunDirectory(run.resolve())
     config, registry = directory.load_config(())
@@ -33,4 +30,4 @@ def rollback(run: Path, version: int) -> None:
         f"version {made.number} is version {version} again, weights and optimizer state; "
         f"discarded: {len(discarded.gradients)} gradients, {len(discarded.trees)} trees"
     )
-    click.echo(f"go on with: ralo serve --resume {run}")
+    click.echo(f"continue with: ralo serve --resume {run}")

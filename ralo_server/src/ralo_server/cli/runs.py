@@ -1,7 +1,4 @@
-"""``ralo runs``: the run directories of a folder and how far each one is.
-
-Neighbours: `ralo_server.rundir.listing` finds them; this module prints.
-"""
+"""``ralo runs``: the run directories of a folder and how far each one is."""
 
 import json
 from collections.abc import Sequence

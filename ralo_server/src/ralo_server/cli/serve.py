@@ -1,22 +1,21 @@
 """``ralo serve``: the web processes and the learner of one run, supervised.
 
-Neighbours: `preparation` makes the run directory; the processes are ``ralo_server.web`` and
-``ralo_server.learner``. It stays until a signal comes, also when the run is over: workers and
-people still ask. Only with ``--until-finished``, where it holds a job of a scheduler, it ends.
+It stays until a signal arrives, also when the run is over: workers and people still ask. Only with
+``--until-finished`` it ends by itself, for schedulers whose job it holds.
 """
 
 import socket
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from ralo_core.cli.options import config_options, gather
+from ralo_core.cli.config_source import ConfigSource
+from ralo_core.cli.options import config_options
 from ralo_core.config import Config, LearnerSettings, ServerSettings
 from ralo_core.errors import RaloError
-from ralo_core.supervise import Child, StopSignal, Supervisor, describe_exit
+from ralo_core.supervise import StopSignal, Supervisor
 from ralo_server.cli.shutdown_grace import ShutdownGrace
 from ralo_server.doctor.orphans import remove_unqueued
 from ralo_server.preparation import prepare
@@ -38,21 +37,18 @@ _TAKE_OVER_SECONDS = 20.0
     "--resume",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="RUN",
-    help="Go on with the run in this directory and its config; --set may change limits.",
+    help="Continue the run in this directory with its config; --set may change limits.",
 )
-@click.option("--hide-tokens", is_flag=True, help="Do not print new tokens, only where they lie.")
+@click.option("--hide-tokens", is_flag=True, help="Do not print new tokens, only their file.")
 @click.option(
     "--until-finished",
     is_flag=True,
-    help="End when the run is over and its workers have left, a minute later at the latest.",
+    help="End once the run is over and its workers have left; wait a minute at most.",
 )
 @click.pass_context
 def serve(
     ctx: click.Context,
-    recipe: str,
-    config_file: Path | None,
-    assignments: Sequence[str],
-    tiny: bool,
+    source: ConfigSource,
     run_dir: Path | None,
     resume: Path | None,
     hide_tokens: bool,
@@ -64,14 +60,14 @@ def serve(
     """
     registry = ctx.find_root().obj
     if resume is None:
-        config = gather(registry, recipe, config_file, assignments, tiny)
+        config, recipe = source.gather(registry), source.recipe
         name = f"{recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
         directory = RunDirectory((run_dir or Path("runs") / name).resolve())
-    elif recipe or config_file or tiny or run_dir:
+    elif source.recipe or source.config_file or source.tiny or run_dir:
         raise click.UsageError("--resume takes --set only: the run has its config")
     else:
         directory = RunDirectory(resume.resolve())
-        config, recipe = stored_config(directory, registry, assignments)
+        config, recipe = stored_config(directory, registry, source.assignments)
     _serve(directory, config, recipe, hide_tokens, until_finished)
 
 
@@ -101,7 +97,7 @@ def _serve(
 
 
 def _guard(directory: RunDirectory, server: ServerSettings, hide_tokens: bool) -> None:
-    """Make the tokens of a run that needs some, and say who may come in."""
+    """Make the tokens of a run that needs some, and print who can send requests."""
     if required(server):
         made = make_tokens(directory)
         for role, token in ({} if hide_tokens else made).items():
@@ -109,8 +105,8 @@ def _guard(directory: RunDirectory, server: ServerSettings, hide_tokens: bool) -
         click.echo(f"requests need a token; they are in {directory.tokens_file}")
     elif not is_loopback(server.host):
         click.echo(
-            f"warning: server.auth = 'off' and the server listens on {server.host}: everybody who "
-            "can reach it can stop the run, read its data and change its weights",
+            f"warning: server.auth = 'off' and the server listens on {server.host}: whoever can "
+            "reach it can stop the run, read its data and change its weights",
             err=True,
         )
 
@@ -118,8 +114,8 @@ def _guard(directory: RunDirectory, server: ServerSettings, hide_tokens: bool) -
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens at host and port; raises `RaloError` if none can.
 
-    The supervisor owns it: when a web process dies, the next one serves at the same port, and
-    who connects in between waits instead of being refused.
+    This process keeps it open: when a web process dies, the next one serves at the same port, and
+    clients that connect in between wait instead of being refused.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -168,12 +164,5 @@ def _watch(
             click.echo(f"serving {directory.root} at {url}, with a dashboard")
         for child in supervisor.poll():
             if child.exit_code != 0 or child.name == "web":
-                raise RaloError(_obituary(child))
+                raise RaloError(child.exit_report())
         time.sleep(0.1)
-
-
-def _obituary(child: Child) -> str:
-    how = describe_exit(child.exit_code or 0)
-    return (
-        f"the {child.name} process failed ({how}); {child.log_path} ends with:\n{child.log_tail()}"
-    )

@@ -1,7 +1,4 @@
-"""When an orchestrator whose run is over may go: its workers have heard of it and left.
-
-Neighbours: ``ralo serve --until-finished`` asks; `store` knows the run's state and its workers.
-"""
+"""How long an orchestrator whose run is over waits for its workers to hear of it and leave."""
 
 import time
 
@@ -16,14 +13,14 @@ _LONGEST_SECONDS = 60.0
 
 @attrs.define
 class ShutdownGrace:
-    """The end of the run in `store`, looked at once a second."""
+    """The grace of the run in `store`, which is looked at once a second."""
 
     store: Store
     _next_look: float = attrs.field(default=0.0, init=False)
     _finished: float | None = attrs.field(default=None, init=False)
 
     def over(self) -> bool:
-        """Say whether the run is over and nobody is left to hear of it, or a minute has passed."""
+        """Say whether the run is over and either no worker is left or a minute has passed."""
         now = time.monotonic()
         if now < self._next_look:
             return False

@@ -12,7 +12,8 @@ from pathlib import Path
 from ralo_core import wire
 from ralo_core.errors import WireError
 from ralo_server.doctor.finding import Finding, RunUnderTest
-from ralo_server.gradients.checks import PARAMETERS, inspect, parameter_shapes
+from ralo_server.gradients.checks import inspect
+from ralo_server.gradients.parameters import parameter_shapes
 from ralo_server.store import Store
 from ralo_server.store.inspection import kept_trees, needed_trees
 from ralo_server.store.repair import forget_gradient, forget_kept_tree, forget_tree
@@ -48,7 +49,7 @@ def kept_trees_are_whole(patient: RunUnderTest) -> Iterator[Finding]:
 
 def gradients_are_whole(patient: RunUnderTest) -> Iterator[Finding]:
     """Every gradient that waits for a step passes the checks of the door again."""
-    if not (patient.directory.weights / PARAMETERS).is_file():
+    if not patient.directory.parameters_file.is_file():
         return  # the learner writes it at its start and is the first to know of a gradient
     shapes = parameter_shapes(patient.directory)
     for gradient in patient.store.gradients.pending():

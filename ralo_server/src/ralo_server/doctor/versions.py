@@ -11,7 +11,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ralo_server.doctor.finding import Finding, RunUnderTest
-from ralo_server.gradients.checks import inspect, parameter_shapes
+from ralo_server.gradients.checks import inspect
+from ralo_server.gradients.parameters import parameter_shapes
 from ralo_server.models.version_files import damage
 from ralo_server.rollback import lacks_state
 from ralo_server.store import Store

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from ralo_core.data import ItemResponses, Problem
-from ralo_core.files.whole import sync, write_blob
+from ralo_core.files.atomic import sync, write_blob
 from ralo_core.protocols import Benchmark
 from ralo_server.evaluation import Estimate, ItemResult, estimates
 from ralo_server.rundir.directory import RunDirectory

@@ -1,10 +1,10 @@
 """What a gradient must be before it may touch the optimizer; every fault names its tensor.
 
-Neighbours: the web side checks at the door, the learner relies on it. numpy only; values are
-decoded slice by slice, once, so memory does not grow with the model.
+A web process validates each upload, once, before it is queued; the learner relies on that. numpy
+only, for web processes have no torch. Values are decoded slice by slice, so memory does not grow
+with the model.
 """
 
-import json
 import math
 import re
 import statistics
@@ -13,16 +13,13 @@ from pathlib import Path
 
 import attrs
 import numpy as np
-import numpy.typing as npt
 
 from ralo_core.data import GradientUpload
 from ralo_core.errors import WireError
 from ralo_core.protocols import GradientCodec
-from ralo_server.gradients.file import GradientFile, Shapes, slices
-from ralo_server.rundir.directory import RunDirectory
-
-PARAMETERS = "parameters.json"
-"""Name and shape of every trained parameter, written beside the weights by the learner."""
+from ralo_server.gradients.file import GradientFile
+from ralo_server.gradients.parameters import Shapes
+from ralo_server.gradients.slices import slices, sum_of_squares
 
 DECLARATION, LAYOUT, NOT_FINITE, OUTLIER = "declaration", "layout", "not_finite", "outlier"
 REASONS = (DECLARATION, LAYOUT, NOT_FINITE, OUTLIER)
@@ -30,9 +27,12 @@ REASONS = (DECLARATION, LAYOUT, NOT_FINITE, OUTLIER)
 
 MAX_CHUNKS = 1 << 14
 NORMS_WINDOW, NORMS_NEEDED = 64, 8
-"""The median is over this many of the last accepted norms, and judges from so many on."""
+"""The median is over the last `NORMS_WINDOW` accepted norms; with fewer than `NORMS_NEEDED` of them
+no gradient is refused for its norm."""
 
-_BLOCK = 1 << 12
+_SLICE_VALUES = 1 << 20
+"""Values that are decoded together: 4 MiB as float32. The slices of a step are shorter, for there
+weights and moments must fit into the processor's cache, too."""
 _BYTES_PER_VALUE = 8
 _HEADER_BYTES = 1 << 24
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -40,7 +40,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @attrs.frozen(kw_only=True)
 class Inspection:
-    """What the door found: `reason` and `detail` of a refusal, empty if there is none, and the
+    """What validation found: `reason` and `detail` of a refusal, empty if there is none, and the
     global L2 norm with the tensor that has the largest share of its square."""
 
     reason: str = ""
@@ -106,12 +106,6 @@ def check_norm(found: Inspection, accepted: Sequence[float], ratio: float) -> In
     return attrs.evolve(found, reason=OUTLIER, detail=detail)
 
 
-def parameter_shapes(directory: RunDirectory) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every trained parameter."""
-    text = (directory.weights / PARAMETERS).read_text(encoding="utf-8")
-    return {name: tuple(shape) for name, shape in json.loads(text).items()}
-
-
 def _check_sizes(upload: GradientUpload, shapes: Shapes) -> str:
     values = sum(math.prod(shape) for shape in shapes.values())
     largest = values * _BYTES_PER_VALUE + _HEADER_BYTES
@@ -128,29 +122,14 @@ def _check_sizes(upload: GradientUpload, shapes: Shapes) -> str:
 
 def _sum_of_squares(file: GradientFile, name: str, size: int) -> float:
     """Return it; what is not finite means that one of the values is not."""
-    return math.fsum(sum_of_squares(file.values(name, start, stop)) for start, stop in slices(size))
-
-
-def sum_of_squares(values: npt.NDArray[np.float32]) -> float:
-    """Return the sum of the squares of float32[n]: float32 within a short block, float64 across
-    blocks, which is as fast as memory.
-
-    Squares of values above 1.8e19 overflow in float32, those do not that float64 sums. Squares of
-    values below 1e-22 count as 0.
-    """
-    whole = len(values) - len(values) % _BLOCK
-    blocks = values[:whole].reshape(-1, _BLOCK)
-    rest = values[np.newaxis, whole:]
-    total = math.fsum(
-        float(np.einsum("ij,ij->i", part, part).sum(dtype=np.float64)) for part in (blocks, rest)
+    return math.fsum(
+        sum_of_squares(file.values(name, start, stop))
+        for start, stop in slices(size, _SLICE_VALUES)
     )
-    if math.isfinite(total):
-        return total
-    return float(np.einsum("i,i->", values, values, dtype=np.float64))
 
 
 def _not_finite(file: GradientFile, name: str, size: int) -> int:
     return sum(
         stop - start - int(np.isfinite(file.values(name, start, stop)).sum())
-        for start, stop in slices(size)
+        for start, stop in slices(size, _SLICE_VALUES)
     )

@@ -1,11 +1,10 @@
 """A gradient upload on disk: mapped, not read; decoded slice by slice, so memory stays constant.
 
-Neighbours: `gradient_checks` looks at every slice at the door, the learner once more in its
-step. It knows the codec, and nothing of what is done with the values.
+Every slice is decoded twice: when the upload is validated, and in the step.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,10 @@ from ralo_core.errors import WireError
 from ralo_core.files import dtypes
 from ralo_core.files.safetensors_layout import read_places
 from ralo_core.protocols import GradientCodec
-
-SLICE_VALUES = 1 << 20
-"""Values that the door looks at together; the learner has slices of its own."""
+from ralo_server.gradients.parameters import Shapes
 
 _BAD_PARTS = (KeyError, ValueError, IndexError, TypeError)
 """What a codec raises for arrays that are not those of its `encode`."""
-
-Shapes = Mapping[str, tuple[int, ...]]
-
-
-def slices(size: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of the slices of a parameter with `size` values."""
-    for start in range(0, size, SLICE_VALUES):
-        yield start, min(start + SLICE_VALUES, size)
 
 
 class GradientFile:

@@ -1,8 +1,8 @@
 """The file of an upload while it is received: preallocated, written in place by many requests.
 
-Neighbours: the web side's gradient resources; the learner maps the same file later. Locks are
-of the open file description, so they hold between threads and between processes, and the kernel
-frees them with the last of both. It knows bytes, not gradients.
+The learner maps the same file later, so an upload is written once. Locks belong to the open file
+description: they hold between threads and between processes, and the kernel frees them when the
+last descriptor is closed, also after a kill.
 """
 
 import fcntl
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import attrs
 
+from ralo_core.files.atomic import sync
 from ralo_core.files.digests import Digest
-from ralo_core.files.whole import sync
 
 _writing = threading.Lock()
 """The kernel lets one thread at a time write into a file, and lets the others spin for it, which
@@ -24,11 +24,11 @@ takes more CPU than the write. Here they sleep."""
 
 
 class Occupied(Exception):  # noqa: N818 (it passes)
-    """Raised when somebody else writes to, or checks, these bytes just now."""
+    """Raised while another request writes to, or validates, these bytes."""
 
 
 class Removed(Exception):  # noqa: N818 (the upload ended, which is no fault)
-    """Raised when the file is not there any more."""
+    """Raised when the file is gone."""
 
 
 @attrs.frozen
@@ -72,7 +72,7 @@ class PartFile:
 def write_through(descriptor: int, offset: int, blocks: Iterable[bytes | memoryview]) -> str:
     """Write `blocks` from `offset` on, to the disk; return their digest in hexadecimal.
 
-    The data is on the disk before anything says so: nobody reads it again to make sure.
+    When this returns the data is on the disk. It is not read again to verify it.
     """
     digest = Digest()
     for block in blocks:

@@ -1,1 +1,1 @@
-"""The learner: the one process with torch and the optimizer; `learner.loop` says what it does."""
+"""The learner: the one process with torch and the optimizer."""

@@ -1,7 +1,7 @@
 """``python -m ralo_server.learner RUN_DIR``: the learner process of a run.
 
-Neighbours: ``ralo serve`` starts it and starts it again when it fails; it goes on from the last
-committed step.
+``ralo serve`` starts it, and starts it again when it fails; it continues from the last committed
+step.
 """
 
 import logging
@@ -19,7 +19,7 @@ from ralo_server.rundir.directory import RunDirectory
 from ralo_server.store import Store
 
 _NICENESS = 10
-"""Where cores are few, a step gives way to the answers of the web side, which are short."""
+"""Where cores are few, a step gives way to the web processes, whose work is short."""
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
         learner = Learner(store, registry.host)
         learner.run(stopped)
     except BaseException:
-        # Whatever it was, people look at /stats before they look into a log.
+        # Whatever was raised: people look at /stats before they look into a log.
         store.run.note_error(traceback.format_exc(limit=-1).strip())
         raise
     if learner.left_behind:

@@ -1,7 +1,4 @@
-"""How long the run has been worked on: the time between restarts does not count.
-
-Neighbours: the learner's loop keeps it; `RunState` stores it and compares it with the limit.
-"""
+"""How long the run has been worked on: the time between restarts does not count."""
 
 import time
 

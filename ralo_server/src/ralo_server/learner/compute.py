@@ -1,7 +1,6 @@
 """What the learner spends: steps are work, all other time of its process is waiting.
 
-Neighbours: `loop` says when it works; `ralo_server.store.compute` adds it to what workers report.
-It is one device, the machine that it runs on, however many threads a step takes.
+The learner is one device, the machine that it runs on, however many threads a step takes.
 """
 
 import os
@@ -20,7 +19,7 @@ _REPORT_SECONDS = 2.0
 @attrs.define
 class LearnerCompute:
     """The time of a learner that starts now, reported to `compute`; for its main thread. `clock`
-    gives seconds of any clock that only goes on."""
+    returns the seconds of a monotonic clock."""
 
     compute: Compute
     clock: Callable[[], float] = time.monotonic

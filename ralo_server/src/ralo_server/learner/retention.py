@@ -1,8 +1,7 @@
 """What of a run's files may go: after every step, and after a process that was killed.
 
-Neighbours: `loop` calls it behind each commit and at its start; the store says what is kept, and
-`optimizer_folders` removes or reuses checkpoints. A folder or blob goes only after the transaction
-that forgot it.
+A folder or blob is removed only after the transaction that forgot it: a row never names a file that
+is gone.
 """
 
 import shutil
@@ -10,7 +9,7 @@ import shutil
 import attrs
 
 from ralo_core.config import LearnerSettings
-from ralo_core.files.whole import UNFINISHED
+from ralo_core.files.atomic import UNFINISHED
 from ralo_server.learner.state.folders import OptimizerFolders
 from ralo_server.store import Store
 from ralo_server.store.inspection import known_optimizers
@@ -25,7 +24,10 @@ class Retention:
     folders: OptimizerFolders
 
     def after_commit(self) -> None:
-        """Remove what the last commit made superfluous, but for one optimizer folder."""
+        """Remove what the last commit made superfluous.
+
+        One optimizer folder stays: the next working copy overwrites its files.
+        """
         versions = self.store.versions
         for number in versions.prune(self.settings.keep_last_versions, self.settings.keep_every):
             shutil.rmtree(versions.directory(number), ignore_errors=True)
@@ -49,7 +51,7 @@ class Retention:
         self.folders.clear(known_optimizers(self.store.database), working=True)
 
     def _remove_used_up(self) -> None:
-        """Remove gradients that nobody will read again and trees whose step is committed."""
+        """Remove gradients that no version is restored from, and trees whose step is committed."""
         for gradient in self.store.steps.consumed_blobs():
             (self.store.directory.gradients / gradient).unlink(missing_ok=True)
         self.store.trees.delete_trained()

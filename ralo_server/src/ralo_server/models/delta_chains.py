@@ -1,7 +1,7 @@
 """The chain of deltas between two versions, as far as it is shorter than the whole version.
 
-Neighbours: `web.resources.weight_deltas` serves it; the learner makes the deltas one by one. A
-delta lies in the folder of the version that it leads to, so a chain ends where that was pruned.
+The learner makes the deltas one by one. A delta lies in the folder of the version that it leads to,
+so a chain ends where that version was pruned.
 """
 
 from ralo_core.data import DeltaLink, WeightVersion

@@ -1,8 +1,7 @@
-"""A version of a run as a directory of its own, for those who know nothing of runs.
+"""A version of a run as a directory of its own, for programs that know nothing of runs.
 
 A run of the whole model gives the version, a LoRA run its adapter or the model with that merged in.
-Neighbours: ``ralo export`` calls it, `merging` computes. The run goes on meanwhile, if it does: a
-version that is kept is never changed.
+The run may be running: a version that is kept is never changed.
 """
 
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 from ralo_core.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, has_adapter
 from ralo_core.data import WeightVersion
 from ralo_core.errors import RaloError
-from ralo_core.files.whole import new_directory
+from ralo_core.files.atomic import new_directory
 from ralo_server.models.model_files import INDEX, weight_files
 from ralo_server.models.version_files import damage
 from ralo_server.store.versions import Versions

@@ -1,8 +1,8 @@
 """A model with its adapter merged in: W + (alpha / rank) B A, tensor by tensor.
 
-It is computed in float32 and cast once, to what the model is in. Memory is that of the largest
-matrix; what has no adapter is copied as it is. Neighbours: ``ralo export`` calls it. It is the one
-module outside of the learner that needs torch.
+It is computed in float32 and cast once, to the dtype of the model. Memory is that of the largest
+matrix; a tensor without an adapter is copied as it is. Beside the learner this is the only module
+that needs torch: import it where it is used.
 """
 
 import json

@@ -1,7 +1,6 @@
 """A Hugging Face model directory as the orchestrator sees it: files, checked without torch.
 
-Neighbours: `preparation` checks and copies the files that are not weights; the learner reads
-the weight files. It knows nothing of architectures.
+Only names of files and the config are looked at, so any architecture will do.
 """
 
 import json
@@ -71,8 +70,8 @@ def copy_model_files(source: Path, target: Path) -> None:
 
 
 def copy_weights(source: Path, target: Path) -> None:
-    """Copy the weights of a model, too, with an index: whoever finds another safetensors file
-    beside them then knows which ones are the model's."""
+    """Copy the weights of a model, with an index that names the model's files: an adapter, which is
+    a safetensors file, too, will lie beside them."""
     weight_map = {}
     for file in weight_files(source):
         try:

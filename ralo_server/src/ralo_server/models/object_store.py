@@ -1,7 +1,6 @@
-"""The object store of a run: where parts lie beside the run directory, for workers to fetch.
+"""The object store of a run: parts of versions outside the run directory, for workers to fetch.
 
-Neighbours: the learner's `StoreUploads` puts parts there, the web side redirects to them. Any
-URL that fsspec knows will do; only a filesystem that can sign URLs takes load off the
+Any URL that fsspec knows will do, but only a filesystem that can sign URLs takes load off the
 orchestrator. fsspec is imported where a store is configured, and nowhere else.
 """
 

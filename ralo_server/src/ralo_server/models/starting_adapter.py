@@ -1,8 +1,8 @@
-"""The adapter that a LoRA run begins with: peft's, made of what a model's files say of its layers.
+"""The adapter that a LoRA run begins with, in peft's format, for the layers of a model.
 
 A is drawn as the weights of a linear layer are (Kaiming), B is 0: the run begins at the model as it
-is. Neighbours: `preparation` checks and writes it, the learner takes it for the weights that are
-trained. It knows names and shapes, no architectures: a layer is a matrix within a numbered block.
+is. Only names and shapes are looked at, not the architecture: a layer is a matrix within a numbered
+block.
 """
 
 import json
@@ -18,8 +18,8 @@ import safetensors.numpy
 from ralo_core.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_names
 from ralo_core.config import LoraSettings
 from ralo_core.errors import ConfigError
+from ralo_core.files.atomic import write_blob
 from ralo_core.files.safetensors_layout import read_places
-from ralo_core.files.whole import write_blob
 from ralo_server.models.model_files import model_type, weight_files
 
 Layers = Mapping[str, tuple[int, int]]

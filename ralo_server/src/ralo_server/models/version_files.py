@@ -2,8 +2,6 @@
 
 ``manifest.json`` holds the fields of `WeightVersion` and, under ``tensors``, what each weights
 file says of its tensors: dtype, shape, and the name of that file.
-
-Neighbours: the learner and ``ralo rollback`` write versions; ``ralo doctor`` looks at every one.
 """
 
 import json
@@ -15,8 +13,8 @@ from safetensors import SafetensorError
 
 from ralo_core.data import WeightVersion
 from ralo_core.errors import ConfigError
+from ralo_core.files.digests import sha256_of
 from ralo_core.files.safetensors_layout import read_places
-from ralo_core.files.whole import sha256_of
 from ralo_core.structuring import structure, unstructure
 
 MANIFEST = "manifest.json"
@@ -52,13 +50,13 @@ def damage(folder: Path, version: WeightVersion) -> str:
             return f"{file.name} has {path.stat().st_size} bytes instead of {file.size}"
         if sha256_of(path) != file.sha256:
             return f"{file.name} has another sha256 than its manifest says"
-    return "" if _manifest_agrees(folder, version) else f"{MANIFEST} is another"
+    return "" if _manifest_agrees(folder, version) else f"{MANIFEST} is not that of this version"
 
 
 def _manifest_agrees(folder: Path, version: WeightVersion) -> bool:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        # Manifests of before had no tensors.
+        # Manifests of earlier releases had no tensors.
         tensors = manifest.get(_TENSORS) or _tensors(folder, version)
         return read_manifest(folder) == version and bool(tensors == _tensors(folder, version))
     except (OSError, ValueError, AttributeError, ConfigError, SafetensorError):

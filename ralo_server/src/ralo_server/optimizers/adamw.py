@@ -1,7 +1,4 @@
-"""The `adamw` optimizer: `torch.optim.AdamW` (Loshchilov & Hutter 2019), fused.
-
-Neighbours: `schedule` has the learning rate and the clipping bound; the learner steps it.
-"""
+"""The `adamw` optimizer: `torch.optim.AdamW` (Loshchilov & Hutter 2019), fused."""
 
 from collections.abc import Iterable
 from typing import Any

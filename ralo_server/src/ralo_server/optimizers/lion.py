@@ -1,7 +1,5 @@
 """The `lion` optimizer: sign momentum (Chen et al. 2023, "Symbolic Discovery of
 Optimization Algorithms", algorithm 2), half the state of AdamW.
-
-Neighbours: `schedule` has the learning rate and the clipping bound; the learner steps it.
 """
 
 from collections.abc import Iterable

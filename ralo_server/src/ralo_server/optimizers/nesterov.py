@@ -1,6 +1,6 @@
 """The `nesterov` optimizer, the outer step of DiLoCo: SGD with Nesterov momentum.
 
-Neighbours: `sgd` is the optimizer; trainers that take local steps send it the way they went.
+Trainers that take local steps send how far their weights went; it is stepped like a gradient.
 """
 
 import attrs

@@ -4,9 +4,7 @@ ESS scaling of VCPO (arXiv 2602.17616):
     lr * sqrt(ESS / B)    sqrt, the paper's for AdamW        ESS = (sum w)^2 / sum w^2
     lr * ESS / B          linear, for plain descent          w = prod r of each of B responses
 
-Where a few responses outweigh the rest a step says less, and is smaller.
-
-Neighbours: every optimizer is a `Scheduled`; the learner asks before each step.
+Where a few responses outweigh the rest, the gradient is less certain and the step is smaller.
 """
 
 import logging

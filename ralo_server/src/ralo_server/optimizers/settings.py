@@ -1,40 +1,9 @@
-"""Settings of the aggregation and optimizers; apart from them so that no torch is imported.
-
-Neighbours: the policies beside it; `schedule` reads what all optimizers have in common.
-"""
+"""Settings of the optimizers: apart from them, so that checking a config imports no torch."""
 
 import attrs
 
 from ralo_core import setting
 from ralo_core.config.checks import at_least, between, one_of, positive
-
-
-@attrs.frozen(kw_only=True)
-class StalenessMeanSettings:
-    """``[aggregation.staleness_mean]``."""
-
-    power: float = setting(1.0, "tokens count for tokens / (1 + lag) ** power", at_least(0))
-    max_staleness: int = setting(
-        8, "a gradient is left out if its base is more versions old", at_least(0)
-    )
-
-
-@attrs.frozen(kw_only=True)
-class DilocoSettings:
-    """``[aggregation.diloco]``."""
-
-    max_staleness: int = setting(
-        8, "a pseudo-gradient is left out if its base is more versions old", at_least(0)
-    )
-
-
-@attrs.frozen(kw_only=True)
-class TrimmedMeanSettings:
-    """``[aggregation.trimmed_mean]``."""
-
-    trim: float = setting(
-        0.1, "share of the gradients dropped at each end of every coordinate", between(0.0, 0.5)
-    )
 
 
 @attrs.frozen(kw_only=True)
@@ -47,7 +16,9 @@ class ScheduleSettings:
     lr: float = setting(1e-6, "learning rate after warm-up", positive)
     warmup_steps: int = setting(0, "steps of linear rise of the learning rate", at_least(0))
     schedule: str = setting(
-        "constant", "course after warm-up", one_of("constant", "cosine", "linear")
+        "constant",
+        "course of the learning rate after warm-up",
+        one_of("constant", "cosine", "linear"),
     )
     total_steps: int = setting(
         0, "step at which 'cosine' and 'linear' reach their end", at_least(0)
@@ -105,8 +76,12 @@ class SgdSettings(ScheduleSettings):
 class NesterovSettings(ScheduleSettings):
     """``[optimizer.nesterov]``; the defaults are those of DiLoCo's outer step."""
 
-    lr: float = setting(0.7, "share of the way that trainers went", positive)
-    momentum: float = setting(0.9, "decay of the running sum of ways", positive, between(0.0, 1.0))
+    lr: float = setting(
+        0.7, "learning rate of the outer step; 1: all of the way that trainers went", positive
+    )
+    momentum: float = setting(
+        0.9, "decay of the running sum of pseudo-gradients", positive, between(0.0, 1.0)
+    )
     max_grad_norm: float = setting(
         0.0, "bound on the global norm of the aggregate; 0: no clipping", at_least(0)
     )

@@ -1,7 +1,4 @@
-"""The `sgd` optimizer: `torch.optim.SGD` with momentum, fused.
-
-Neighbours: `schedule` has the learning rate and the clipping bound; the learner steps it.
-"""
+"""The `sgd` optimizer: `torch.optim.SGD` with momentum, fused."""
 
 from collections.abc import Iterable
 from typing import Any

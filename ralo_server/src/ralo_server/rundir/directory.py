@@ -1,7 +1,6 @@
 """The run directory: where everything of a run lies, and the config it runs with.
 
-Neighbours: `preparation` fills it, web processes and the learner open it. Deleting it is the
-only way to lose a run.
+All state of a run is in it. The processes of an orchestrator meet nowhere else.
 """
 
 import json
@@ -12,6 +11,7 @@ from typing import Any
 import attrs
 
 from ralo_core.access import FINISHED_FILE, TOKENS_FILE, URL_FILE
+from ralo_core.builtin.trackers import METRICS_FILE
 from ralo_core.config import Config, from_data
 from ralo_core.errors import RaloError
 from ralo_core.plugins import PluginHost
@@ -41,12 +41,12 @@ class RunDirectory:
 
     @property
     def finished_file(self) -> Path:
-        """There once an orchestrator has ended because the run was over, for who started it."""
+        """Written when an orchestrator ends because the run is over, to tell its launcher why."""
         return self.root / FINISHED_FILE
 
     @property
     def lock_file(self) -> Path:
-        """Locked while any process of an orchestrator lives; `runlock` knows how."""
+        """Locked while any process of an orchestrator lives; see `rundir.lock`."""
         return self.root / "lock"
 
     @property
@@ -56,8 +56,8 @@ class RunDirectory:
 
     @property
     def model(self) -> Path:
-        """The Hugging Face files that no step changes; every version gets a copy. They are not
-        the weights, unless those of the model stay what they are beside an adapter."""
+        """The Hugging Face files that no step changes; every version links them. In a LoRA run the
+        model's weights are among them."""
         return self.root / "model"
 
     @property
@@ -81,23 +81,33 @@ class RunDirectory:
         return self.root / "weights"
 
     @property
+    def parameters_file(self) -> Path:
+        """Name and shape of every trained parameter, as JSON."""
+        return self.weights / "parameters.json"
+
+    @property
     def optimizer(self) -> Path:
         """Checkpoints: master weights and optimizer state, one folder per version that has one."""
         return self.root / "optimizer"
 
     @property
     def working(self) -> Path:
-        """What the learner steps in place, beside the checkpoints; made anew at every start."""
+        """What the learner steps in place, beside the checkpoints; overwritten at every start."""
         return self.optimizer / "working"
 
     @property
     def evaluations(self) -> Path:
-        """A folder per evaluated version, with a file of results and answers per benchmark."""
+        """A folder per evaluated version, with a file of results and responses per benchmark."""
         return self.root / "eval"
 
     def evaluation_file(self, version: int, benchmark: str) -> Path:
-        """Return the file of a benchmark's answers by a version."""
+        """Return the file with the results of a benchmark for a version."""
         return self.evaluations / f"v{version:06d}" / f"{benchmark}.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One line of JSON per record, which the jsonl tracker writes."""
+        return self.root / METRICS_FILE
 
     @property
     def logs(self) -> Path:

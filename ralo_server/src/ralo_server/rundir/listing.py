@@ -1,7 +1,7 @@
-"""What there is to know of a run directory from outside: state, progress, size.
+"""What a run directory shows from outside: state, progress, size.
 
-Neighbours: ``ralo runs`` prints it. It opens state.db read-only, so a run of another version of
-ralo-server, or one that is being trained, is left as it is.
+state.db is opened read-only, so a run that is being trained, or one of another version of
+ralo-server, is left as it is.
 """
 
 import os

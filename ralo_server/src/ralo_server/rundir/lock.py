@@ -1,8 +1,8 @@
 """Who works in a run directory: one orchestrator at a time, held by a lock of the kernel.
 
-Neighbours: ``ralo serve`` takes it and hands it on to its processes, so that it is free only
-when the last of them is gone; ``ralo rollback`` and ``ralo doctor --fix`` take it to be alone;
-``ralo runs`` looks at it. A lock cannot be left behind: the kernel gives it back.
+``ralo serve`` takes it and passes it to its processes, so that it is free only when the last of
+them is gone. Whatever changes a stopped run takes it, too. A lock cannot be left behind: the kernel
+frees it.
 """
 
 import fcntl
@@ -16,18 +16,18 @@ from ralo_core.errors import RaloError
 from ralo_server.rundir.directory import RunDirectory
 
 _PAUSE_SECONDS = 0.1
-_PATIENCE_SECONDS = 1.0
+_WAIT_SECONDS = 1.0
 
 
 @contextmanager
-def lock(directory: RunDirectory, patience: float = _PATIENCE_SECONDS) -> Iterator[IO[str]]:
+def lock(directory: RunDirectory, wait_seconds: float = _WAIT_SECONDS) -> Iterator[IO[str]]:
     """Hold the lock of a run; yield its open file, which names this process while it is held.
 
-    Raises `RaloError` if another orchestrator has it for more than `patience` seconds.
+    Raises `RaloError` if another orchestrator has it for more than `wait_seconds`.
     """
     directory.root.mkdir(parents=True, exist_ok=True)
     with directory.lock_file.open("a+") as file:
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + wait_seconds
         while not _try(file):
             if time.monotonic() >= deadline:
                 msg = (

@@ -1,7 +1,4 @@
-"""Curves of metrics out of a run's ``metrics.jsonl``: no orchestrator is needed for them.
-
-Neighbours: the jsonl tracker writes the file, ``ralo plot`` draws the curves.
-"""
+"""Curves of metrics out of a run's ``metrics.jsonl``: no orchestrator is needed for them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,8 +7,8 @@ from typing import Any
 
 import attrs
 
-from ralo_core.builtin.trackers import METRICS_FILE
 from ralo_core.errors import RaloError, nearest
+from ralo_server.rundir.directory import RunDirectory
 
 MINUTES, STEP = "minutes", "step"
 
@@ -30,7 +27,7 @@ class Curve:
 
 def read_metrics(run: Path) -> list[Row]:
     """Return the rows of a run's ``metrics.jsonl``, or raise `RaloError` naming file and line."""
-    path = run / METRICS_FILE
+    path = RunDirectory(run).metrics_file
     if not path.exists():
         msg = f"{path} does not exist: is {run} a run directory, and has it taken a step?"
         raise RaloError(msg)
@@ -48,7 +45,7 @@ def read_metrics(run: Path) -> list[Row]:
 
 def curve(rows: Sequence[Row], metric: str, x: str) -> Curve | None:
     """Return the curve of `metric` over `MINUTES` of work or the optimizer `STEP`; None where no
-    row has it. An evaluation stands where its version was made, whenever its answer came."""
+    row has it. An evaluation is placed where its version was made, however late its result came."""
     bounds = (f"{metric}/low", f"{metric}/high")
     known = sorted(
         (row for row in rows if row.get(metric) is not None), key=lambda row: float(row["step"])

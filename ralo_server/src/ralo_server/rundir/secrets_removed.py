@@ -1,7 +1,6 @@
 """A config for people who may look at the run and no further: what is secret is left out.
 
-Neighbours: ``/run/config`` answers with it, trackers send it along. Workers get the whole config
-(``/config``).
+Workers get the whole config.
 """
 
 import re

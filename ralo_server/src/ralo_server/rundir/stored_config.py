@@ -1,14 +1,10 @@
-"""The config that a run directory was made with, as a layer that ``--set`` goes over.
-
-Neighbours: ``ralo serve --resume`` starts from it. `ralo_server.rundir.directory` reads the file,
-`ralo_core.config` checks what comes out.
-"""
+"""The config that a run directory was made with, as a layer that ``--set`` goes over."""
 
 from collections.abc import Sequence
 
 import attrs
 
-from ralo_core.cli.options import wished_registry
+from ralo_core.cli.config_source import configured_registry
 from ralo_core.config import Config, Layer, resolve, set_layer
 from ralo_core.registry import Registry
 from ralo_server.rundir.directory import RunDirectory
@@ -24,7 +20,7 @@ def stored_config(
     settings = directory.settings()
     stored = Layer(str(directory.config_file), settings["config"])
     layers = [stored, set_layer(assignments)]
-    config = resolve(layers, wished_registry(registry, layers))
+    config = resolve(layers, configured_registry(registry, layers))
     before = settings["sources"]
     sources = {
         path: before.get(path, "default") if source == stored.source else source

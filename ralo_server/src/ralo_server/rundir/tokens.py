@@ -1,7 +1,6 @@
 """Whether a run asks for tokens, and the making of them.
 
-Neighbours: ``ralo serve`` makes them before anything listens, the web side compares with them,
-`ralo_core.access` reads the file. Roles and what they may call are in `web.access`.
+They are made before anything listens: there is no moment in which a run is open to all.
 """
 
 import ipaddress
@@ -11,7 +10,7 @@ from collections.abc import Mapping
 
 from ralo_core.access import ROLES, read_tokens
 from ralo_core.config import ServerSettings
-from ralo_core.files.whole import write_blob
+from ralo_core.files.atomic import write_blob
 from ralo_server.rundir.directory import RunDirectory
 
 _RANDOM_BYTES = 24

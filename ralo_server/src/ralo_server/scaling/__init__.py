@@ -1,1 +1,1 @@
-"""The scaling law of a run: what a metric comes to as a function of the compute spent."""
+"""The scaling law of a run: a metric as a function of the compute spent."""

@@ -1,6 +1,6 @@
 """``python -m ralo_server.scaling``: fit the points on standard input, print the fit, both JSON.
 
-Neighbours: `background` starts it beside a web process, which answers others meanwhile.
+It is a process of its own so that the web process answers others meanwhile.
 """
 
 import json
@@ -11,7 +11,7 @@ from ralo_core.supervise import die_with
 from ralo_server.scaling.fit import fit
 
 _NICENESS = 19
-"""Nobody waits for a fit as workers wait for an answer."""
+"""A fit gives way to the web processes: workers wait for those."""
 
 
 def main() -> None:

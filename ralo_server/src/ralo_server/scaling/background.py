@@ -1,10 +1,8 @@
 """Fits for a web process, computed in child processes: a fit takes seconds of a core.
 
-The answer is kept with the points that it is of; as long as these are the same it is not computed
-again. There is one child for a curve, and one at a time: who asks for another curve waits.
-
-Neighbours: `web.resources.scaling` asks until there is an answer; `__main__` is the child. scipy is
-never loaded into the web process.
+A fit is kept with its points, and is not computed again as long as these are the same. One child
+runs at a time: a request for another curve has to ask again. scipy is never loaded into the web
+process.
 """
 
 import json
@@ -40,7 +38,7 @@ class _Child:
 class Fits:
     """The fits of a run's curves. Thread-safe; nothing waits in here."""
 
-    _answers: dict[Curve, tuple[Points, dict[str, Any]]] = attrs.field(factory=dict, init=False)
+    _fits: dict[Curve, tuple[Points, dict[str, Any]]] = attrs.field(factory=dict, init=False)
     _child: _Child | None = attrs.field(default=None, init=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
@@ -48,23 +46,23 @@ class Fits:
         """Return the fit of `points`, or None while it is computed: ask again."""
         with self._lock:
             self._collect()
-            of, answer = self._answers.get(curve, (None, {}))
-            if of == points:
-                return answer
+            fitted, document = self._fits.get(curve, (None, {}))
+            if fitted == points:
+                return document
             if self._child is None:
                 self._child = _start(curve, points)
             return None
 
     def _collect(self) -> None:
-        """Keep the answer of a child that has ended."""
+        """Keep the fit of a child that has ended."""
         child = self._child
         if child is None or child.process.poll() is None:
             return
         self._child = None
-        self._answers.pop(child.curve, None)
-        self._answers[child.curve] = (child.points, _answer(child))
-        if len(self._answers) > _REMEMBERED:
-            del self._answers[next(iter(self._answers))]
+        self._fits.pop(child.curve, None)
+        self._fits[child.curve] = (child.points, _document(child))
+        if len(self._fits) > _REMEMBERED:
+            del self._fits[next(iter(self._fits))]
 
 
 def _start(curve: Curve, points: Points) -> _Child:
@@ -81,12 +79,12 @@ def _start(curve: Curve, points: Points) -> _Child:
     return _Child(curve, points, process, output)
 
 
-def _answer(child: _Child) -> dict[str, Any]:
-    """Return what the child has found, or that it has failed: the same points would fail again."""
+def _document(child: _Child) -> dict[str, Any]:
+    """Return the document of the fit; or of a failure, because the same points would fail again."""
     with child.output:
         child.output.seek(0)
         if child.process.returncode == 0:
-            answer: dict[str, Any] = json.load(child.output)
-            return answer
+            document: dict[str, Any] = json.load(child.output)
+            return document
     reason = f"the fit failed (exit {child.process.returncode}): logs/web.log says why"
     return {"fit": None, "refused": reason, "curve": []}

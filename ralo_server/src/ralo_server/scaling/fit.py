@@ -1,8 +1,4 @@
-"""A scaling law through measured points, with intervals and a band, or why there is none.
-
-Neighbours: `least_squares`, `intervals` and `verdict` do the parts; `ralo fit` and the child
-process of the web side call this.
-"""
+"""A scaling law through measured points, with intervals and a band, or why there is none."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +9,7 @@ import numpy as np
 from ralo_server.scaling.intervals import REPLICATES, Interval, Replicates, replicates
 from ralo_server.scaling.law import Law
 from ralo_server.scaling.least_squares import Points, best_law
-from ralo_server.scaling.verdict import out_of_sight, too_little, too_wide, without_shape
+from ralo_server.scaling.verdict import out_of_range, too_little, too_wide, without_shape
 
 Measured = Sequence[tuple[float, float]]
 """(C, R): compute and value; C = 0 is what there was before any training."""
@@ -60,7 +56,7 @@ def fit(
     if reason:
         return Fit(refused=reason)
     law = best_law(points)
-    reason = without_shape(points, law) or out_of_sight(points, law)
+    reason = without_shape(points, law) or out_of_range(points, law)
     if reason:
         return Fit(refused=reason)
     found = replicates(points, law, count, seed)

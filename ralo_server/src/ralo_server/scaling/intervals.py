@@ -1,16 +1,14 @@
 """How well the numbers of a law are known: a parametric bootstrap.
 
-The law that was found makes new values at the same compute, with normal noise, and is fitted to
-each of them. How large the noise is has been learnt from as few points as the law, so its size is
-drawn, too: s^2 (N - p) / chi^2(N - p), as in Student's t. Resampling the residuals themselves would
-need more of them than an evaluation every few steps gives.
+The fitted law makes new values at the same compute, with normal noise, and a law is fitted to each
+of them. The size of the noise was estimated from as few points as the law, so it is drawn, too:
+s^2 (N - p) / chi^2(N - p), as in Student's t. Resampling the residuals themselves would need more
+of them than an evaluation every few steps gives.
 
 The noise is that of the evaluation and of the training together, and as large everywhere. It may
 have a memory: all versions answer the same problems, and a run that is lucky stays so for a while.
-Where the errors of neighbours look alike the replicates' do, too (an autoregression of order one);
-otherwise intervals would be as narrow as if every point were a new run.
-
-Neighbours: `least_squares` fits; `verdict` and the plot read the replicates.
+Where the errors of neighbours are alike those of the replicates are, too (an autoregression of
+order one); otherwise intervals would be as narrow as if every point were a new run.
 """
 
 from collections.abc import Sequence

@@ -3,10 +3,8 @@
     R(C) = R0 + (A - R0) / (1 + (C_mid / C)^B)
 
 R0 is where it begins, A the asymptote, C_mid the compute at which half of the rise is done, B the
-steepness. In log C it is a logistic curve; all arithmetic is done there, for compute runs over
+steepness. In log C it is a logistic curve; all arithmetic is done there, because compute spans
 decades. At C = 0 it is R0.
-
-Neighbours: `least_squares` finds the numbers, `intervals` says how well they are known.
 """
 
 import attrs

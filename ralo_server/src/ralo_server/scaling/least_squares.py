@@ -2,10 +2,9 @@
 
 For a given middle and steepness the law is linear in R0 and in the rise A - R0. So a grid over the
 former two, where the latter follow by linear regression, shows every valley of the error; from the
-lowest ones scipy's bounded least squares goes down in all numbers at once.
+lowest ones scipy's bounded least squares descends in all numbers at once.
 
-Neighbours: `law` is what is fitted, `intervals` fits again and again with noise. Whether the points
-determine what comes out is not known here: `verdict`.
+There is always a best law. Whether the points determine it is another question (`verdict`).
 """
 
 from collections.abc import Sequence

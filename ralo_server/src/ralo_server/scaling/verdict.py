@@ -1,9 +1,7 @@
 """Whether measured points determine a scaling law, and if not, why: one sentence.
 
-A law with four numbers goes through almost anything, and its asymptote is then a guess far outside
-what was measured. So a fit is refused unless the points show a rise, its bend and where it leads.
-
-Neighbours: `fit` asks before and after it fits; nothing is fitted here but lines.
+A law with four numbers fits almost anything, and its asymptote is then a guess far outside what was
+measured. So a fit is refused unless the points show a rise, its bend and where it leads.
 """
 
 import numpy as np
@@ -28,7 +26,7 @@ _WIDEST_MID = 10.0
 
 
 def too_little(points: Points) -> str:
-    """Return why there is no use in fitting `points`, ``""`` if there is."""
+    """Return why `points` are too few to fit, ``""`` if they are not."""
     spent = np.unique(points.spent)
     needed = points.free + _SPARE_POINTS
     if len(spent) < needed:
@@ -65,26 +63,26 @@ def without_shape(points: Points, law: Law) -> str:
     return ""
 
 
-def out_of_sight(points: Points, law: Law) -> str:
+def out_of_range(points: Points, law: Law) -> str:
     """Return why the points of `law` end, or begin, too early to know it."""
     spent = points.spent
     low, high = spent.min(), spent.max()
     if not low <= law.C_mid <= high:
         side = "below" if law.C_mid < low else "above"
         return (
-            f"C_mid is out of sight: the best curve has it at {law.C_mid:.3g}, {side} the measured "
-            f"range of {low:.3g} to {high:.3g}"
+            f"C_mid lies outside the measured range: the best curve has it at {law.C_mid:.3g}, "
+            f"{side} the range of {low:.3g} to {high:.3g}"
         )
     reached = float(law.share(high))
     if reached < _LEAST_REACHED:
         return (
-            f"the asymptote is not in sight: at the largest compute {reached:.0%} of the best "
+            f"the asymptote is not determined: at the largest compute {reached:.0%} of the best "
             f"curve's rise is done, {_LEAST_REACHED:.0%} are needed"
         )
     begun = float(law.share(points.compute.min()))
     if points.start is None and begun > _MOST_BEGUN:
         return (
-            f"the beginning is not in sight: at the smallest compute {begun:.0%} of the best "
+            f"the beginning is not determined: at the smallest compute {begun:.0%} of the best "
             f"curve's rise is done, {_MOST_BEGUN:.0%} may be; evaluate version 0, or more often"
         )
     if at_bound(law):
@@ -102,7 +100,7 @@ def too_wide(found: Replicates) -> str:
         width = (known[name].high - known[name].low) / (law.A - law.R0)
         if width > _WIDEST_END:
             return (
-                f"the {end} is not in sight: {name} could lie from {known[name].low:.3g} to "
+                f"the {end} is not determined: {name} could lie from {known[name].low:.3g} to "
                 f"{known[name].high:.3g}, {width:.0%} of the rise"
             )
     ratio = known["C_mid"].high / known["C_mid"].low

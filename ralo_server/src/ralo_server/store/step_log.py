@@ -27,7 +27,7 @@ class StepLog:
     the aggregator gave), the learning rate, and the factor that clipping came to."""
 
     step: int
-    terms: Sequence[tuple[Path, float]]
+    weighted_gradients: Sequence[tuple[Path, float]]
     learning_rate: float
     clip: float
 
@@ -49,7 +49,12 @@ class RedoLog:
                 "back to an older version with ralo rollback"
             )
             raise RaloError(msg)
-        return StepLog(step=step, terms=self._terms(step), learning_rate=row[0], clip=row[1])
+        return StepLog(
+            step=step,
+            weighted_gradients=self._weighted_gradients(step),
+            learning_rate=row[0],
+            clip=row[1],
+        )
 
     def lost(self, steps: Sequence[int]) -> str:
         """Return which gradient of `steps` is not there with all its bytes, ``""`` if all are."""
@@ -76,9 +81,9 @@ class RedoLog:
 
     def paths(self, steps: Sequence[int]) -> list[Path]:
         """Return the files of the gradients of `steps`."""
-        return [path for step in steps for path, _ in self._terms(step)]
+        return [path for step in steps for path, _ in self._weighted_gradients(step)]
 
-    def _terms(self, step: int) -> list[tuple[Path, float]]:
+    def _weighted_gradients(self, step: int) -> list[tuple[Path, float]]:
         return [(self.folder / row["blob"], float(row["share"])) for row in self._rows(step)]
 
     def _rows(self, step: int) -> list[sqlite3.Row]:
@@ -104,7 +109,7 @@ def log_step(connection: sqlite3.Connection, redo: StepLog) -> None:
     )
     connection.executemany(
         "UPDATE gradients SET state = 'applied', step = ?, share = ? WHERE blob = ?",
-        [(redo.step, float(weight), path.name) for path, weight in redo.terms],
+        [(redo.step, float(weight), path.name) for path, weight in redo.weighted_gradients],
     )
 
 

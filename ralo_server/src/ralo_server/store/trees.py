@@ -16,7 +16,7 @@ import attrs
 from ralo_core import wire
 from ralo_core.config import RolloutsSettings
 from ralo_core.data import Batch, RolloutTree
-from ralo_core.files.whole import write_blob
+from ralo_core.files.atomic import write_blob
 from ralo_server.store.database import Database
 from ralo_server.store.facts import count
 from ralo_server.store.kept_rollouts import kept_rollouts

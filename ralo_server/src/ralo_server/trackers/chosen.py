@@ -1,7 +1,4 @@
-"""Which trackers a run has: `jsonl`, and those that its config lists.
-
-Neighbours: the learner starts them, the store counts what each has not taken.
-"""
+"""Which trackers a run has: `jsonl`, and those that its config lists."""
 
 from collections.abc import Sequence
 

@@ -1,6 +1,6 @@
 """Whether the package of a tracker is installed, and what to type where it is not.
 
-Neighbours: the trackers beside it ask when they are built, which is before a run starts.
+Trackers ask when they are built, which is before a run starts.
 """
 
 import importlib.util

@@ -1,7 +1,4 @@
-"""The options of the trackers.
-
-Neighbours: the trackers beside it; nothing that they need is imported here.
-"""
+"""The settings of the trackers: apart from them, so that checking a config imports none of them."""
 
 import attrs
 

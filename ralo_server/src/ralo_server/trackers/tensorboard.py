@@ -1,7 +1,6 @@
 """The `tensorboard` tracker: event files with a scalar per metric.
 
-Neighbours: `learner.delivery` calls it on a thread of its own. A restart writes a further file into
-the same folder, which TensorBoard reads as one run.
+A restart writes a further file into the same folder, which TensorBoard reads as one run.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,7 @@
 """The `wandb` tracker: a run at Weights & Biases, or its files in the run directory to sync later.
 
-Neighbours: `learner.delivery` calls it on a thread of its own, so that it may wait for a network.
-The x-axis is the optimizer step, not wandb's count of calls: an evaluation arrives later than the
-step it belongs to.
+Its calls may wait for a network: the learner makes them on a thread of their own. The x-axis is the
+optimizer step, not wandb's count of calls: an evaluation arrives later than the step it belongs to.
 """
 
 import contextlib
@@ -14,7 +13,7 @@ from typing import Any
 
 from ralo_core.components import BuildContext
 from ralo_core.errors import RaloError
-from ralo_core.files.whole import write_blob
+from ralo_core.files.atomic import write_blob
 from ralo_server.rundir.secrets_removed import without_secrets
 from ralo_server.trackers.packages import require
 from ralo_server.trackers.settings import WandbSettings
@@ -25,7 +24,7 @@ _FLUSH_SECONDS = 5.0
 
 
 class WandbTracker:
-    """Logs to the run whose id lies in the run directory: a restart goes on with it.
+    """Logs to the run whose id lies in the run directory: a restart continues it.
 
     What `log` gave is in wandb's file a few seconds later; until then it counts as not taken.
     """
@@ -59,11 +58,11 @@ class WandbTracker:
             self._run = None
 
     def _drop(self) -> None:
-        """Forget a run that takes nothing: its process may be gone; the next call opens it anew."""
+        """Drop a run whose call failed: its process may be gone. The next call opens it again."""
         import wandb
 
         self._run = None
-        # A process that is gone cannot be told to end, which is raised; the fault itself was said.
+        # A process that is gone cannot be told to end, and wandb raises that; `log` has raised why.
         with contextlib.suppress(Exception):
             wandb.teardown(exit_code=1)
 

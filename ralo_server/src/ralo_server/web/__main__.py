@@ -15,7 +15,7 @@ from gunicorn.app.base import BaseApplication
 
 from ralo_core.access import read_tokens
 from ralo_core.config import ServerSettings
-from ralo_core.files.whole import write_blob
+from ralo_core.files.atomic import write_blob
 from ralo_server.rundir.directory import RunDirectory
 from ralo_server.rundir.tokens import required
 from ralo_server.web.app import make_app

@@ -1,33 +1,32 @@
-"""``ralo sample``: a sampler process.
+"""``ralo sample``: a sampler process, its signals and its threads.
 
-Neighbours: `ralo_worker.sampler.runtime` does the work; this module sets up process and signals.
+torch and the sampler are imported once the signal handlers are there: that takes seconds, in
+which a scheduler may already ask the process to end.
 """
 
 import asyncio
 import threading
-from pathlib import Path
 
 import click
 
 from ralo_core.cli.options import connection_options
+from ralo_core.client import Connection
 from ralo_core.supervise import STOP_SIGNALS
-from ralo_worker.cli.options import source_option
 
 
 @click.command()
 @connection_options
-@source_option
-def sample(url: str, token: str, ca: Path | None, relays: tuple[str, ...]) -> None:
+def sample(connection: Connection) -> None:
     """Run a sampler: lease problems, generate, score, upload.
 
     It takes everything else from the orchestrator, waits for one that is not up yet, and ends
-    with the run. On SIGTERM, SIGINT and SIGUSR1 it hands in what is sampled, gives back the rest
-    and ends.
+    with the run. On SIGTERM, SIGINT and SIGUSR1 it uploads what is sampled, returns the other
+    leases and ends.
     """
-    asyncio.run(_sample(url, token, ca, relays))
+    asyncio.run(_sample(connection))
 
 
-async def _sample(url: str, token: str, ca: Path | None, relays: tuple[str, ...]) -> None:
+async def _sample(connection: Connection) -> None:
     stopping = threading.Event()
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:
@@ -40,11 +39,9 @@ async def _sample(url: str, token: str, ca: Path | None, relays: tuple[str, ...]
     from ralo_worker.sampler.runtime import SECTIONS, Sampler
 
     try:
-        member = await asyncio.to_thread(
-            join, url, "sampler", SECTIONS, stopping, token=token, ca=ca, relays=relays
-        )
+        member = await asyncio.to_thread(join, connection, "sampler", SECTIONS, stopping)
     except ConnectionError:
-        return  # told to stop while it waited for a server: the client has said so
+        return  # a signal came while it waited for a server: the client has logged that
     threads = member.config.section(SamplerSettings).threads
     if threads:
         torch.set_num_threads(threads)

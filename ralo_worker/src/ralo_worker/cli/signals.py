@@ -1,8 +1,4 @@
-"""The signals on which a worker hands back what it holds and ends.
-
-Neighbours: the commands of sampler and trainer set the handlers; `ralo_core.supervise` says which
-signals these are.
-"""
+"""The signals on which a worker hands back what it holds and ends."""
 
 import signal
 import threading

@@ -1,26 +1,22 @@
-"""``ralo train``: a trainer, in one process or several.
+"""``ralo train``: a trainer, in one process or several, and the signals of each.
 
-This module sets up process and signals; `ralo_worker.trainer.runtime` does the work.
+With several, this process starts ranks as ``torchrun`` does; each rank is the command `rank`.
 """
 
 import os
 import threading
-from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
-from ralo_core.access import CA_ENV, TOKEN_ENV
 from ralo_core.cli.main import log_to_stderr
 from ralo_core.cli.options import connection_options
-from ralo_core.supervise import die_with
-from ralo_worker.cli.options import source_option
+from ralo_core.client import Connection
+from ralo_core.supervise import die_with, take_interrupts
 from ralo_worker.cli.signals import stop_on_signals
 
 
 @click.command()
 @connection_options
-@source_option
 @click.option(
     "--nproc", type=click.IntRange(min=1), default=1, show_default=True,
     help="Ranks on this machine, one per GPU.",
@@ -39,10 +35,7 @@ from ralo_worker.cli.signals import stop_on_signals
     help="How often the ranks are started again after one has failed.",
 )  # fmt: skip
 def train(
-    url: str,
-    token: str,
-    ca: Path | None,
-    relays: tuple[str, ...],
+    connection: Connection,
     nproc: int,
     nnodes: int,
     rdzv_endpoint: str,
@@ -52,11 +45,11 @@ def train(
     """Run a trainer: lease batches, compute gradients, upload.
 
     It takes everything else from the orchestrator, waits for one that is not up yet, and ends
-    with the run. On SIGTERM and SIGUSR1 it pushes the gradient that is finished and hands the
-    batch under way back.
+    with the run. On SIGTERM, SIGINT and SIGUSR1 it uploads the gradient that is finished and
+    returns the batch under way.
     """
     if nproc == nnodes == 1:
-        run_rank(url, token, ca, relays)
+        run_rank(connection)
         return
     if nnodes > 1 and not (rdzv_endpoint and rdzv_id):
         raise click.UsageError(
@@ -64,8 +57,7 @@ def train(
         )
     from ralo_worker.trainer.parallel.ranks import Ranks
 
-    # By the environment: an argument could be read by everybody.
-    os.environ.update({TOKEN_ENV: token} | ({CA_ENV: str(ca)} if ca else {}))
+    os.environ.update(connection.environment())
     ranks = Ranks(
         nproc=nproc,
         nodes=nnodes,
@@ -73,21 +65,21 @@ def train(
         run_id=rdzv_id,
         max_restarts=max_restarts,
     )
-    ranks.run(["--server", url, *(part for relay in relays for part in ("--source", relay))])
+    ranks.run(connection.options())
 
 
 @click.command()
 @connection_options
-@source_option
-def rank(url: str, token: str, ca: Path | None, relays: tuple[str, ...]) -> None:
+def rank(connection: Connection) -> None:
     """Run a trainer, or one rank of it in the environment that torchrun sets."""
+    take_interrupts()  # not by the `ralo` command: a rank is a program of its own
     log_to_stderr()
     if "TORCHELASTIC_RUN_ID" in os.environ:
         die_with(os.getppid())  # else ranks outlive an agent that is killed
-    run_rank(url, token, ca, relays)
+    run_rank(connection)
 
 
-def run_rank(url: str, token: str, ca: Path | None, relays: Sequence[str]) -> None:
+def run_rank(connection: Connection) -> None:
     """Join the group and the run, and train until the end or a signal."""
     import torch
 
@@ -103,13 +95,11 @@ def run_rank(url: str, token: str, ca: Path | None, relays: Sequence[str]) -> No
     try:
         member = None
         if group.leads:
-            member = join(url, "trainer", SECTIONS, stopping, token=token, ca=ca, relays=relays)
+            member = join(connection, "trainer", SECTIONS, stopping)
         leader = group.control.share(member.client.worker_id if member else "")
-        member = member or accompany(
-            leader, url, "trainer", SECTIONS, stopping, token=token, ca=ca, relays=relays
-        )
+        member = member or accompany(leader, connection, "trainer", SECTIONS, stopping)
     except ConnectionError:
-        return  # told to stop while it waited for a server: the client has said so
+        return  # a signal came while it waited for a server: the client has logged that
     threads = member.config.section(TrainerSettings).threads
     if threads:
         torch.set_num_threads(threads)

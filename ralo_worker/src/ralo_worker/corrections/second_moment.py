@@ -9,7 +9,7 @@ other gradient leads back and is kept. The mean is over candidates, as in the au
 AReaL's (`m2_threshold`): tokens that lie still must not pay for those that have run away. Tokens
 that are equally far share one fate, so that their order does not matter.
 
-Neighbours: the trainer shows the whole batch to `survey`, then asks `weigh` for each part of it.
+The trainer first calls `survey` with the whole batch, then `weigh` with each part of it.
 """
 
 from collections.abc import Sequence

@@ -10,8 +10,8 @@
                     only as far as the policy still gives it
     staleness       (1 + s) ** -power up to `most` versions behind, 0 beyond
 
-Neighbours: the trainer multiplies advantages by the weights. Masks go with every loss, the weights
-of `sequence_tis` and `topr` with `policy_gradient`, which has no ratio of its own.
+The trainer multiplies advantages by the weights. Masks go with every loss, the weights of
+`sequence_tis` and `topr` with `policy_gradient`, which has no ratio of its own.
 """
 
 import math

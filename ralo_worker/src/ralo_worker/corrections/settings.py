@@ -1,5 +1,8 @@
-"""Settings of the corrections; apart from them so that no torch is imported. Defaults are those of
-the peers that have the same part."""
+"""Settings of the corrections, in a module of their own so that reading them imports no torch.
+
+Defaults are those of other frameworks that have the same correction. ``ralo config explain`` shows
+each help text alone: it must not need the one before it.
+"""
 
 import attrs
 
@@ -11,36 +14,36 @@ from ralo_core.config.checks import at_least, positive
 class TisSettings:
     """``[correction.tis]``."""
 
-    cap: float = setting(2.0, "largest weight of a token", positive)
+    cap: float = setting(2.0, "bound on the ratio by which a token is weighed", positive)
 
 
 @attrs.frozen(kw_only=True)
 class SequenceTisSettings:
     """``[correction.sequence_tis]``."""
 
-    cap: float = setting(5.0, "largest weight of a response", positive)
+    cap: float = setting(5.0, "bound on the ratio by which a response is weighed", positive)
 
 
 @attrs.frozen(kw_only=True)
 class IcePopSettings:
     """``[correction.icepop]``."""
 
-    low: float = setting(0.5, "a token of a smaller ratio counts nothing", at_least(0))
-    high: float = setting(2.0, "nor does one of a larger ratio", positive)
+    low: float = setting(0.5, "weight 0 for a token whose ratio is below this", at_least(0))
+    high: float = setting(2.0, "weight 0 for a token whose ratio is above this", positive)
 
 
 @attrs.frozen(kw_only=True)
 class KPopSettings:
     """``[correction.kpop]``."""
 
-    upper: float = setting(2.0, "a token whose KL either way is larger counts nothing", positive)
+    upper: float = setting(2.0, "weight 0 for a token with a larger KL, either way", positive)
 
 
 @attrs.frozen(kw_only=True)
 class ToprSettings:
     """``[correction.topr]``."""
 
-    cap: float = setting(1.0, "largest weight of a response worse than its group", positive)
+    cap: float = setting(1.0, "bound on the weight of a response of negative advantage", positive)
 
 
 @attrs.frozen(kw_only=True)
@@ -48,7 +51,7 @@ class M2poSettings:
     """``[correction.m2po]``."""
 
     tau: float = setting(
-        0.04, "bound on the mean of the squared log-ratio where it is trusted", positive
+        0.04, "bound on the mean squared log-ratio of the candidate tokens that are kept", positive
     )
 
 
@@ -56,8 +59,10 @@ class M2poSettings:
 class GeometricMaskSettings:
     """``[correction.geometric_mask]``."""
 
-    low: float = setting(0.99, "a response of a smaller mean ratio counts nothing", at_least(0))
-    high: float = setting(1.01, "nor does one of a larger mean ratio", positive)
+    low: float = setting(
+        0.99, "weight 0 for a response whose mean ratio is below this", at_least(0)
+    )
+    high: float = setting(1.01, "weight 0 for a response whose mean ratio is above this", positive)
 
 
 @attrs.frozen(kw_only=True)
@@ -65,7 +70,7 @@ class OpsmSettings:
     """``[correction.opsm]``."""
 
     delta: float = setting(
-        1e-4, "KL per token above which a response worse than its group counts nothing", at_least(0)
+        1e-4, "KL per token above which a response of negative advantage has weight 0", at_least(0)
     )
 
 
@@ -73,5 +78,7 @@ class OpsmSettings:
 class StalenessSettings:
     """``[correction.staleness]``."""
 
-    most: int = setting(8, "versions behind after which a response counts nothing", at_least(0))
-    power: float = setting(0.0, "weight (1 + staleness) to the power of minus this", at_least(0))
+    most: int = setting(8, "weight 0 for a response that is more versions behind", at_least(0))
+    power: float = setting(
+        0.0, "a response of staleness s has weight (1 + s) ** -power", at_least(0)
+    )

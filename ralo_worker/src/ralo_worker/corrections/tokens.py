@@ -7,8 +7,7 @@
              AReaL (`metric: binary_kl`)
 
 The first two weigh the plain policy gradient (loss `policy_gradient`), which has no ratio of its
-own; `kpop` is a mask and goes with every loss. Neighbours: the trainer multiplies advantages by
-the weights.
+own; `kpop` is a mask and goes with every loss. The trainer multiplies advantages by the weights.
 """
 
 import torch

@@ -10,8 +10,6 @@
                                                           on |y| (Dr. GRPO, Liu et al. 2025)
 
 Asynchronous rollouts need nothing else here: mu is what really sampled.
-
-Neighbours: the trainer calls it per micro-batch; recipes name it.
 """
 
 from collections.abc import Sequence

@@ -6,7 +6,7 @@
 
 The trust region lies around a policy one version old, whatever older one sampled. That policy is
 not computed again but interpolated by the staleness s of the response (arXiv 2512.06547); a fresh
-response has mu itself. Neighbours: the trainer calls it per micro-batch.
+response has mu itself.
 """
 
 from collections.abc import Sequence

@@ -4,7 +4,7 @@
     violating: A_t > 0 and pi - mu > high,  or  A_t < 0 and pi - mu < -low
 
 in probabilities, not ratios: a rare token may double without leaving the region, which the clip
-of PPO never lets it. Neighbours: the trainer calls it per micro-batch.
+of PPO never lets it.
 """
 
 from collections.abc import Sequence

@@ -4,7 +4,7 @@
 
 written with the ratio of the policy to itself, which is 1 and has the gradient of log pi. What
 another policy sampled is made right by a correction (`tis`, `icepop`, `sequence_tis`), whose weight
-is in A. Neighbours: the trainer calls it per micro-batch.
+is in A.
 """
 
 from collections.abc import Sequence

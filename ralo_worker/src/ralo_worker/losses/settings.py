@@ -1,4 +1,4 @@
-"""Settings of the losses; apart from them so that no torch is imported."""
+"""Settings of the losses, in a module of their own so that reading them imports no torch."""
 
 import attrs
 
@@ -10,15 +10,18 @@ from ralo_core.config.checks import at_least, between, one_of, positive
 class ClipSettings:
     """``[loss.clip]``."""
 
-    clip_low: float = setting(0.2, "the ratio is clipped below at 1 - this", between(0.0, 1.0))
+    clip_low: float = setting(
+        0.2, "the policy ratio is clipped below at 1 - clip_low", between(0.0, 1.0)
+    )
     clip_high: float = setting(
         0.28,
-        "the ratio is clipped above at 1 + this; larger than clip_low: clip-higher (DAPO)",
+        "the policy ratio is clipped above at 1 + clip_high; DAPO has it larger than clip_low",
         at_least(0),
     )
     average: str = setting(
-        "token", "what counts alike: every 'token', every response ('sequence'), or 'constant': "
-        "every response, its sum of tokens divided by constant_tokens",
+        "token",
+        "what has equal weight: every 'token', every response ('sequence'), or 'constant': "
+        "every response, the sum over its tokens divided by constant_tokens",
         one_of("token", "sequence", "constant"),
     )  # fmt: skip
     constant_tokens: int = setting(
@@ -33,15 +36,23 @@ class ClipSettings:
 class DecoupledSettings:
     """``[loss.decoupled]``."""
 
-    clip_low: float = setting(0.2, "the ratio is clipped below at 1 - this", between(0.0, 1.0))
-    clip_high: float = setting(0.2, "the ratio is clipped above at 1 + this", at_least(0))
-    behaviour_cap: float = setting(5.0, "largest weight prox / mu of a token", positive)
+    clip_low: float = setting(
+        0.2, "the policy ratio is clipped below at 1 - clip_low", between(0.0, 1.0)
+    )
+    clip_high: float = setting(
+        0.2, "the policy ratio is clipped above at 1 + clip_high", at_least(0)
+    )
+    behaviour_cap: float = setting(5.0, "bound on the weight prox / mu of a token", positive)
 
 
 @attrs.frozen(kw_only=True)
 class DppoSettings:
     """``[loss.dppo]``; prime-rl's defaults."""
 
-    low: float = setting(0.2, "probability that a token may lose", between(0.0, 1.0))
-    high: float = setting(0.2, "probability that a token may gain", between(0.0, 1.0))
+    low: float = setting(
+        0.2, "probability that a token may lose before its gradient is left out", between(0.0, 1.0)
+    )
+    high: float = setting(
+        0.2, "probability that a token may gain before its gradient is left out", between(0.0, 1.0)
+    )
     tau: float = setting(1e-3, "weight of the squared log-ratio", at_least(0))

@@ -1,15 +1,15 @@
-"""How many problems to work on at once, so that the engine is full and no tree grows old waiting.
+"""How many problems to sample at once, so that the engine is full and trees do not age in a queue.
 
-Neighbours: `runtime` tells what is under way and asks how many problems to lease. Pure arithmetic:
-no clock, no engine, no server.
+This is arithmetic without clock, engine or server. A tree begins with few requests and has many
+later, so the number of requests in flight now says little about the next minutes. What counts is
+the average number of requests that a problem has in flight over its whole life, its *demand*.
+The engine is full with ``capacity / demand`` problems; some more are sampled, because a free place
+should be taken at once.
 
-A tree asks for few requests at first and for many later, so the load of now says little. What
-counts is how many requests a problem has under way on average over its life: the number of
-problems that fills the engine is the capacity over that, and a little more, for a place is to be
-taken again at once. Until whole lives have been seen, the number grows by one with every problem
-that is done, which doubles it in a generation of problems. Nothing is leased while the engine has
-more than it can do: a lease begun earlier than needed makes an older tree, and another sampler
-could have had it.
+The demand is known only after whole lives have been seen. Until then the number of problems grows
+by one with each that is done, which doubles it with every generation of problems. No problem is
+leased while the engine has more requests than it can hold: a lease that begins too early makes an
+older tree, and another sampler could have had the problem.
 """
 
 import math
@@ -17,19 +17,22 @@ import math
 import attrs
 
 FULL = 1.25
-"""Requests under way for each that fits: a quarter waits to take the places that get free."""
+"""Requests in flight for each that fits: a quarter waits to take the places that get free."""
 FIRST_PROBLEMS = 16
-"""The first guess is that a problem has so many requests under way."""
+"""The demand of a problem as long as none has been seen to the end."""
 _GENERATIONS = 2
-"""The mean life of a problem is taken over so many times the problems under way."""
+"""The demand is averaged over so many times the problems that are sampled at once."""
 _LEAST_FINISHING = 16
-"""Problems that may be scored and uploaded while others are sampled, at least."""
+"""So many problems may always be scored or uploaded while others are sampled."""
 
 
 @attrs.frozen(kw_only=True)
 class Load:
-    """What a sampler has under way: problems in `sampling` and those `finishing` (being scored or
-    uploaded); requests of these that the engine has not answered, `asked`; and `others`."""
+    """What a sampler has in flight.
+
+    `sampling` problems are being sampled, `finishing` ones are scored or uploaded. `asked` requests
+    of these problems have no completion yet. `others` are requests of an evaluation in the engine.
+    """
 
     sampling: int
     finishing: int
@@ -39,8 +42,11 @@ class Load:
 
 @attrs.define
 class ConcurrencyController:
-    """Decides for an engine of `capacity` requests; `fixed` problems at once, 0: as many as fill
-    it."""
+    """Decides for an engine that decodes `capacity` requests at once.
+
+    `fixed` is the number of problems in flight that the user has chosen; 0: as many as fill the
+    engine.
+    """
 
     capacity: int
     fixed: int = 0
@@ -49,12 +55,12 @@ class ConcurrencyController:
     _finished: int = attrs.field(default=0, init=False)
 
     def passed(self, seconds: float, load: Load) -> None:
-        """Note that `load` was under way for `seconds`."""
+        """Record that `load` was in flight for `seconds`."""
         self._request_seconds += seconds * load.asked
         self._problem_seconds += seconds * load.sampling
 
     def finished(self, load: Load) -> None:
-        """Note that the sampling of a problem has ended, with `load` left."""
+        """Record that the sampling of a problem has ended, with `load` left."""
         self._finished += 1
         kept = 1.0 - 1.0 / (_GENERATIONS * (load.sampling + 1))
         self._request_seconds *= kept
@@ -73,7 +79,7 @@ class ConcurrencyController:
         return max(0, min(self.most(demand) - load.sampling, math.ceil(missing / demand)))
 
     def demand(self, load: Load) -> float:
-        """Return the requests that a problem has under way on average, at least 1."""
+        """Return the requests that a problem has in flight on average, at least 1."""
         if self._problem_seconds:
             return max(1.0, self._request_seconds / self._problem_seconds)
         return max(1.0, load.asked / max(1, load.sampling))

@@ -1,10 +1,9 @@
-"""Two lanes into one engine: rollouts, and the evaluation that runs beside them.
+"""Two shares of one engine: one for rollouts, one for the evaluation that runs at the same time.
 
-Neighbours: sampling algorithms get the lane of rollouts as their engine, `evaluation` the other
-one; `sizing` is told how much the lanes ask for. An engine serves who came first, so whoever asks
-for much at once would make the other wait; here each lane has places that the other cannot take,
-and what the engine has no place for waits where it can be overtaken. It knows neither problems nor
-weights.
+An engine serves requests in the order of their arrival, so a caller that sends many at once makes
+the other caller wait. Therefore each share has places that the other cannot take. A request for
+which there is no place waits here, in front of the engine, where a request of the other share can
+overtake it. Sampling algorithms get the share of rollouts as their engine.
 """
 
 import asyncio
@@ -16,12 +15,14 @@ from ralo_core import Completion, EngineStats, GenerationRequest
 from ralo_core.protocols import InferenceEngine
 
 _BACKLOG = 2
-"""Rollouts may have so many requests in the engine for each that fits: it is never idle."""
+"""Requests of rollouts in the engine for each that fits at once, so that it is never idle."""
 
 
 class EngineShare:
-    """An `InferenceEngine` in front of `engine`; `room` says how many requests it may let in now.
-    For one event loop."""
+    """An `InferenceEngine` in front of `engine`; `room` returns how many requests may enter it now.
+
+    All calls must come from one event loop.
+    """
 
     def __init__(self, engine: InferenceEngine, room: Callable[[], int]) -> None:
         self.engine = engine
@@ -29,11 +30,11 @@ class EngineShare:
         self.max_length = engine.max_length
         self.eos_token_ids = engine.eos_token_ids
         self.asked = 0
-        """Requests that are not answered yet."""
+        """Requests without a completion yet."""
         self.inside = 0
-        """Those of them that the engine has; the others wait for room."""
+        """Those of them that are in the engine; the others wait for room."""
         self.decoded = 0
-        """Tokens of the requests that it has answered."""
+        """Tokens of all completions so far."""
         self.changed: Callable[[], None] = lambda: None
         """Called whenever these counts have changed."""
         self._room = room
@@ -41,7 +42,7 @@ class EngineShare:
         self._moved = asyncio.Event()
 
     async def generate(self, requests: Sequence[GenerationRequest]) -> list[Completion]:
-        """Return one completion per request, in order; whoever came first gets in first."""
+        """Return one completion per request, in order; the first call enters the engine first."""
         self._count(asked=len(requests))
         try:
             if len(requests) <= self._room() and not self._turn.locked():
@@ -51,14 +52,14 @@ class EngineShare:
             self._count(asked=-len(requests))
 
     async def _one_by_one(self, requests: Sequence[GenerationRequest]) -> list[Completion]:
-        """Let in each when there is room for it, so that each leaves when it is done."""
+        """Let each request in as soon as there is room, not all of them together."""
         tasks: list[asyncio.Task[list[Completion]]] = []
         try:
             async with self._turn:
                 for request in requests:
                     await self._some_room()
                     tasks.append(self._let_in([request]))
-            return [done for answer in await asyncio.gather(*tasks) for done in answer]
+            return [done for some in await asyncio.gather(*tasks) for done in some]
         finally:
             for task in tasks:
                 task.cancel()
@@ -85,7 +86,7 @@ class EngineShare:
         self.changed()
 
     def look_again(self) -> None:
-        """Let those who wait ask for room again."""
+        """Wake the requests that wait for room."""
         self._moved.set()
 
     @property
@@ -94,11 +95,11 @@ class EngineShare:
         return self.engine.version
 
     async def load_weights(self, version: int, directory: Path) -> float:
-        """Swap weights for both lanes."""
+        """Swap weights for both shares."""
         return await self.engine.load_weights(version, directory)
 
     def stats(self) -> EngineStats:
-        """Return how busy the engine is, with both lanes."""
+        """Return how busy the engine is, with both shares."""
         return self.engine.stats()
 
     async def close(self) -> None:
@@ -107,25 +108,28 @@ class EngineShare:
 
 
 class EngineShares:
-    """The lanes of `engine`. An evaluation may take `share` of it from rollouts that want all of
-    it; what one lane does not ask for is the other's."""
+    """The two shares of `engine`.
 
-    def __init__(self, engine: InferenceEngine, share: float) -> None:
+    While both want more than there is, an evaluation has `fraction` of the engine's places and
+    rollouts have the others. Places that one share does not ask for are the other's.
+    """
+
+    def __init__(self, engine: InferenceEngine, fraction: float) -> None:
         self.engine = engine
         self.rollouts = EngineShare(engine, self._room_of_rollouts)
         self.evaluation = EngineShare(engine, self._room_of_evaluation)
         self.rollouts.changed = self.evaluation.changed = self._changed
         self.on_change: Callable[[], None] = lambda: None
-        """Called whenever the counts of a lane have changed."""
-        self._places = max(1, round(share * engine.capacity))
+        """Called whenever the counts of a share have changed."""
+        self._places = max(1, round(fraction * engine.capacity))
         self._evaluating = self._reserved = False
         self._changes = asyncio.Event()
 
     @property
     def outside(self) -> int:
         """Requests that wait for room."""
-        lanes = (self.rollouts, self.evaluation)
-        return sum(lane.asked - lane.inside for lane in lanes)
+        shares = (self.rollouts, self.evaluation)
+        return sum(share.asked - share.inside for share in shares)
 
     @property
     def evaluation_part(self) -> float:
@@ -135,7 +139,7 @@ class EngineShares:
 
     @asynccontextmanager
     async def evaluating(self) -> AsyncIterator[EngineShare]:
-        """Give the evaluation's lane, once rollouts have left it its places."""
+        """Yield the evaluation's share, once rollouts have left its places."""
         self._evaluating = self._reserved = True
         try:
             while self.rollouts.inside > self._places_of_rollouts():
@@ -159,9 +163,10 @@ class EngineShares:
         claimed = min(self._places_of_rollouts(), self.rollouts.asked)
         return self._room(self.evaluation, self._places, claimed)
 
-    def _room(self, lane: EngineShare, places: int, claimed: int) -> int:
-        """Return the room of a lane that has `places` of its own if the other claims `claimed`."""
-        return max(places, self.engine.capacity - claimed) - lane.inside
+    def _room(self, share: EngineShare, places: int, claimed: int) -> int:
+        """Return the free places for `share`: it has `places` of its own, and all that the other
+        share, which claims `claimed`, leaves."""
+        return max(places, self.engine.capacity - claimed) - share.inside
 
     def _changed(self) -> None:
         if self.evaluation.asked:

@@ -1,7 +1,7 @@
-"""The sampler's part in evaluations: it leases shards, answers them by their version, reports.
+"""The sampler's part in evaluations: it leases shards, asks their version for responses, reports.
 
-Neighbours: `runtime` runs `work` beside the rollouts, `weights_in_use` holds a version, `lanes`
-keeps the engine shared, `answering` and `judging` do one shard. The heartbeat renews the leases.
+A shard is asked of one version exactly, so the weights are held while it is in flight. The
+heartbeat renews the leases.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ import attrs
 from ralo_core.client import Client, EvaluationShard
 from ralo_core.errors import ServerError
 from ralo_worker.sampler.engine_shares import EngineShare, EngineShares
-from ralo_worker.sampler.grading import Graders, judged
-from ralo_worker.sampler.responding import answers
-from ralo_worker.sampler.rollout_pipeline import Rollouts
+from ralo_worker.sampler.grading import Graders, graded
+from ralo_worker.sampler.responding import respond
+from ralo_worker.sampler.rollout_pipeline import RolloutPipeline
 from ralo_worker.sampler.weight_sync import WeightSync
 
 log = logging.getLogger(__name__)
@@ -22,50 +22,52 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
 _ROOM_SECONDS = 0.05
 _AT_ONCE = 2
-"""Shards under way: when the longest answers of one are left, those of the next fill the engine."""
+"""Shards in flight: while the longest responses of one are decoded, the next fills the engine."""
 
 
 @attrs.frozen(kw_only=True)
 class Evaluations:
-    """Answers evaluation jobs on the engine behind `lanes`."""
+    """Evaluates shards on the engine behind `shares`."""
 
     client: Client
-    rollouts: Rollouts
-    lanes: EngineShares
+    pipeline: RolloutPipeline
+    shares: EngineShares
     weights: WeightSync
-    judges: Graders
+    graders: Graders
 
-    async def work(self) -> None:
-        """Answer jobs, for ever."""
+    async def run(self) -> None:
+        """Evaluate shards until cancelled."""
         while True:
-            job = await asyncio.to_thread(self.client.eval_job)
-            if job is None or not await self._is_there(job):
+            shard = await asyncio.to_thread(self.client.eval_job)
+            if shard is None or not await self._stage(shard):
                 await asyncio.sleep(_POLL_SECONDS)
                 continue
-            async with self.lanes.evaluating() as lane, self.weights.held_at(job.version):
-                await self._answer(lane, job)
+            async with self.shares.evaluating() as share, self.weights.held_at(shard.version):
+                await self._evaluate(share, shard)
 
-    async def _is_there(self, job: EvaluationShard) -> bool:
-        """Bring the job's version here before rollouts make room and weights wait; give the job
-        back if that version is gone, as after a rollback."""
-        if self.lanes.engine.version == job.version:
+    async def _stage(self, shard: EvaluationShard) -> bool:
+        """Stage the shard's version, before rollouts make room and the weights are held.
+
+        Returns the lease and False if that version is gone, as after a rollback.
+        """
+        if self.shares.engine.version == shard.version:
             return True
         try:
-            await self.weights.bring(job.version)
+            await self.weights.stage(shard.version)
         except ServerError as error:
             if error.status != 404:
                 raise
-            log.warning("version %d cannot be evaluated any more: %s", job.version, error)
-            await asyncio.to_thread(self.client.release, [job.lease_id], "returned")
+            log.warning("version %d cannot be evaluated any more: %s", shard.version, error)
+            await asyncio.to_thread(self.client.release, [shard.lease_id], "returned")
             return False
         return True
 
-    async def _answer(self, lane: EngineShare, job: EvaluationShard) -> None:
-        """Answer `job` and what else there is of its version: a swap of weights costs more than
+    async def _evaluate(self, share: EngineShare, shard: EvaluationShard) -> None:
+        """Evaluate `shard` and all other shards of its version: a swap of weights costs more than
         holding them a little longer."""
         tasks = [
-            asyncio.create_task(self._one_by_one(lane, job.version, first))
-            for first in (job, *[None] * (_AT_ONCE - 1))
+            asyncio.create_task(self._one_by_one(share, shard.version, first))
+            for first in (shard, *[None] * (_AT_ONCE - 1))
         ]
         try:
             await asyncio.gather(*tasks)
@@ -74,31 +76,31 @@ class Evaluations:
                 task.cancel()
 
     async def _one_by_one(
-        self, lane: EngineShare, version: int, first: EvaluationShard | None
+        self, share: EngineShare, version: int, first: EvaluationShard | None
     ) -> None:
-        job = first or await self._another(lane, version)
-        while job is not None:
-            asked = await answers(self.rollouts, lane, job)
-            judge = await asyncio.to_thread(self.judges.get, job.answering.judge)
-            items = await asyncio.to_thread(judged, self.rollouts, judge, job, asked)
+        shard = first or await self._another(share, version)
+        while shard is not None:
+            asked = await respond(self.pipeline, share, shard)
+            grader = await asyncio.to_thread(self.graders.get, shard.answering.judge)
+            items = await asyncio.to_thread(graded, self.pipeline, grader, shard, asked)
             try:
-                await asyncio.to_thread(self.client.report_eval, job, items)
+                await asyncio.to_thread(self.client.report_eval, shard, items)
             except ServerError as error:
                 if error.status != 409:
                     raise
-                log.warning("answers to %s came too late: %s", job.id, error)
+                log.warning("the responses to %s came too late: %s", shard.id, error)
             correct = sum(sum(item.correct) for item in items)
-            count = len(items) * job.answering.samples
+            count = len(items) * shard.answering.samples
             log.info(
-                "%s, version %d: %d of %d answers are correct",
-                job.id, version, correct, count,
+                "%s, version %d: %d of %d responses are correct",
+                shard.id, version, correct, count,
             )  # fmt: skip
-            job = await self._another(lane, version)
+            shard = await self._another(share, version)
 
-    async def _another(self, lane: EngineShare, version: int) -> EvaluationShard | None:
-        """Lease the next job of `version` once the engine has room: a sampler must not keep from
-        others what it cannot begin."""
-        await asyncio.sleep(_ROOM_SECONDS)  # the first job's requests are counted then
-        while lane.asked > lane.capacity // 2:
+    async def _another(self, share: EngineShare, version: int) -> EvaluationShard | None:
+        """Lease the next shard of `version` once the engine has room for it: another sampler could
+        begin it at once."""
+        await asyncio.sleep(_ROOM_SECONDS)  # the first shard's requests are counted then
+        while share.asked > share.capacity // 2:
             await asyncio.sleep(_ROOM_SECONDS)
         return await asyncio.to_thread(self.client.eval_job, version)

@@ -1,7 +1,6 @@
-"""Which answers of an evaluation are correct: the job's judge says so, a reward component.
+"""Which responses of an evaluation are correct. The shard names a reward component that decides it.
 
-Neighbours: `answering` has the answers, `evaluations` hands in what comes out. A judge that fails
-on an answer must not cost the others: the item counts as answered wrong, with the reason.
+A grader that fails on one item must not cost the others: the item counts as wrong, with the reason.
 """
 
 import logging
@@ -15,12 +14,12 @@ from ralo_core.config import Config
 from ralo_core.data import ItemResponses
 from ralo_core.protocols import Reward
 from ralo_worker.sampler.responding import Asked
-from ralo_worker.sampler.rollout_pipeline import Rollouts, checked_scores
+from ralo_worker.sampler.rollout_pipeline import RolloutPipeline, checked_scores
 
 log = logging.getLogger(__name__)
 
 CORRECT = 1.0
-"""What a judge gives to a correct answer, or more."""
+"""A response with this score, or a higher one, is correct."""
 
 
 @attrs.define
@@ -36,7 +35,7 @@ class Graders:
     _made: dict[str, Reward] = attrs.field(factory=dict, init=False)
 
     def get(self, name: str) -> Reward:
-        """Return a judge; raises `RaloError` naming it where it cannot be made here."""
+        """Return the grader `name`; raises `RaloError` naming it where it cannot be made here."""
         if name in self.rewards:
             return self.rewards[name]
         if name not in self._made:
@@ -44,37 +43,38 @@ class Graders:
         return self._made[name]
 
 
-def judged(
-    rollouts: Rollouts, judge: Reward, job: EvaluationShard, asked: Sequence[Asked]
+def graded(
+    pipeline: RolloutPipeline, grader: Reward, shard: EvaluationShard, asked: Sequence[Asked]
 ) -> list[ItemResponses]:
-    """Return the answers to each item of `job` with what `judge` says of them."""
+    """Return the responses to each item of `shard`, each graded by `grader`."""
     return [
-        ItemResponses.without(job.answering.samples, found)
+        ItemResponses.without(shard.answering.samples, found)
         if isinstance(found, str)
-        else _item(rollouts, judge, job, problem, found)
-        for problem, found in zip(job.problems, asked, strict=True)
+        else _item(pipeline, grader, shard, problem, found)
+        for problem, found in zip(shard.problems, asked, strict=True)
     ]
 
 
 def _item(
-    rollouts: Rollouts,
-    judge: Reward,
-    job: EvaluationShard,
+    pipeline: RolloutPipeline,
+    grader: Reward,
+    shard: EvaluationShard,
     problem: Problem,
     found: Sequence[Completion],
 ) -> ItemResponses:
-    answers = [rollouts.answer(done.tokens, done.finish_reason) for done in found]
-    correct, reason = (False,) * len(answers), ""
+    responses = [pipeline.response(done.tokens, done.finish_reason) for done in found]
+    correct, reason = (False,) * len(responses), ""
     try:
-        scores = checked_scores(job.answering.judge, judge.score(problem, answers), len(answers))
+        scores = grader.score(problem, responses)
+        scores = checked_scores(shard.answering.judge, scores, len(responses))
         correct = tuple(bool(score >= CORRECT) for score in scores)
-    except Exception as error:  # noqa: BLE001 (judges are plugins)
-        log.warning("answers to %s cannot be judged", problem.id, exc_info=error)
+    except Exception as error:  # noqa: BLE001 (graders are plugins)
+        log.warning("the responses to %s cannot be graded", problem.id, exc_info=error)
         reason = f"{type(error).__name__}: {error}"
     return ItemResponses(
-        texts=tuple(answer.text for answer in answers),
+        texts=tuple(response.text for response in responses),
         correct=correct,
-        tokens=tuple(answer.tokens for answer in answers),
-        finish_reasons=tuple(answer.finish_reason for answer in answers),
+        tokens=tuple(response.tokens for response in responses),
+        finish_reasons=tuple(response.finish_reason for response in responses),
         reason=reason,
     )

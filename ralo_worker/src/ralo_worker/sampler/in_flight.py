@@ -1,8 +1,4 @@
-"""The problems under way: leased when the engine has room for them, made into trees, handed in.
-
-Neighbours: `sizing` says how many to lease, `lanes` how many requests they have, `rollouts` makes
-one tree, `runtime` runs `feed` beside its other loops.
-"""
+"""The problems in flight: leased when the engine has room, sampled, scored, uploaded."""
 
 import asyncio
 import contextlib
@@ -17,7 +13,7 @@ from ralo_core.errors import RunOver, ServerError
 from ralo_worker.membership import Activity, Timer
 from ralo_worker.sampler.concurrency import ConcurrencyController, Load
 from ralo_worker.sampler.engine_shares import EngineShares
-from ralo_worker.sampler.rollout_pipeline import Rollouts
+from ralo_worker.sampler.rollout_pipeline import RolloutPipeline
 
 log = logging.getLogger(__name__)
 
@@ -26,19 +22,19 @@ _MAX_FAILURES = 5
 
 
 @attrs.define(kw_only=True, eq=False)
-class Work:
-    """Problems under way on the engine behind `lanes`; made inside a running event loop."""
+class InFlight:
+    """Problems in flight on the engine behind `shares`; made inside a running event loop."""
 
     client: Client
-    rollouts: Rollouts
-    lanes: EngineShares
-    sizing: ConcurrencyController
+    pipeline: RolloutPipeline
+    shares: EngineShares
+    concurrency: ConcurrencyController
     activity: Activity
     broken: asyncio.Future[None] = attrs.field(
         factory=lambda: asyncio.get_running_loop().create_future(), init=False
     )
     """Gets a `RaloError` when too many problems in a row have failed."""
-    _in_flight: dict[str, asyncio.Task[None]] = attrs.field(factory=dict, init=False)
+    _tasks: dict[str, asyncio.Task[None]] = attrs.field(factory=dict, init=False)
     _sampled: set[str] = attrs.field(factory=set, init=False)
     _failures: int = attrs.field(default=0, init=False)
     _moved: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
@@ -49,27 +45,27 @@ class Work:
 
     def __attrs_post_init__(self) -> None:
         self._timer = Timer(self.activity)
-        self.lanes.on_change = self._changed
+        self.shares.on_change = self.record
 
     async def feed(self) -> None:
-        """Lease problems whenever the engine has room, for ever."""
+        """Lease problems whenever the engine has room, until cancelled."""
         while True:
-            self._changed()
-            wanted = self.sizing.wanted(self._load)
+            self.record()
+            wanted = self.concurrency.wanted(self._load)
             if wanted == 0:
                 self._moved.clear()
                 await self._moved.wait()
                 continue
             leased = await asyncio.to_thread(self.client.problems, wanted, _WAIT_SECONDS)
             for item in leased or ():
-                self._in_flight[item.lease_id] = asyncio.create_task(self._work(item))
+                self._tasks[item.lease_id] = asyncio.create_task(self._do(item))
             await asyncio.sleep(0)  # they begin, so that their requests are counted
 
     async def wind_up(self, seconds: float) -> None:
-        """Give up what is still being sampled; what is sampled has `seconds` to be scored and
-        handed in."""
-        finishing = [task for lease, task in self._in_flight.items() if lease in self._sampled]
-        for lease, task in self._in_flight.items():
+        """Cancel the problems that are still being sampled; the others have `seconds` to be scored
+        and uploaded."""
+        finishing = [task for lease, task in self._tasks.items() if lease in self._sampled]
+        for lease, task in self._tasks.items():
             if lease not in self._sampled:
                 task.cancel()
         if finishing:
@@ -77,36 +73,36 @@ class Work:
             for task in late:
                 task.cancel()
 
-    def book(self) -> None:
-        """Bring the activity up to date, where nothing has changed for long."""
-        self._changed()
+    def record(self) -> None:
+        """Record the time since the last call under the load of that time.
 
-    def _changed(self) -> None:
-        """Book the time since the last change under the load it was spent with."""
+        Whatever changes the load calls it; `Sampler` also does, several times a second, so that the
+        activity is right while nothing changes.
+        """
         before, now = self._load, time.monotonic()
-        self.sizing.passed(now - self._since, before)
+        self.concurrency.passed(now - self._since, before)
         self._timer.spent(self._busy(before), self._evaluating)
-        self.activity.decoded_tokens = self.lanes.rollouts.decoded
-        self.activity.evaluated_tokens = self.lanes.evaluation.decoded
-        self._since, self._evaluating = now, self.lanes.evaluation_part
+        self.activity.decoded_tokens = self.shares.rollouts.decoded
+        self.activity.evaluated_tokens = self.shares.evaluation.decoded
+        self._since, self._evaluating = now, self.shares.evaluation_part
         self._load = Load(
-            sampling=len(self._in_flight) - len(self._sampled),
+            sampling=len(self._tasks) - len(self._sampled),
             finishing=len(self._sampled),
-            asked=self.lanes.rollouts.asked,
-            others=self.lanes.evaluation.inside,
+            asked=self.shares.rollouts.asked,
+            others=self.shares.evaluation.inside,
         )
         self._moved.set()
 
     def _busy(self, load: Load) -> float:
-        """Return the share of the places for problems that are taken: empty ones are waiting."""
+        """Return the part of the places for problems that is taken; an empty one is waiting."""
         taken = load.sampling + load.finishing
-        return taken / max(1, taken + self.sizing.wanted(load))
+        return taken / max(1, taken + self.concurrency.wanted(load))
 
-    async def _work(self, leased: LeasedProblem) -> None:
-        """Do one problem; a failure is reported and costs this problem only."""
+    async def _do(self, leased: LeasedProblem) -> None:
+        """Sample, score and upload one problem; a failure is reported and costs no other one."""
         try:
             grown = await self._sample(leased)
-            tree = await self.rollouts.score(leased.problem, grown, leased.lease_id)
+            tree = await self.pipeline.score(leased.problem, grown, leased.lease_id)
             await asyncio.to_thread(self.client.upload_tree, tree)
             self.activity.tokens += len(tree.tokens)
             self._failures = 0
@@ -116,22 +112,22 @@ class Work:
             if error.status != 409:
                 await self._failed(leased, error)
                 return
-            log.warning("problem %s was given to somebody else: %s", leased.problem.id, error)
+            log.warning("the lease of problem %s has ended: %s", leased.problem.id, error)
         except Exception as error:  # noqa: BLE001 (algorithms and rewards are plugins)
             await self._failed(leased, error)
         finally:
-            self._in_flight.pop(leased.lease_id, None)
+            self._tasks.pop(leased.lease_id, None)
             self._sampled.discard(leased.lease_id)
-            self._changed()
+            self.record()
 
     async def _sample(self, leased: LeasedProblem) -> RolloutTree:
-        self._changed()
+        self.record()
         try:
-            return await self.rollouts.sample(leased.problem)
+            return await self.pipeline.sample(leased.problem)
         finally:
             self._sampled.add(leased.lease_id)
-            self._changed()
-            self.sizing.finished(self._load)
+            self.record()
+            self.concurrency.finished(self._load)
 
     async def _failed(self, leased: LeasedProblem, error: Exception) -> None:
         self._failures += 1

@@ -1,7 +1,6 @@
-"""The items of an evaluation job answered by exactly one weight version.
+"""Asks exactly one weight version for responses to the items of an evaluation shard.
 
-Neighbours: `evaluations` holds the weights still while `answers` runs, `judging` looks at what
-comes out. An item that cannot be asked must not cost the others.
+An item that cannot be asked must not cost the others: it gets the reason instead of responses.
 """
 
 import logging
@@ -14,43 +13,45 @@ from ralo_core.client import EvaluationShard
 from ralo_core.data import ResponseSettings
 from ralo_core.errors import RaloError
 from ralo_core.protocols import InferenceEngine
-from ralo_worker.sampler.rollout_pipeline import Rollouts
+from ralo_worker.sampler.rollout_pipeline import RolloutPipeline
 
 log = logging.getLogger(__name__)
 
 Asked = Sequence[Completion] | str
-"""The answers to an item, or why it could not be asked."""
+"""The completions of an item, or why it could not be asked."""
 
 
-async def answers(rollouts: Rollouts, lane: InferenceEngine, job: EvaluationShard) -> list[Asked]:
-    """Return what weight version ``job.version`` answers to each item.
+async def respond(
+    pipeline: RolloutPipeline, share: InferenceEngine, shard: EvaluationShard
+) -> list[Asked]:
+    """Return the completions of weight version ``shard.version`` for each item.
 
-    Raises `RaloError` if the engine answered with another version.
+    Raises `RaloError` if the engine decoded with another version.
     """
-    prompting = rollouts.prompting.with_system(job.answering.system)
-    asking = attrs.evolve(rollouts, prompting=prompting)
-    requests = [_request(asking, problem, job.answering) for problem in job.problems]
-    samples = job.answering.samples
+    prompting = pipeline.prompting.with_system(shard.answering.system)
+    asking = attrs.evolve(pipeline, prompting=prompting)
+    requests = [_request(asking, problem, shard.answering) for problem in shard.problems]
+    samples = shard.answering.samples
     wanted = [request for request in requests if not isinstance(request, str)]
-    completions = await lane.generate([request for request in wanted for _ in range(samples)])
-    others = {done.version for done in completions} - {job.version}
+    completions = await share.generate([request for request in wanted for _ in range(samples)])
+    others = {done.version for done in completions} - {shard.version}
     if others:
-        msg = f"version {job.version} was to be evaluated, but the engine answered with {others}"
+        msg = f"version {shard.version} was to be evaluated, but the engine decoded with {others}"
         raise RaloError(msg)
     groups = _groups(completions, samples)
     return [request if isinstance(request, str) else next(groups) for request in requests]
 
 
 def _request(
-    rollouts: Rollouts, problem: Problem, answering: ResponseSettings
+    pipeline: RolloutPipeline, problem: Problem, answering: ResponseSettings
 ) -> GenerationRequest | str:
     """Return what asks `problem`, or why nothing can."""
     try:
-        context = rollouts.context(problem)
+        context = pipeline.context(problem)
     except Exception as error:  # noqa: BLE001 (a template may be a function of the user's own)
         log.warning("item %s cannot be asked: %s", problem.id, error)
         return str(error) if isinstance(error, RaloError) else f"{type(error).__name__}: {error}"
-    most = answering.max_tokens or rollouts.algorithm.max_response_tokens
+    most = answering.max_tokens or pipeline.algorithm.max_response_tokens
     return GenerationRequest(
         prompt=context.prompt,
         max_tokens=min(most, context.max_tokens),

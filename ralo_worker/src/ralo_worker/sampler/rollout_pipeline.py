@@ -1,7 +1,6 @@
-"""One problem from prompt to scored tree.
+"""One problem from prompt to scored tree: render, sample, score.
 
-Neighbours: `sampler.runtime` runs many of these at once on one engine. It knows neither leases
-nor HTTP.
+It knows neither leases nor HTTP.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ from ralo_worker.prompting import Prompting
 
 
 @attrs.frozen(kw_only=True)
-class Rollouts:
+class RolloutPipeline:
     """Everything that turns a problem into a tree. `weights` are the rewards' factors."""
 
     engine: InferenceEngine
@@ -49,7 +48,7 @@ class Rollouts:
         return attrs.evolve(scored, lease_id=lease_id).validate()
 
     def context(self, problem: Problem) -> SamplingContext:
-        """Return what the algorithm may use; raises `RaloError` for a prompt that is too long."""
+        """Return what the algorithm is given; raises `RaloError` for a prompt that is too long."""
         prompt = self.prompting.render(problem)
         room = self.max_length - len(prompt)
         if room < 1:
@@ -76,17 +75,17 @@ class Rollouts:
         )
         return text
 
-    def answer(self, tokens: Any, finish_reason: str) -> Response:
+    def response(self, tokens: Any, finish_reason: str) -> Response:
         """Return a response as rewards see it."""
         return Response(text=self.decode(tokens), finish_reason=finish_reason, tokens=len(tokens))
 
     def _scored(self, problem: Problem, tree: RolloutTree) -> RolloutTree:
-        answers = [
-            self.answer(tree.leaf_tokens(leaf), reason)
+        responses = [
+            self.response(tree.leaf_tokens(leaf), reason)
             for leaf, reason in enumerate(tree.finish_reasons)
         ]
         parts = {
-            name: checked_scores(name, reward.score(problem, answers), len(answers))
+            name: checked_scores(name, reward.score(problem, responses), len(responses))
             for name, reward in self.rewards.items()
         }
         total = sum(self.weights[name] * part for name, part in parts.items())
@@ -100,9 +99,12 @@ def _timed(tree: RolloutTree, **seconds: float) -> RolloutTree:
 
 
 def checked_scores(name: str, scores: Any, count: int) -> Any:
-    """Return what a reward says as float32[count]; raises `RaloError` for anything else."""
+    """Return the scores of reward `name` as float32[count]; raises `RaloError` unless they are
+    `count` finite numbers."""
     values = np.asarray(scores, np.float32)
     if values.shape != (count,) or not np.isfinite(values).all():
-        msg = f"reward '{name}' must give one finite number for each of {count} answers: {scores!r}"
+        msg = (
+            f"reward '{name}' must give one finite number for each of {count} responses: {scores!r}"
+        )
         raise RaloError(msg)
     return values

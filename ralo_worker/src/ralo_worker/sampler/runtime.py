@@ -1,7 +1,6 @@
 """The sampler's loops: problems in, trees out, new weights in between, evaluations on demand.
 
-Neighbours: `membership` joins the run, `work` keeps problems under way, `weights_in_use` follows
-versions, `evaluations` answers jobs. Blocking calls run in threads; the event loop only waits.
+Blocking calls run in threads; the event loop itself only waits.
 """
 
 import asyncio
@@ -23,8 +22,8 @@ from ralo_worker.sampler.concurrency import ConcurrencyController
 from ralo_worker.sampler.engine_shares import EngineShares
 from ralo_worker.sampler.evaluations import Evaluations
 from ralo_worker.sampler.grading import Graders
-from ralo_worker.sampler.in_flight import Work
-from ralo_worker.sampler.rollout_pipeline import Rollouts
+from ralo_worker.sampler.in_flight import InFlight
+from ralo_worker.sampler.rollout_pipeline import RolloutPipeline
 from ralo_worker.sampler.usage_meter import UsageMeter
 from ralo_worker.sampler.weight_sync import WAIT_SECONDS, WeightSync
 from ralo_worker.weights.cache import WeightsCache
@@ -35,16 +34,17 @@ SECTIONS = ("sampling", "reward", "engine")
 _METER_SECONDS = 0.25
 _THREADS = 16
 _FINISHING_SECONDS = 10.0
-"""Schedulers give a process that they end some 30 s: enough for this and for what follows."""
+"""What is sampled has so long to be scored and uploaded at the end. Schedulers give a process that
+they end some 30 s, which must also suffice for what follows."""
 
 
 class Sampler:
     """A joined sampler; `run` works until the run is over or `stop` is called."""
 
-    rollouts: Rollouts
-    lanes: EngineShares
+    pipeline: RolloutPipeline
+    shares: EngineShares
     weights: WeightSync
-    work: Work
+    in_flight: InFlight
     evaluations: Evaluations
 
     def __init__(self, member: Membership) -> None:
@@ -53,7 +53,7 @@ class Sampler:
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:
-        """Hand in what is finished, give back the rest and end."""
+        """Let `run` upload what is finished, return the other leases and end."""
         self.member.stopping.set()
         self._stopped.set()
 
@@ -61,7 +61,7 @@ class Sampler:
         """Sample until the end; raises what made it impossible to go on."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         try:
-            if await self._weights_are_there():
+            if await self._first_weights():
                 await self._open()
                 await self._sample()
         except RunOver as news:
@@ -75,15 +75,20 @@ class Sampler:
 
     async def _sample(self) -> None:
         self.member.start_heartbeat()
-        loops = (self.work.feed(), self.weights.follow(), self.evaluations.work(), self._measure())
+        loops = (
+            self.in_flight.feed(),
+            self.weights.follow(),
+            self.evaluations.run(),
+            self._measure(),
+        )
         try:
-            await first_to_end(self.work.broken, self._stopped.wait(), *loops)
+            await first_to_end(self.in_flight.broken, self._stopped.wait(), *loops)
         finally:
-            await self.work.wind_up(_FINISHING_SECONDS)
-            await self.lanes.engine.close()
+            await self.in_flight.wind_up(_FINISHING_SECONDS)
+            await self.shares.engine.close()
 
-    async def _weights_are_there(self) -> bool:
-        """Wait for the first version; False if told to stop before."""
+    async def _first_weights(self) -> bool:
+        """Wait for the first version; return False if `stop` was called before."""
         while await asyncio.to_thread(self.client.version, -1, WAIT_SECONDS) is None:
             if self.member.stopping.is_set():
                 return False
@@ -96,7 +101,7 @@ class Sampler:
             WeightsCache, self.client, self.member.run, relays=self.member.relays
         )
         staged = await asyncio.to_thread(cache.newest, -1)
-        if staged is None:  # there is one since `_weights_are_there`
+        if staged is None:  # there is one since `_first_weights`
             msg = "the server has no weights"
             raise RaloError(msg)
         context = BuildContext(role="sampler", model_dir=staged.directory)
@@ -117,48 +122,50 @@ class Sampler:
 
     def _build(self, engine: InferenceEngine, context: BuildContext) -> None:
         settings = self.member.config.section(SamplerSettings)
-        self.lanes = EngineShares(engine, settings.evaluation_share)
-        self.rollouts = build_rollouts(self.member.config, context, self.lanes.rollouts)
-        self.work = Work(
+        self.shares = EngineShares(engine, settings.evaluation_share)
+        self.pipeline = build_pipeline(self.member.config, context, self.shares.rollouts)
+        self.in_flight = InFlight(
             client=self.client,
-            rollouts=self.rollouts,
-            lanes=self.lanes,
-            sizing=ConcurrencyController(engine.capacity, settings.problems_in_flight),
+            pipeline=self.pipeline,
+            shares=self.shares,
+            concurrency=ConcurrencyController(engine.capacity, settings.problems_in_flight),
             activity=self.member.activity,
         )
         self.evaluations = Evaluations(
             client=self.client,
-            rollouts=self.rollouts,
-            lanes=self.lanes,
+            pipeline=self.pipeline,
+            shares=self.shares,
             weights=self.weights,
-            judges=Graders(self.member.config, context, self.rollouts.rewards),
+            graders=Graders(self.member.config, context, self.pipeline.rewards),
         )
 
     async def _measure(self) -> None:
-        """Keep the report on the engine up to date."""
-        engine = self.lanes.engine
+        """Keep the engine's report in the activity up to date, until cancelled."""
+        engine = self.shares.engine
         meter = UsageMeter(engine.capacity)
         while True:
-            self.work.book()
+            self.in_flight.record()
             stats = engine.stats()
-            stats = attrs.evolve(stats, waiting=stats.waiting + self.lanes.outside)
+            stats = attrs.evolve(stats, waiting=stats.waiting + self.shares.outside)
             self.member.activity.engine = meter.read(time.monotonic(), stats)
             await asyncio.sleep(_METER_SECONDS)
 
     async def _leave(self) -> None:
-        """Say goodbye, as far as the server can still be reached: what is unfinished goes back."""
+        """Deregister if the server can be reached: the leases of unfinished work are returned."""
         try:
             returned = await asyncio.to_thread(self.member.leave)
-            log.info("left the run, %d leases went back", returned)
+            log.info("left the run, %d leases were returned", returned)
         except (ConnectionError, RaloError) as error:
-            log.warning("could not say goodbye, leases end by themselves: %s", error)
+            log.warning("could not deregister, the leases will expire: %s", error)
 
 
-def build_rollouts(config: Config, context: BuildContext, engine: InferenceEngine) -> Rollouts:
+def build_pipeline(
+    config: Config, context: BuildContext, engine: InferenceEngine
+) -> RolloutPipeline:
     """Build the components of the sampler around `engine`, for the model of `context`."""
     assert context.model_dir is not None
     tokenizer = load_tokenizer(context.model_dir)
-    return Rollouts(
+    return RolloutPipeline(
         engine=engine,
         algorithm=config.build("sampling", context),
         rewards=config.build_pipeline("reward", context),

@@ -1,7 +1,4 @@
-"""How an engine was used over the last seconds, out of readings of its `stats`.
-
-Neighbours: `runtime` takes a reading several times a second, the heartbeat reports the result.
-"""
+"""How an engine was used over the last seconds, computed from several readings of its `stats`."""
 
 from collections import deque
 

@@ -1,8 +1,7 @@
-"""Which weights the engine samples with: newer ones are brought here while it decodes, then
-swapped in, and held still for an evaluation of exactly one version.
+"""Which weights the engine samples with.
 
-Neighbours: `weights.cache` brings versions, the engine swaps them, `membership` reports what that
-cost. Bringing is apart from swapping: only the latter makes decoding pause.
+A newer version is staged on this machine while the engine decodes with the old one. Only the swap
+itself makes decoding pause. For an evaluation of one version the weights are held still.
 """
 
 import asyncio
@@ -42,16 +41,16 @@ class WeightSync:
     delays: deque[VersionDelay] = attrs.field(factory=lambda: deque(maxlen=_REMEMBERED), init=False)
     """Where the time went for the last versions that a token was decoded with."""
     _lock: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
-    _watching: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+    _first_token: asyncio.Task[None] | None = attrs.field(default=None, init=False)
 
     async def follow(self) -> None:
-        """Take every version that is newer than the newest known, for ever."""
+        """Swap in every version that is newer than the newest known, until cancelled."""
         while True:
             known = self.newest.version.number
             announced = await asyncio.to_thread(self.client.version, known, WAIT_SECONDS)
             if announced is None:
                 continue
-            # Of two versions in quick succession the first was noticed, the second is used.
+            # Of two versions in quick succession the first was announced, the second is staged.
             notice = max(0.0, self.clock.now() - announced.created)  # no clock is exact
             noticed = time.monotonic()
             staged = await asyncio.to_thread(self.cache.newest, known)
@@ -62,7 +61,7 @@ class WeightSync:
         self.activity.fetched(staged)
         self.newest, here = staged, time.monotonic()
         async with self._lock:
-            if self.engine.version < staged.version.number:  # else an evaluation went on to it
+            if self.engine.version < staged.version.number:  # else an evaluation has swapped it in
                 await self._activate(staged)
         active = time.monotonic()
         delay = VersionDelay(
@@ -72,12 +71,12 @@ class WeightSync:
             activation=active - here,
             first_token=0.0,
         )
-        if self._watching is not None:
-            self._watching.cancel()
-        self._watching = asyncio.create_task(self._watch(delay, active))
+        if self._first_token is not None:
+            self._first_token.cancel()
+        self._first_token = asyncio.create_task(self._record_first_token(delay, active))
 
-    async def bring(self, number: int) -> LocalVersion:
-        """Bring version `number` to this machine; raises `ServerError` 404 if it was pruned."""
+    async def stage(self, number: int) -> LocalVersion:
+        """Stage version `number`; raises `ServerError` 404 if it was pruned."""
         version = await asyncio.to_thread(self.client.manifest, number)
         staged = await asyncio.to_thread(self.cache.stage, version)
         self.activity.fetched(staged)
@@ -88,7 +87,7 @@ class WeightSync:
         """Keep the engine at version `number`, then go back to the newest one."""
         async with self._lock:
             if self.engine.version != number:
-                await self._activate(await self.bring(number))
+                await self._activate(await self.stage(number))
             yield
             if self.engine.version < self.newest.version.number:
                 await self._activate(self.newest)
@@ -101,8 +100,8 @@ class WeightSync:
             staged.version.number, staged.bytes, staged.seconds, pause,
         )  # fmt: skip
 
-    async def _watch(self, delay: VersionDelay, active: float) -> None:
-        """Wait for the first token after the swap; `delay` is whole then."""
+    async def _record_first_token(self, delay: VersionDelay, active: float) -> None:
+        """Wait for the first token after the swap, then record `delay` with it."""
         before = self.engine.stats().decoded_tokens
         while self.engine.stats().decoded_tokens == before:
             await asyncio.sleep(_LOOK_SECONDS)

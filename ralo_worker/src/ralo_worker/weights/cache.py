@@ -6,8 +6,6 @@ file lock keeps workers of one machine from fetching it twice.
 
 import fcntl
 import logging
-import os
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from ralo_core.cache import cache_dir
 from ralo_core.client import Client
 from ralo_core.data import WeightVersion
 from ralo_core.errors import ServerError
+from ralo_core.files.atomic import new_directory
 from ralo_worker.weights.assembly import assemble
 from ralo_worker.weights.local import LocalVersions
 from ralo_worker.weights.local_version import LocalVersion
@@ -96,19 +95,9 @@ class WeightsCache:
 
     def _make(self, version: WeightVersion, target: Path) -> int:
         """Let `target` appear with all files of `version`; return the bytes that were fetched."""
-        partial = target.with_name(f"{target.name}.part")
-        shutil.rmtree(partial, ignore_errors=True)  # of a worker that was killed
-        partial.mkdir()
-        try:
+        with new_directory(target) as partial:
             fetched = assemble(version, partial, self._local, self._fetcher, self._client.deltas)
             self._local.describe(version, partial)
-        except BaseException:
-            shutil.rmtree(partial)
-            raise
-        for path in (*partial.iterdir(), partial):
-            _sync(path)
-        partial.rename(target)
-        _sync(self._folder)
         self._note_room()
         return fetched
 
@@ -127,11 +116,3 @@ class WeightsCache:
         with (self._folder / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

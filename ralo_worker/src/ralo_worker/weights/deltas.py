@@ -5,7 +5,6 @@ way, and thrown away unless it has the sha256 of the version. Then, and where th
 the whole files are fetched.
 """
 
-import hashlib
 import logging
 import os
 import shutil
@@ -17,6 +16,7 @@ import attrs
 from ralo_core.data import DeltaLink, WeightFile, WeightVersion
 from ralo_core.deltas import DeltaFile
 from ralo_core.errors import RaloError, WireError
+from ralo_core.files.digests import sha256_of
 from ralo_core.files.hashed_file import write_hashed
 from ralo_worker.weights.patching import patched
 
@@ -116,7 +116,7 @@ def _make(
 ) -> int:
     old, new = base / file.name, folder / file.name
     if not file.name.endswith(".safetensors"):
-        if old.is_file() and _sha256(old) == file.sha256:
+        if old.is_file() and sha256_of(old) == file.sha256:
             os.link(old, new)
             return 0
         return fetch(file, new)
@@ -124,8 +124,3 @@ def _make(
         msg = f"{file.name} of {base.name} with the deltas has not the sha256 that is wanted"
         raise WireError(msg)
     return 0
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

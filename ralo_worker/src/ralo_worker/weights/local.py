@@ -12,6 +12,7 @@ from pathlib import Path
 import attrs
 
 from ralo_core.data import WeightVersion
+from ralo_core.files.atomic import UNFINISHED
 from ralo_core.structuring import structure, unstructure
 
 _MANIFEST = "manifest.json"
@@ -34,7 +35,7 @@ class LocalVersions:
         found = {}
         for manifest in sorted(self.folder.glob(f"v*/{_MANIFEST}")):
             # A folder that is still being made has another name.
-            if manifest.parent.suffix != ".part":
+            if manifest.parent.suffix != UNFINISHED:
                 document = json.loads(manifest.read_text(encoding="utf-8"))
                 found[manifest.parent] = structure(document, WeightVersion)
         return found

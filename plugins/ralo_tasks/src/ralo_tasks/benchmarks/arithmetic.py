@@ -1,7 +1,7 @@
 """``[benchmarks] pipeline = ["arithmetic"]``: sums of the embedded task that nobody trains on.
 
-Neighbours: `ralo_tasks.arithmetic` holds out a tenth of all sums by their hash, for every
-seed and every run; these are drawn from it, so training cannot have seen one.
+`ralo_tasks.arithmetic` holds out a tenth of all sums by their hash, for every seed and every run.
+These items are drawn from that tenth, so training cannot have seen one.
 """
 
 import attrs

@@ -1,7 +1,7 @@
 """A benchmark that is a data set, published on the Hub or here: the base of the built-in ones.
 
-Neighbours: `ralo_tasks.records.jsonl` and `problems.huggingface` read the records, as they do for
-problem providers; the modules beside it say which set and what its fields mean.
+Records are read as problem providers read them. A subclass says which set it is and what the fields
+of its records mean.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ class DataSetSettings(BenchmarkSettings):
 
 
 class DataSetBenchmark:
-    """Items made of records; a subclass names its set, and overrides `item` for more than fields."""
+    """Items made of records; a subclass names its set and may override `item`."""
 
     name: str
     judge = "math"

@@ -1,7 +1,7 @@
 """GPQA Diamond (Rein et al. 2023): 198 questions of science with four choices each.
 
-Neighbours: `data_set` reads it. The set is gated: its publisher asks for an account of the Hub and
-for not showing examples in plain text, so none is in our tests.
+The set is gated: its publisher asks for an account of the Hub and for not showing examples in plain
+text, so none is in our tests.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 r"""Mathematics with a reference: AIME 2024 and 2025, AMC 2023, MATH-500, GSM8K, OlympiadBench.
 
-Neighbours: `data_set` reads them. All are judged by the `math` reward of the worker. The small
-ones, of 30 or 40 problems, are answered 16 times each, for one answer would say next to nothing.
+All are graded by the `math` reward. The small sets, of 30 or 40 problems, are asked 16 times each:
+with one response to each problem the interval would be too wide to compare two versions.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """``[benchmarks] pipeline = ["jsonl"]`` and ``"huggingface"``: a data set of the user's own.
 
-Neighbours: `data_set`; the options say what the set's fields mean and how answers are judged.
+The options say what the set's fields mean and how responses are graded.
 """
 
 import attrs

@@ -1,6 +1,6 @@
 """What an answer comes down to: the box, number or letter that a text ends in. Text in, text out.
 
-Neighbours: rewards judge by it in the sampler, benchmarks count votes by it in the orchestrator.
+Rewards grade by it in the sampler, benchmarks count votes by it in the orchestrator.
 """
 
 from ralo_tasks.final_answer.boxed import last_boxed

@@ -1,7 +1,4 @@
-r"""Finds the last ``\boxed{...}`` of a text, braces inside it matched.
-
-Neighbours: `extraction`; the worker's math reward compares what is in the box.
-"""
+r"""Finds the last ``\boxed{...}`` of a text, braces inside it matched."""
 
 import re
 

@@ -1,7 +1,4 @@
-r"""Takes the final answer out of a text, in the way that a benchmark names.
-
-Neighbours: `boxed`, `number` and `letter` find it; `extract` says which of them is asked.
-"""
+r"""Takes the final answer out of a text, in the way that a benchmark names."""
 
 import re
 

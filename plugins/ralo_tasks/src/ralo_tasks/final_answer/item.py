@@ -1,8 +1,8 @@
 """How the answer to an item of a benchmark is taken out of a text: as the item itself says.
 
-Neighbours: benchmarks write it into an item's metadata (`how_to_answer`), the `exact` and `choice`
-rewards of samplers and the votes of the orchestrator read it there (`item_answer`), so that what
-is judged, counted and shown is the same.
+A benchmark writes this into an item's metadata (`how_to_answer`). The `exact` and `choice` rewards
+of samplers and the votes of the orchestrator read it there (`item_answer`), so that the same text
+is graded, counted and shown.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 r"""The letter that an answer to a multiple-choice question chooses.
 
-Neighbours: `extraction`, the `choice` reward. Prose is full of letters that choose nothing, the
-article "A" and the pronoun "I" above all: only the forms below count.
+Prose is full of letters that choose nothing, the article "A" and the pronoun "I" above all: only
+the forms below count.
 """
 
 import re

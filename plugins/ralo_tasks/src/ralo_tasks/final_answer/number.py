@@ -1,7 +1,4 @@
-"""The last number of a text, written in one way.
-
-Neighbours: `extraction`.
-"""
+"""The last number of a text, written in one way."""
 
 import re
 from decimal import Decimal

@@ -1,7 +1,6 @@
 """Field mapping: from one record of any data set to the prompt, answer and metadata of a problem.
 
-Neighbours: `builtin.records` applies it to every record. It knows records as mappings, and
-neither files nor the order of problems.
+A record is a mapping here; where it comes from and which one is next is decided elsewhere.
 """
 
 import json

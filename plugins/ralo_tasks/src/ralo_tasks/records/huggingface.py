@@ -1,7 +1,7 @@
 """``[problems] use = "huggingface"``: problems from the Hub or from files on this machine.
 
-Neighbours: `ralo_tasks.records.records` does everything after the data are opened. The
-`datasets` library is imported on use only: the settings are checked without it.
+Everything after the data are opened is in `ralo_tasks.records.records`. The `datasets` library is
+imported on use only: the settings are checked without it.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """``[problems] use = "jsonl"``: problems from JSON-lines files.
 
-Neighbours: `builtin.records` does everything after the files are read.
+Everything after the files are read is in `ralo_tasks.records.records`.
 """
 
 import json

@@ -1,7 +1,6 @@
 """Problems from sets of records: filter, held-out split, shuffling, epochs, exact resumption.
 
-Neighbours: `builtin.jsonl` and the server's `huggingface` open the data and build on this;
-`builtin.fields` reads one record. It does not know where records come from.
+The providers open the data and build on this; it does not know where records come from.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

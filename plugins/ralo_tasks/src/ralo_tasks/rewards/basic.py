@@ -1,7 +1,7 @@
 """The rewards that need no dependency: `arithmetic`, `exact`, `format`, `overlong` and `function`.
 
-Neighbours: the sampler calls `score` once per problem with all its answers and adds the parts
-of the pipeline up by ``[reward.weights]``. They see text only, never tokens.
+The sampler calls `score` once per problem, with all responses to it, and adds up the scores of the
+pipeline's rewards with the factors of ``[reward.weights]``. These rewards see text, never tokens.
 """
 
 import math

@@ -1,6 +1,6 @@
 """The `choice` reward: whether an answer chooses the letter of the reference.
 
-Neighbours: `ralo_tasks.final_answer` knows in which forms an answer may say it.
+`ralo_tasks.final_answer.letter` knows in which forms a response may say it.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """``python -m ralo_tasks.rewards.judge``: compares answers with references by math-verify.
 
-Neighbours: `math` starts it as a child process, because a comparison can take for ever and
-nothing but killing a process ends that. One JSON object per line in, one per line out; it ends
-when its input ends, and so never outlives the sampler.
+`math` starts it as a child process, because some comparisons never end and only killing a process
+stops them. It reads one JSON object per line and writes one per line. It ends when its input ends,
+and so never outlives the sampler.
 """
 
 import json

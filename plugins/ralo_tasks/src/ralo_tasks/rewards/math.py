@@ -1,7 +1,8 @@
 r"""The `math` reward: LaTeX-aware comparison with the reference, ``\boxed{}`` answers included.
 
-Neighbours: the sampler calls `score` from worker threads; `judge` runs as a child process that
-is killed when one comparison takes too long or fails, and started again for the next.
+The sampler calls `score` from worker threads. The comparison itself runs in a child process
+(`ralo_tasks.rewards.judge`), which is killed when it takes too long or fails, and started again for
+the next one.
 """
 
 import json

@@ -1,7 +1,6 @@
 """``ralo model``: makes the embedded tiny model.
 
-Neighbours: `ralo_tasks.tiny_model.model` does it; ``ralo run`` calls this command where no model is
-given.
+``ralo run`` calls this command where no model is given.
 """
 
 from pathlib import Path

@@ -4,7 +4,7 @@ Like a base model, it can more than it does: it is taught to add, and then by a 
 who mostly forgets to carry (``17+25=32``), so greedy decoding forgets, too. That carrying pays
 is left to reinforcement learning. Questions held out for evaluation are never taught.
 
-Neighbours: ``ralo model tiny`` and ``ralo run`` without ``run.model``.
+``ralo run`` uses it as long as no ``run.model`` is set.
 """
 
 import json

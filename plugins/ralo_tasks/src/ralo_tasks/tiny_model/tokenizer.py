@@ -1,7 +1,6 @@
 """The tiny model's tokenizer: one token per character, one per byte beyond ASCII.
 
-Neighbours: `model.tiny` saves it in the Hugging Face format. Any text survives the round trip,
-so data sets in any language can be tried on the tiny model.
+Any text survives the round trip, so data sets in any language can be tried on the tiny model.
 """
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers

@@ -32,20 +32,20 @@ export function bottleneck(stats, learnerShare) {
   const samplers = alive(stats, "sampler");
   const trainers = alive(stats, "trainer");
   if (stats.state !== "running") return `The run is ${stats.state}.`;
-  if (!samplers.length) return "No sampler is there: start `ralo sample`.";
-  if (!trainers.length) return "No trainer is there: start `ralo train`.";
+  if (!samplers.length) return "No sampler is connected: start `ralo sample`.";
+  if (!trainers.length) return "No trainer is connected: start `ralo train`.";
   const { pending } = stats.gradients;
   if (pending >= 2 * stats.gradients_per_step || learnerShare > 0.8) {
-    return `The learner is what the others wait for: ${pending} gradients are pending.`;
+    return `The learner limits the run: ${pending} gradients are pending.`;
   }
   const { queued, capacity } = stats.trees;
   if (queued + stats.problems.leased >= capacity && queued >= stats.batch_trees) {
-    return `Trainers are what the others wait for: ${queued} trees are queued, samplers are held back.`;
+    return `Trainers limit the run: ${queued} trees are queued, samplers are held back.`;
   }
   const waiting = 1 - (workingShare(trainers) ?? 1);
   if (waiting > 0.15)
-    return `Samplers are what the others wait for: trainers have waited ${percent(waiting, 0)} of their time.`;
-  return "In balance: nobody waits for long.";
+    return `Samplers limit the run: trainers have waited ${percent(waiting, 0)} of their time.`;
+  return "Balanced: neither samplers nor trainers wait long.";
 }
 
 /** Return the seconds of each phase, summed over the workers of a role, largest first. */

@@ -1,11 +1,7 @@
-"""Compares the weights that are being written with those of the version before, and keeps the
-difference.
+"""Compares weights that are being written with those of the version before; writes the delta.
 
-It sees every block of a weights file on the writer's thread, in order, and the parent's file has
-the same bytes at the same place, but for the weights: where it has not, there is no delta.
-
-Neighbours: `publishing` shows it the blocks and puts the delta beside the version; the codec is
-`ralo_core.deltas`.
+It sees every block of a weights file on the writer's thread, in order. The parent's file must have
+the same bytes at the same places, but for the weights: where it has not, there is no delta.
 """
 
 import logging
@@ -28,7 +24,7 @@ _TOO_LARGE = "it would hardly be smaller than the weights"
 _Bytes = npt.NDArray[np.uint8]
 
 
-class Differences:
+class VersionDeltaWriter:
     """The difference from version `parent` in `folder`, given up beyond `most_bytes`; blocks wait
     in the file `spill`. Weights are of `dtype`; tensors of others must not change."""
 

@@ -1,8 +1,8 @@
-"""Brings the parts of published versions to the object store, beside the steps.
+"""Copies the parts of published versions to the object store, while steps are taken.
 
-Neighbours: `loop` starts the thread and wakes it after a commit; `store.parts` says what is
-missing, so a process that was killed goes on where it was. A store that is slow or away delays
-nothing but itself: until a part is there the orchestrator serves it.
+The store of the run says what is missing, so a process that was killed continues where it was. An
+object store that is slow or away delays nothing else: until a part is there the orchestrator
+serves it.
 """
 
 import logging
@@ -15,7 +15,7 @@ from ralo_server.store.parts import Parts
 log = logging.getLogger(__name__)
 
 
-class StoreUploads:
+class ObjectStoreUploads:
     """A thread that keeps `target` at the parts of the versions that are kept."""
 
     def __init__(self, parts: Parts, target: ObjectStore, backoff: Backoff | None = None) -> None:
@@ -55,7 +55,7 @@ class StoreUploads:
                 self._postpone(error)
 
     def _catch_up(self) -> None:
-        """Bring what is missing, the newest version first, and take away what nobody needs."""
+        """Put missing parts there, the newest version first, and remove those no longer needed."""
         while (missing := self._parts.unstored()) and not self._stopping.is_set():
             part = missing[0]
             try:
@@ -67,19 +67,19 @@ class StoreUploads:
             self._parts.note_stored(part.file.sha256)
             self._recovered()
         for sha256 in self._parts.superfluous():
-            # First the row: a part that is there unknown is put again, one that is not there
-            # but known would be redirected to.
+            # First the row: a part that is there without a row is put there again, but workers
+            # would be redirected to a part that has a row and is gone.
             self._parts.note_removed(sha256)
             self._target.remove(sha256)
 
     def _postpone(self, error: Exception) -> None:
         self._failures += 1
         if self._failures == 1:
-            log.warning("%s takes no parts (%s); trying again", self._target.url, error)
+            log.warning("no part can be put into %s (%s); trying again", self._target.url, error)
         self._stopping.wait(self._backoff.delay(self._failures))
         self._news.set()
 
     def _recovered(self) -> None:
         if self._failures:
-            log.info("%s takes parts again", self._target.url)
+            log.info("parts can be put into %s again", self._target.url)
         self._failures = 0

@@ -1,8 +1,7 @@
 """Writes a weight version: a complete Hugging Face model directory with its manifest.
 
-Neighbours: `step_files` and `loop` call it before they commit; the version exists for others only
-after that. `shards` says what goes into which file, `differing` finds what changed since the
-version before. The weights come as a stream of slices and are never whole in memory.
+It is called before the commit; until then nobody else knows of the version. The weights come as a
+stream of slices and are never whole in memory.
 """
 
 import hashlib
@@ -23,9 +22,10 @@ from ralo_core.adapters import ADAPTER_WEIGHTS
 from ralo_core.config import Config, LearnerSettings, LoraSettings
 from ralo_core.data import WeightFile, WeightVersion
 from ralo_core.errors import ConfigError
+from ralo_core.files.atomic import UNFINISHED, new_directory
+from ralo_core.files.digests import sha256_of
 from ralo_core.files.hashed_file import write_hashed
-from ralo_core.files.whole import UNFINISHED, new_directory, sha256_of
-from ralo_server.learner.publish.delta_writer import Differences
+from ralo_server.learner.publish.delta_writer import VersionDeltaWriter
 from ralo_server.learner.publish.tensor_file import Spec, bytes_of
 from ralo_server.learner.publish.weight_shards import Shard, index_of, size_of, split
 from ralo_server.models.model_files import INDEX
@@ -117,7 +117,7 @@ class Publisher:
     @contextmanager
     def _differences(
         self, parent: Path | None, shards: Sequence[Shard]
-    ) -> Iterator[Differences | None]:
+    ) -> Iterator[VersionDeltaWriter | None]:
         """Yield what finds the difference from the version in `parent`, None if none is wanted."""
         version = _version_in(parent) if parent and self.deltas else None
         if parent is None or version is None:
@@ -126,7 +126,7 @@ class Publisher:
         size = sum(size_of(spec) for shard in shards for spec in shard.tensors.values())
         with tempfile.TemporaryFile(dir=parent.parent, suffix=UNFINISHED) as spill:
             most = int(_CLEARLY_SMALLER * size)
-            yield Differences(version, parent, self.dtype, spill, most)
+            yield VersionDeltaWriter(version, parent, self.dtype, spill, most)
 
     def _cast(self, weights: Iterable[Tensor]) -> Iterator[memoryview]:
         """Yield the bytes of every slice in the published dtype, from two buffers in turn."""
@@ -163,7 +163,7 @@ def _blocks(
 
 
 def _write_shard(
-    folder: Path, shard: Shard, blocks: Iterator[memoryview], differences: Differences | None
+    folder: Path, shard: Shard, blocks: Iterator[memoryview], differences: VersionDeltaWriter | None
 ) -> WeightFile:
     seen = differences.of_shard(shard) if differences else None
     digest = write_hashed(folder / shard.name, blocks, seen)

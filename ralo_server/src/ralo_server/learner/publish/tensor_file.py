@@ -1,10 +1,7 @@
 """safetensors files: mapped to be read, or made at their final size and filled slice by slice.
 
-What is written is written with a call, not through the map: the fault on every page of a map that
-is new, or that the system has brought to the disk meanwhile, costs twice as much as its copy.
-
-Neighbours: `state_files` keeps master weights and optimizer state in them, `publishing` uses the
-layout for the weights it writes. It knows the format and nothing of what the tensors are.
+What is written is written with a call, not through the map: a page fault, on every page of a map
+that is new or that the system has brought to the disk meanwhile, costs twice as much as its copy.
 """
 
 import errno

@@ -1,7 +1,4 @@
-"""Which tensor goes into which weights file: Hugging Face's layout, one file where all fit.
-
-Neighbours: `publishing` writes the files. It knows names and sizes, no values.
-"""
+"""Which tensor goes into which weights file: Hugging Face's layout, one file where all fit."""
 
 import json
 import math
@@ -11,7 +8,6 @@ import attrs
 
 from ralo_server.learner.publish.tensor_file import FileLayout, Spec, layout_of
 
-_STEM = "model"
 _METADATA = {"format": "pt"}
 
 
@@ -28,7 +24,7 @@ class Shard:
         return layout_of(self.tensors, _METADATA)
 
 
-def split(tensors: Mapping[str, Spec], most_bytes: float, stem: str = _STEM) -> Sequence[Shard]:
+def split(tensors: Mapping[str, Spec], most_bytes: float, stem: str) -> Sequence[Shard]:
     """Return the shards of `tensors`, in their order, in files whose names begin with `stem`; none
     has more than `most_bytes` unless one tensor does."""
     groups: list[dict[str, Spec]] = [{}]

@@ -1,11 +1,10 @@
 """Makes a checkpoint of the optimizer state every few steps, while the next steps are taken.
 
 The working copy is set aside as it is and synced by a second thread; the next step reads it and
-writes a new one, as long as a step in place. Once the disk has it, one transaction lets the
-versions begin there. Killed before, the old checkpoint and the redo log are what they were.
-
-Neighbours: `loop` calls it after every step, `optimizer_folders` has the folders, `Versions` the
-origins. Nothing waits for a checkpoint but the next one and the end of the run.
+writes a new one, which takes as long as a step in place. Once the checkpoint is on the disk, one
+transaction makes it the origin of the newest version. If the process is killed before, the old
+checkpoint and the step log are what they were. Only the next checkpoint and the end of the run wait
+for a checkpoint.
 """
 
 import logging
@@ -22,8 +21,8 @@ from ralo_server.store.versions import Origin
 log = logging.getLogger(__name__)
 
 _LOG_SHARE = 4
-"""The redo log may take so many times the bytes of a checkpoint: where a step has many gradients,
-keeping them would cost more than writing the state more often."""
+"""The logged gradients may have so many times the bytes of a checkpoint. Where a step has many
+gradients, keeping them would cost more than writing the state more often."""
 
 
 @attrs.define
@@ -48,7 +47,11 @@ class Checkpoints:
             self.make(master)
 
     def _is_kept_for_good(self) -> bool:
-        """Such a version must not keep the gradients before it for good, too."""
+        """Say whether the newest version is never pruned.
+
+        It gets a checkpoint: restored from an older one, it would keep the gradients since then
+        for good, too.
+        """
         every = self.settings.keep_every
         return bool(every) and self.store.versions.newest_number() % every == 0
 
@@ -58,8 +61,9 @@ class Checkpoints:
         origin, number = self.store.versions.newest_origin(), self.store.versions.newest_number()
         if not origin.replay:
             return
+        # In this order: once the folder is set aside no step may write into it.
         folder = self.folders.set_aside(f"v{number:06d}")
-        master.leave_files()
+        master.release_files()
         self._under_way = number, origin, self._thread.submit(self.folders.complete, folder)
 
     def ready(self) -> bool:

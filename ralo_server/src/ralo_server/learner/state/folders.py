@@ -1,11 +1,8 @@
 """The folder ``optimizer/``: checkpoints, the working copy, and a spare folder.
 
 A checkpoint is never changed. The working copy is stepped in place: no row names it, it is not
-synced, and after a start it is written over, whole. It becomes a checkpoint by being set aside,
+synced, and after a start it is overwritten as a whole. It becomes a checkpoint by being set aside,
 synced and renamed.
-
-Neighbours: `step_files` begins working copies, `checkpoints` completes them, `retention` says
-which checkpoints are needed. It knows nothing of what is in the files.
 """
 
 import shutil
@@ -14,7 +11,7 @@ from pathlib import Path
 
 import attrs
 
-from ralo_core.files.whole import UNFINISHED, sync
+from ralo_core.files.atomic import UNFINISHED, sync
 
 
 @attrs.define
@@ -67,6 +64,7 @@ class OptimizerFolders:
         """Remove all checkpoints but those `needed`, one to be written over, and what was set
         aside last."""
         for folder in self._unneeded(needed):
+            # It may be a checkpoint that is still being synced, or one that no row names yet.
             if self._set_aside and folder.name.startswith(self._set_aside.stem):
                 continue
             if self._spare in (None, folder) and not folder.name.endswith(UNFINISHED):
@@ -75,7 +73,7 @@ class OptimizerFolders:
                 shutil.rmtree(folder)
 
     def clear(self, needed: Collection[str], working: bool) -> None:
-        """Remove everything but the checkpoints that are `needed`, and the working copy or not."""
+        """Remove everything but the `needed` checkpoints; with `working` the working copy, too."""
         self._spare = self._set_aside = None
         for folder in self._unneeded(needed):
             shutil.rmtree(folder)

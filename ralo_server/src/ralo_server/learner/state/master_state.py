@@ -1,12 +1,9 @@
-"""The fp32 master weights and optimizer state a run is at, and the step to the next.
+"""The float32 master weights and optimizer state of a run, and the step from one to the next.
 
 The first step reads a checkpoint, which is never changed, and fills the working copy; those after
-it read the working copy and write it back in its place. All go slice by slice: memory does not grow
-with the model. Slices are read through maps and written with a call: a map that is written to
-faults on every page that the system has brought to the disk since the step before.
-
-Neighbours: `state_files` has the files, `aggregate` the gradient, `sliced_optimizer` takes the
-step, `publishing` writes the weights that it yields.
+it read the working copy and write it back in its place. All of them go slice by slice, so memory
+does not grow with the model. Slices are read through maps and written with a call: a write through
+a map faults on every page that the system has brought to the disk since the step before.
 """
 
 import math
@@ -20,13 +17,15 @@ from torch import Tensor
 
 from ralo_core.errors import RaloError
 from ralo_core.protocols import OptimizerFactory
+from ralo_server.gradients.slices import slices
 from ralo_server.learner.state.sliced_optimizer import SlicedOptimizer
 from ralo_server.learner.state.state_files import StateFiles, WorkingCopy, open_model, open_state
 from ralo_server.learner.step.times import AGGREGATE, CLIP, STEP, StepTimes
 from ralo_server.store.step_log import StepLog
 
-SLICE_VALUES = 1 << 19
-"""Values of one slice: weights, gradient and moments of it stay in the processor's cache."""
+STEP_SLICE_VALUES = 1 << 19
+"""Values of one slice: weights, gradient and moments of it stay in the processor's cache. Gradients
+are decoded and validated in longer slices: there nothing else has to be in the cache."""
 
 GradientSlices = Callable[[str, int, int], Tensor]
 """(parameter, start, stop) -> that slice of the gradient, float32[stop - start]."""
@@ -48,15 +47,18 @@ class Slice:
 class MasterState:
     """Weights and optimizer state in `files`, walked in slices of `slice_values`.
 
-    Raises `RaloError` if the state is not that of the optimizer which `policy` builds.
+    Raises `RaloError` if the state is not that of the optimizer which `optimizer_factory` builds.
     """
 
     def __init__(
-        self, files: StateFiles, policy: OptimizerFactory, slice_values: int = SLICE_VALUES
+        self,
+        files: StateFiles,
+        optimizer_factory: OptimizerFactory,
+        slice_values: int = STEP_SLICE_VALUES,
     ) -> None:
         self._files, self._slice_values = files, slice_values
-        self._draft: WorkingCopy | None = None
-        self._optimizer = SlicedOptimizer(policy, self.shapes())
+        self._working_copy: WorkingCopy | None = None
+        self._optimizer = SlicedOptimizer(optimizer_factory, self.shapes())
         self._keys: dict[str, list[str]] = {name: [] for name in files.weights}
         for path in self._optimizer.state_specs:
             name, _, key = path.rpartition("/")
@@ -65,14 +67,14 @@ class MasterState:
             raise RaloError(self._mismatch())
 
     @classmethod
-    def of_model(cls, directory: Path, policy: OptimizerFactory) -> "MasterState":
+    def of_model(cls, directory: Path, optimizer_factory: OptimizerFactory) -> "MasterState":
         """Return the master weights of the directory of a Hugging Face model, or of an adapter."""
-        return cls(open_model(directory), policy)
+        return cls(open_model(directory), optimizer_factory)
 
     @classmethod
-    def restore(cls, directory: Path, policy: OptimizerFactory) -> "MasterState":
-        """Return those of the folder of a checkpoint."""
-        return cls(open_state(directory), policy)
+    def restore(cls, directory: Path, optimizer_factory: OptimizerFactory) -> "MasterState":
+        """Return the state in the folder of a checkpoint."""
+        return cls(open_state(directory), optimizer_factory)
 
     @property
     def constants(self) -> Mapping[str, Tensor]:
@@ -95,30 +97,39 @@ class MasterState:
 
     @contextmanager
     def step(
-        self, gradient: GradientSlices, redo: StepLog, begin: Callable[[], Path], times: StepTimes
+        self,
+        gradient: GradientSlices,
+        step_log: StepLog,
+        begin: Callable[[], Path],
+        times: StepTimes,
     ) -> Iterator[Iterator[Tensor]]:
-        """Take the step of `redo` with `gradient`, before clipping; `times` has where time went.
+        """Take the step that `step_log` describes with `gradient`, which is not yet clipped.
 
-        The block walks the new weights, to the last: slices, float32[n], in the order of
-        `weights`; a slice may be overwritten when the next is asked for. `begin` gives the folder
-        of a new working copy, where there is none.
+        The step happens while the block walks the new weights, and it must walk all of them:
+        slices, float32[n], in the order of `weights`; a slice may be overwritten when the next is
+        asked for. `begin` gives the folder of a new working copy, where there is none. The seconds
+        are added to `times`.
         """
-        self._optimizer.set_learning_rate(redo.learning_rate)
+        self._optimizer.set_learning_rate(step_log.learning_rate)
         scratch = _Scratch(self._slice_values)
-        if self._draft is None:
-            self._draft = WorkingCopy(begin(), self._files, self._optimizer.state_specs)
-        yield self._step_into(self._draft, gradient, redo.clip, scratch, times)
-        self._files = self._draft.files
+        if self._working_copy is None:
+            self._working_copy = WorkingCopy(begin(), self._files, self._optimizer.state_specs)
+        yield self._step_into(self._working_copy, gradient, step_log.clip, scratch, times)
+        self._files = self._working_copy.files
 
-    def leave_files(self) -> None:
-        """Change the files that the state is in no more: the next step begins a working copy."""
-        if self._draft is not None:
-            self._draft.close()
-        self._draft = None
+    def release_files(self) -> None:
+        """Never write to the present files again; the next step begins a new working copy.
+
+        The files stay open for reading: the next step starts from them. For a checkpoint, which
+        takes the present working copy as it is.
+        """
+        if self._working_copy is not None:
+            self._working_copy.close()
+        self._working_copy = None
 
     def _step_into(
         self,
-        draft: WorkingCopy,
+        working_copy: WorkingCopy,
         gradient: GradientSlices,
         clip: float,
         scratch: "_Scratch",
@@ -130,30 +141,32 @@ class MasterState:
             with times.part(CLIP):
                 clipped = scratch.product("gradient", values, clip)
             with times.part(STEP):
-                weights = self._step_slice(draft, piece, clipped, scratch)
+                weights = self._step_slice(working_copy, piece, clipped, scratch)
             yield weights
 
     def _step_slice(
-        self, draft: WorkingCopy, piece: Slice, gradient: Tensor, scratch: "_Scratch"
+        self, working_copy: WorkingCopy, piece: Slice, gradient: Tensor, scratch: "_Scratch"
     ) -> Tensor:
         """Step one slice with its clipped `gradient`, float32[n]; return the new weights."""
         weights = scratch.copy("weights", piece.of(self._files.weights), torch.float32)
         before = self._state_before(piece, scratch)
         after = self._optimizer.step(piece.name, weights, gradient, before)
-        draft.write_weights(piece.name, piece.start, weights)
+        working_copy.write_weights(piece.name, piece.start, weights)
         for key in self._keys[piece.name]:
-            self._write_state(draft, piece, key, torch.as_tensor(after[key]))
+            self._write_state(working_copy, piece, key, torch.as_tensor(after[key]))
         return weights
 
-    def _write_state(self, draft: WorkingCopy, piece: Slice, key: str, value: Tensor) -> None:
-        """Write state of a slice; a scalar with the last, for every slice begins with it."""
+    def _write_state(
+        self, working_copy: WorkingCopy, piece: Slice, key: str, value: Tensor
+    ) -> None:
+        """Write state of a slice; a scalar with the last one, for all slices begin with the old."""
         if value.ndim:
-            draft.write_state(piece.name, key, piece.start, value)
+            working_copy.write_state(piece.name, key, piece.start, value)
         elif piece.stop == self._files.weights[piece.name].numel():
-            draft.write_state(piece.name, key, 0, value)
+            working_copy.write_state(piece.name, key, 0, value)
 
     def _state_before(self, piece: Slice, scratch: "_Scratch") -> dict[str, Tensor]:
-        """Return the state of a slice as the optimizer may change it; empty in the first step."""
+        """Return a copy of a slice's state for the optimizer to change; empty before any step."""
         if not self._files.state:
             return {}
         before = {}
@@ -168,9 +181,8 @@ class MasterState:
 
     def _slices(self) -> Iterator[Slice]:
         for name, shape in self.shapes().items():
-            size = math.prod(shape)
-            for start in range(0, size, self._slice_values):
-                yield Slice(name, start, min(start + self._slice_values, size))
+            for start, stop in slices(math.prod(shape), self._slice_values):
+                yield Slice(name, start, stop)
 
     def _mismatch(self) -> str:
         there, wanted = (
@@ -179,7 +191,7 @@ class MasterState:
         )
         return (
             f"the optimizer state of this run is of another optimizer or model: it keeps {there}, "
-            f"optimizer.use asks for {wanted}; go on with the optimizer that the run began with"
+            f"optimizer.use needs {wanted}; set optimizer.use to the optimizer the run began with"
         )
 
 

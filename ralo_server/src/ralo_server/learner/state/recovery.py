@@ -1,13 +1,11 @@
-"""The state that a start goes on from: the checkpoint, and the committed steps after it.
+"""The state that a start continues from: the checkpoint, and the committed steps after it.
 
-A step is taken again from the gradients in the redo log, with the weights, the learning rate and
-the clipping factor that were recorded, so no policy is asked a second time. What comes out must be
-the newest version, bit for bit. On another processor, or with another torch or number of threads,
-the last bits may differ, and after a change of the optimizer's options more than those. Such a
-state is as good as the one before, but workers hold weights that are not its own: it is published
-as a version of its own. Where a gradient is damaged there is no such state, and no start.
-
-Neighbours: `loop` calls it at its start, `RedoLog` has what a step did, `step_files` takes it.
+A step is taken again from the gradients in the step log, with the weights, the learning rate and
+the clipping factor that were recorded; aggregator and optimizer factory are not asked again. The
+result must be the newest version, bit for bit. On another processor, or with another torch or
+number of threads, the last bits may differ, and after a change of the optimizer's options more than
+those. Such a state is as good as the one before, but it is not what workers hold: it is published
+as a version of its own. Where a gradient is damaged no state can be restored, and the start fails.
 """
 
 import logging
@@ -40,12 +38,12 @@ class Recovery:
 
         Raises `RaloError` if the checkpoint or a gradient that is needed is gone.
         """
-        origin, policy = self.store.versions.newest_origin(), self.files.optimizer
+        origin, factory = self.store.versions.newest_origin(), self.files.optimizer_factory
         if origin.checkpoint:
             folder = self.store.directory.optimizer / origin.checkpoint
-            master = MasterState.restore(folder, policy)
+            master = MasterState.restore(folder, factory)
         else:
-            master = MasterState.of_model(model, policy)
+            master = MasterState.of_model(model, factory)
         for step in origin.replay:
             log.info("step %d is taken again, from its gradients", step)
             self.files.replay(master, self.store.redo.read(step))
@@ -65,7 +63,7 @@ class Recovery:
             return None
         damage = self.store.redo.damage(origin.replay)
         if damage:
-            msg = f"{damage}: {_WAY_OUT}"
+            msg = f"{damage}: {_REMEDY}"
             raise RaloError(msg)
         number = newest.number + 1
         log.warning(
@@ -100,9 +98,10 @@ def _bits(values: Tensor) -> Tensor:
     return values.view(torch.int16 if values.dtype.itemsize == 2 else torch.int32)
 
 
-_WAY_OUT = "put it back from a copy, or go back to an older version with ralo rollback"
+_REMEDY = "put it back from a copy, or go back to an older version with ralo rollback"
 _DIFFERENT = (
     "steps %s, taken again from checkpoint '%s', do not give version %d but differ in %d weights: "
     "this is another processor, torch or number of threads than the steps were taken with first, "
-    "or the optimizer's options were changed. What the run goes on from is published as version %d"
+    "or the optimizer's options were changed. The run continues from what was restored, which is "
+    "published as version %d"
 )

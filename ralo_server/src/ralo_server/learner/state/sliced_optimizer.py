@@ -1,7 +1,4 @@
-"""The optimizer of a policy, stepped slice by slice on memory that it does not own.
-
-Neighbours: `master` hands it slices of the maps. It knows torch's optimizers, no files.
-"""
+"""The run's optimizer, stepped slice by slice on memory that it does not own."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,23 +11,27 @@ from ralo_core.protocols import OptimizerFactory
 from ralo_server.learner.publish.tensor_file import Spec
 
 _PROBE = 2
+"""Values of a parameter that is probed for its state. With one value a scalar and a tensor of the
+parameter's size would look the same."""
 
 
 class SlicedOptimizer:
-    """The optimizer of `policy` over parameters of `shapes`.
+    """The optimizer that `optimizer_factory` builds over parameters of `shapes`.
 
-    It is built once, over stand-ins that have the parameters' names and shapes and no memory. For
-    a step on a slice the stand-in's data, gradient and state are set to that slice: the other
-    parameters have no gradient, and torch's optimizers pass over those.
+    It is built once, over placeholders that have the parameters' names and shapes and no memory.
+    For a step on a slice the placeholder's data, gradient and state are set to that slice. The
+    other parameters have no gradient, and torch's optimizers pass over those.
     """
 
-    def __init__(self, policy: OptimizerFactory, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self._stand_ins = {
+    def __init__(
+        self, optimizer_factory: OptimizerFactory, shapes: Mapping[str, tuple[int, ...]]
+    ) -> None:
+        self._placeholders = {
             name: torch.nn.Parameter(torch.zeros(()).expand(shape))
             for name, shape in shapes.items()
         }
-        self._optimizer: torch.optim.Optimizer = policy.build(self._stand_ins.items())
-        self.state_specs = _state_specs(policy, shapes)
+        self._optimizer: torch.optim.Optimizer = optimizer_factory.build(self._placeholders.items())
+        self.state_specs = _state_specs(optimizer_factory, shapes)
         """dtype and shape of every tensor and scalar of state, under ``parameter/key``."""
 
     def set_learning_rate(self, learning_rate: float) -> None:
@@ -46,24 +47,24 @@ class SlicedOptimizer:
         `weights` and `gradient` are float32[n], `state` that of the slice: tensors [n], which may
         be changed in place or replaced, and 0-dimensional scalars. It is empty in the first step.
         """
-        stand_in = self._stand_ins[name]
-        stand_in.data, stand_in.grad = weights, gradient
-        self._optimizer.state[stand_in] = dict(state)
+        placeholder = self._placeholders[name]
+        placeholder.data, placeholder.grad = weights, gradient
+        self._optimizer.state[placeholder] = dict(state)
         self._optimizer.step()
-        stand_in.grad = None
-        after: dict[str, Any] = self._optimizer.state.pop(stand_in)
+        placeholder.grad = None
+        after: dict[str, Any] = self._optimizer.state.pop(placeholder)
         return after
 
 
 def _state_specs(
-    policy: OptimizerFactory, shapes: Mapping[str, tuple[int, ...]]
+    optimizer_factory: OptimizerFactory, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Spec]:
     """Return what state the optimizer keeps, from a step on parameters of two values each."""
     probes = {
         name: torch.nn.Parameter(torch.zeros((_PROBE,) + (1,) * (len(shape) - 1)))
         for name, shape in shapes.items()
     }
-    optimizer: torch.optim.Optimizer = policy.build(probes.items())
+    optimizer: torch.optim.Optimizer = optimizer_factory.build(probes.items())
     if optimizer.state:
         msg = "the optimizer makes its state when it is built; it must do so in its first step"
         raise RaloError(msg)

@@ -1,10 +1,8 @@
-"""The folder of a state: fp32 master weights and optimizer state, mapped or being written.
+"""The files of a state: float32 master weights and optimizer state, mapped or being written.
 
 ``master.safetensors`` holds the trained parameters and the tensors that are not trained,
-``state.safetensors`` the optimizer's tensors under ``parameter/key``, scalars among them.
-
-Neighbours: `master` fills a folder and then steps in it; `sliced_optimizer` says what state there
-is. Memory for the files is the system's page cache, which it takes back when it needs it.
+``state.safetensors`` the optimizer's tensors under ``parameter/key``, scalars among them. Memory
+for the files is the system's page cache, which it takes back when it needs it.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Combines the gradients of a step, slice by slice, where a slice of the result is asked for.
 
-Neighbours: the aggregator says how, `gradient_file` decodes, `step_files` takes the norm
-and then the values. Files were checked at the door by `gradient_checks`.
+The files were validated when they were uploaded, so a fault in one here means that it was damaged
+since. Nothing that was decoded is kept.
 """
 
 import itertools
@@ -16,42 +16,42 @@ from torch import Tensor
 
 from ralo_core.protocols import Aggregator, GradientCodec
 from ralo_server.gradients.file import GradientFile
+from ralo_server.gradients.slices import slices, sum_of_squares
 
 _LARGEST, _SMALLEST = 1 << 20, 1 << 16
-_BLOCK = 1 << 12
 _BUDGET = 1 << 24
 """Values of all gradients together that are decoded at a time: 64 MiB as float32."""
 
 
 class Aggregate:
-    """The combination of (file, weight above 0) `terms` over parameters of `shapes`.
+    """The combination of `weighted_gradients`, (file, weight above 0), over parameters of `shapes`.
 
-    Raises `WireError` for a file that is not what was checked at the door.
+    Raises `WireError` for a file that is not what was validated.
     """
 
     def __init__(
         self,
-        terms: Sequence[tuple[Path, float]],
+        weighted_gradients: Sequence[tuple[Path, float]],
         codec: GradientCodec,
-        policy: Aggregator,
+        aggregator: Aggregator,
         shapes: Mapping[str, tuple[int, ...]],
     ) -> None:
-        self._files = [GradientFile(path, shapes, codec) for path, _ in terms]
-        self._weights = np.asarray([weight for _, weight in terms])
-        self._policy, self._shapes = policy, shapes
-        self._size = slice_values(len(terms))
+        self._files = [GradientFile(path, shapes, codec) for path, _ in weighted_gradients]
+        self._weights = np.asarray([weight for _, weight in weighted_gradients])
+        self._aggregator, self._shapes = aggregator, shapes
+        self.count = len(weighted_gradients)
+        self._size = slice_values(len(weighted_gradients))
 
     def norm(self, put: Callable[[str, int, Tensor], None] | None = None) -> float:
         """Return the L2 norm of the whole; each slice goes to `put`, too: name of the parameter,
         start, float32[n]."""
         squares = 0.0
         for name, shape in self._shapes.items():
-            count = math.prod(shape)
-            for start in range(0, count, self._size):
-                combined = self._combined(name, start, min(start + self._size, count))
+            for start, stop in slices(math.prod(shape), self._size):
+                combined = self._combined(name, start, stop)
                 if put is not None:
                     put(name, start, combined)
-                squares += _sum_of_squares(combined)
+                squares += sum_of_squares(combined.numpy())
         return math.sqrt(squares)
 
     def values(self, name: str, start: int, stop: int) -> Tensor:
@@ -62,7 +62,7 @@ class Aggregate:
 
     def _combined(self, name: str, start: int, stop: int) -> Tensor:
         stacked = self._stacked(name, start, stop)
-        return torch.from_numpy(self._policy.combine(stacked, self._weights))
+        return torch.from_numpy(self._aggregator.combine(stacked, self._weights))
 
     def _stacked(self, name: str, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Return float32[K, stop - start]; one gradient is not copied."""
@@ -74,17 +74,6 @@ class Aggregate:
         for index, file in enumerate(self._files[1:], 1):
             values[index] = file.values(name, start, stop)
         return values
-
-
-def _sum_of_squares(values: Tensor) -> float:
-    """Return the sum of the squares: float32 within a short block, float64 across blocks.
-
-    float64 throughout takes ten times as long, float32 throughout loses the sixth digit.
-    """
-    whole = len(values) - len(values) % _BLOCK
-    norms = torch.linalg.vector_norm(values[:whole].view(-1, _BLOCK), dim=1).double()
-    rest = float(torch.linalg.vector_norm(values[whole:], dtype=torch.float64))
-    return float(norms.square().sum()) + rest**2
 
 
 def slice_values(count: int) -> int:

@@ -1,7 +1,6 @@
 """What a step reports, computed from the trees and gradients it consumed.
 
-Neighbours: `loop` adds time and optimizer numbers, `tree_diagnostics` the shape of the trees; the
-names are those of `docs/metrics.md`.
+The names are those of `docs/metrics.md`.
 """
 
 from collections import defaultdict
@@ -18,22 +17,22 @@ Tree = tuple[int, Mapping[str, Any]]
 def tree_metrics(trees: Sequence[Tree]) -> dict[str, float]:
     """Return means over leaves, `reward`, `reward/<part>` and `response_tokens`, the share of those
     that are `solved`, and the diagnostics of the trees."""
-    leaves = sum(facts["leaves"] for _, facts in trees)
+    leaves = sum(summary["leaves"] for _, summary in trees)
     sums: dict[str, float] = defaultdict(float)
-    for _, facts in trees:
-        sums["reward"] += facts["reward"]
-        sums["response_tokens"] += facts["leaf_tokens"]
-        for name, value in facts["parts"].items():
+    for _, summary in trees:
+        sums["reward"] += summary["reward"]
+        sums["response_tokens"] += summary["leaf_tokens"]
+        for name, value in summary["parts"].items():
             sums[f"reward/{name}"] += value
     means = {name: value / leaves for name, value in sums.items()}
-    return {**means, **_solved(trees), **tree_diagnostics([facts for _, facts in trees])}
+    return {**means, **_solved(trees), **tree_diagnostics([summary for _, summary in trees])}
 
 
 def _solved(trees: Sequence[Tree]) -> dict[str, float]:
     # A tree that was queued by an earlier release does not say it.
-    known = [facts for _, facts in trees if facts.get("solved") is not None]
-    leaves = sum(facts["leaves"] for facts in known)
-    return {"solved": sum(facts["solved"] for facts in known) / leaves} if known else {}
+    known = [summary for _, summary in trees if summary.get("solved") is not None]
+    leaves = sum(summary["leaves"] for summary in known)
+    return {"solved": sum(summary["solved"] for summary in known) / leaves} if known else {}
 
 
 def throughput(metrics: Mapping[str, float], seconds: float) -> dict[str, float]:
@@ -50,8 +49,8 @@ def tree_totals(trees: Sequence[Tree]) -> dict[str, int]:
     """Return how many `trees`, `rollouts` and `tokens` of them there are."""
     return {
         "trees": len(trees),
-        "rollouts": sum(facts["leaves"] for _, facts in trees),
-        "tokens": sum(facts["leaf_tokens"] for _, facts in trees),
+        "rollouts": sum(summary["leaves"] for _, summary in trees),
+        "tokens": sum(summary["leaf_tokens"] for _, summary in trees),
     }
 
 

@@ -1,7 +1,7 @@
 """Takes optimizer steps on the working copy and writes the versions that they lead to.
 
-Neighbours: `loop` commits what was written, `recovery` takes committed steps again. Nothing that
-was committed is changed: the working copy is named by no row.
+Nothing that was committed is changed: no row names the working copy, and a version's folder becomes
+part of the run with the commit only.
 """
 
 import math
@@ -14,6 +14,7 @@ import torch
 from ralo_core.data import WeightVersion
 from ralo_core.errors import RaloError
 from ralo_core.protocols import Aggregator, GradientCodec, OptimizerFactory
+from ralo_server.gradients.parameters import Shapes
 from ralo_server.learner.publish.publisher import Publisher
 from ralo_server.learner.publish.tensor_file import NewTensorFile
 from ralo_server.learner.state.folders import OptimizerFolders
@@ -22,7 +23,7 @@ from ralo_server.learner.step.aggregate import Aggregate
 from ralo_server.learner.step.times import AGGREGATE, PUBLISH, StepTimes
 from ralo_server.store.step_log import StepLog
 
-Terms = Sequence[tuple[Path, float]]
+WeightedGradients = Sequence[tuple[Path, float]]
 """(file of a gradient, its weight, above 0)."""
 
 
@@ -36,18 +37,18 @@ class WrittenStep:
     of its parts."""
 
     version: WeightVersion
-    redo: StepLog
+    step_log: StepLog
     norm: float
     seconds: Mapping[str, float]
 
 
 @attrs.frozen(kw_only=True)
 class StepFiles:
-    """Takes steps with the run's policies."""
+    """Takes steps with the run's aggregator and optimizer."""
 
-    aggregation: Aggregator
+    aggregator: Aggregator
     codec: GradientCodec
-    optimizer: OptimizerFactory
+    optimizer_factory: OptimizerFactory
     publisher: Publisher
     folders: OptimizerFolders
 
@@ -55,13 +56,13 @@ class StepFiles:
         self,
         master: MasterState,
         step: int,
-        terms: Terms,
+        weighted_gradients: WeightedGradients,
         target: Path,
         number: int,
         parent: Path | None = None,
         rate_factor: float = 1.0,
     ) -> WrittenStep:
-        """Take `step` of `master` with the gradients of `terms`; publish version `number` in the
+        """Take `step` of `master` with `weighted_gradients`; publish version `number` in the
         folder `target`.
 
         `parent` is the folder of the version before, None for no delta from it; `rate_factor`
@@ -70,43 +71,41 @@ class StepFiles:
         """
         shapes, times = master.shapes(), StepTimes()
         with times.part(AGGREGATE):
-            gradient, norm = self._measured(self._aggregate(terms, shapes), terms, shapes)
+            gradient, norm = self._measured(self._aggregate(weighted_gradients, shapes), shapes)
         if not math.isfinite(norm):
-            names = ", ".join(path.name for path, _ in terms)
+            names = ", ".join(path.name for path, _ in weighted_gradients)
             msg = f"the gradients of step {step} combine to a norm of {norm}: {names}"
             raise NotFiniteError(msg)
-        redo = StepLog(
+        step_log = StepLog(
             step=step,
-            terms=terms,
-            learning_rate=self.optimizer.learning_rate(step) * rate_factor,
-            clip=_clip_factor(norm, self.optimizer.max_grad_norm),
+            weighted_gradients=weighted_gradients,
+            learning_rate=self.optimizer_factory.learning_rate(step) * rate_factor,
+            clip=_clip_factor(norm, self.optimizer_factory.max_grad_norm),
         )
         with (
-            master.step(gradient, redo, self.folders.begin, times) as weights,
+            master.step(gradient, step_log, self.folders.begin, times) as weights,
             times.part(PUBLISH),
         ):
             version = self.publisher.write(
                 target, number, shapes, weights, master.constants, step=step, parent=parent
             )
-        return WrittenStep(version=version, redo=redo, norm=norm, seconds=times.seconds)
+        return WrittenStep(version=version, step_log=step_log, norm=norm, seconds=times.seconds)
 
-    def replay(self, master: MasterState, redo: StepLog) -> None:
+    def replay(self, master: MasterState, step_log: StepLog) -> None:
         """Take a committed step again, without publishing anything."""
-        gradient = self._aggregate(redo.terms, master.shapes()).values
-        with master.step(gradient, redo, self.folders.begin, StepTimes()) as weights:
+        gradient = self._aggregate(step_log.weighted_gradients, master.shapes()).values
+        with master.step(gradient, step_log, self.folders.begin, StepTimes()) as weights:
             for _ in weights:
                 pass
 
-    def _aggregate(self, terms: Terms, shapes: Mapping[str, tuple[int, ...]]) -> Aggregate:
-        return Aggregate(terms, self.codec, self.aggregation, shapes)
+    def _aggregate(self, weighted_gradients: WeightedGradients, shapes: Shapes) -> Aggregate:
+        return Aggregate(weighted_gradients, self.codec, self.aggregator, shapes)
 
-    def _measured(
-        self, aggregate: Aggregate, terms: Terms, shapes: Mapping[str, tuple[int, ...]]
-    ) -> tuple[GradientSlices, float]:
+    def _measured(self, aggregate: Aggregate, shapes: Shapes) -> tuple[GradientSlices, float]:
         """Return the combined gradient, as slices of it are asked for, and its norm."""
-        if len(terms) == 1:
+        if aggregate.count == 1:
             return aggregate.values, aggregate.norm()
-        # To combine several a second time takes longer than to keep what came out.
+        # Combining several a second time takes longer than to write the result and map it.
         file = self.folders.combined
         file.parent.mkdir(parents=True, exist_ok=True)
         new = NewTensorFile(file, {name: (torch.float32, shape) for name, shape in shapes.items()})

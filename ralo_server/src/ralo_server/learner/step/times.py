@@ -1,7 +1,7 @@
 """Where the seconds of an optimizer step go.
 
-Neighbours: `step_files` takes a step in parts and `master` walks the slices of two of them, each
-inside the publishing of the weights, which asks for slice after slice; `loop` reports the seconds.
+Parts lie within each other: while a version is published it asks for slice after slice of the new
+weights, and each of them is aggregated, clipped and stepped then.
 """
 
 import time

@@ -1,7 +1,6 @@
 """How the trees of a step grew: their shape, what they shared, why responses ended.
 
-Neighbours: `step_metrics` puts it beside the rewards; `store.tree_facts` says what is known of each
-tree. `docs/metrics.md` has a table of the names.
+`docs/metrics.md` has a table of the names.
 """
 
 from collections import Counter
@@ -13,14 +12,15 @@ DEEPEST = 16
 _MOST_REASONS = 12
 _MOST_NUMBERS = 16
 
-Facts = Mapping[str, Any]
+Summary = Mapping[str, Any]
+"""What the store keeps of a tree beside its file."""
 
 
-def tree_diagnostics(trees: Sequence[Facts]) -> dict[str, float]:
+def tree_diagnostics(trees: Sequence[Summary]) -> dict[str, float]:
     """Return shares and means over all leaves, tokens or trees of a step, and sums of the sampling
-    algorithm's own numbers; nothing where no tree has such facts."""
+    algorithm's own numbers; nothing where no tree has these numbers."""
     # A tree that was queued by an earlier release has rewards only.
-    known = [facts for facts in trees if "depths" in facts]
+    known = [summary for summary in trees if "depths" in summary]
     if not known:
         return {}
     leaves, decoded = _sum(known, "leaves"), _sum(known, "tokens")
@@ -39,19 +39,19 @@ def tree_diagnostics(trees: Sequence[Facts]) -> dict[str, float]:
     }
 
 
-def _sum(trees: Sequence[Facts], name: str) -> int:
-    return sum(facts[name] for facts in trees)
+def _sum(trees: Sequence[Summary], name: str) -> int:
+    return sum(summary[name] for summary in trees)
 
 
-def _counts(trees: Sequence[Facts], name: str) -> Counter[str]:
+def _counts(trees: Sequence[Summary], name: str) -> Counter[str]:
     """Return the sum of the counts under `name`."""
     total: Counter[str] = Counter()
-    for facts in trees:
-        total.update(facts[name])
+    for summary in trees:
+        total.update(summary[name])
     return total
 
 
-def _numbers(trees: Sequence[Facts]) -> Sequence[tuple[str, float]]:
+def _numbers(trees: Sequence[Summary]) -> Sequence[tuple[str, float]]:
     return sorted(_counts(trees, "sampling").items())[:_MOST_NUMBERS]
 
 

@@ -1,7 +1,6 @@
 """Hands the records of a run to one tracker, in order, on a thread of its own.
 
-Neighbours: `tracking` starts one per tracker; `store.records` has the line and the tracker's
-position in it. A tracker that fails is asked again, later and later; nothing is left out, and
+A tracker that fails is asked again, after longer and longer pauses. No record is left out, and
 neither the learner nor another tracker waits.
 """
 
@@ -21,7 +20,7 @@ log = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
 _BUSY_SECONDS = 60.0
-"""A call that takes longer is worth a word: a tracker may hang on a network."""
+"""A call that takes longer is logged: a tracker may hang on a network."""
 
 
 @attrs.define
@@ -61,21 +60,21 @@ class Delivery:
         return not self._thread.is_alive()
 
     def look(self) -> None:
-        """Say so, once, when a call of the tracker does not come back, and when it did."""
+        """Log once that a call of the tracker does not return, and that it has returned."""
         since = self._calling_since
         slow = since is not None and time.monotonic() - since > _BUSY_SECONDS
         if slow and not self._called_slow:
             log.warning(
-                "tracker %s has not come back for %g s; its records wait, the run goes on",
+                "tracker %s has not returned for %g s; its records wait, the run continues",
                 self.name,
                 _BUSY_SECONDS,
             )
         elif self._called_slow and not slow:
-            log.info("tracker %s has come back", self.name)
+            log.info("tracker %s has returned", self.name)
         self._called_slow = slow
 
     def deliver(self) -> bool:
-        """Give the tracker all it has not got; return False where it failed."""
+        """Give the tracker all records that it has not got; return False where it failed."""
         if self._given < 0:
             self._given = self.records.position(self.name)
         while records := self.records.after(self._given):
@@ -105,7 +104,7 @@ class Delivery:
         self.finish()
 
     def _rest(self, seconds: float) -> None:
-        """Wait before the next try, whatever is added meanwhile."""
+        """Wait before the next try, also when records are added meanwhile."""
         end = time.monotonic() + seconds
         while not self._closing and (left := end - time.monotonic()) > 0:
             self._wake.wait(left)
@@ -128,11 +127,11 @@ class Delivery:
         self._unsettled.clear()
 
     def _called(self, what: str, call: Callable[[], None]) -> bool:
-        """Return whether a call of the tracker succeeded; say so where that has changed."""
+        """Return whether a call of the tracker succeeded; log where that has changed."""
         self._calling_since = time.monotonic()
         try:
             call()
-        except Exception as error:  # noqa: BLE001 (a plugin's, or the network's: the run goes on)
+        except Exception as error:  # noqa: BLE001 (a plugin or a network may raise anything)
             self._failed(what, error)
             return False
         finally:

@@ -1,7 +1,6 @@
 """The trackers of a run, each with a thread of its own: `jsonl`, and those that the config lists.
 
-Neighbours: `loop` says when something was committed and when the run ends; `delivery` is the way to
-one tracker. What a tracker has not taken stays in `store.records` for the next start.
+What a tracker has not taken at the end stays in the store for the next start.
 """
 
 import logging
@@ -31,7 +30,7 @@ class Tracking:
         self._started = False
 
     def tell(self) -> None:
-        """Put what was committed since into line; no tracker is waited for."""
+        """Queue what was committed since the last call; no tracker is waited for."""
         if not self._started:
             self._started = True
             self.records.collect()
@@ -54,15 +53,15 @@ class Tracking:
         deadline = time.monotonic() + seconds
         ended = [delivery.join(deadline - time.monotonic()) for delivery in self.deliveries]
         for delivery, over in zip(self.deliveries, ended, strict=True):
-            self._say_what_is_left(delivery, over)
+            self._log_remaining(delivery, over)
         return all(ended)
 
-    def _say_what_is_left(self, delivery: Delivery, over: bool) -> None:
+    def _log_remaining(self, delivery: Delivery, over: bool) -> None:
         waiting = self.records.waiting(delivery.name)
         if waiting or not over:
             log.warning(
-                "tracker %s %s; it has not taken %d records: they come at the next start",
+                "tracker %s %s; it has not taken %d records: it gets them at the next start",
                 delivery.name,
-                "is closed" if over else "does not come back",
+                "is closed" if over else "does not return",
                 waiting,
             )

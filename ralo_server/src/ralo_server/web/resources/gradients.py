@@ -21,8 +21,8 @@ from ralo_server.gradients.checks import (
     check_declaration,
     check_norm,
     inspect,
-    parameter_shapes,
 )
+from ralo_server.gradients.parameters import parameter_shapes
 from ralo_server.gradients.part_file import Occupied, PartFile, Removed, write_through
 from ralo_server.store import uploads as states
 from ralo_server.store.uploads import Limits, Upload

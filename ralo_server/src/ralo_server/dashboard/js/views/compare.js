@@ -158,7 +158,7 @@ class Compare {
     };
     return table({
       caption: "Runs of this directory",
-      none: "No other run lies beside this one.",
+      none: "There is no other run in this directory.",
       rows: this.#runs,
       columns: [
         { title: "Run", cell: box },

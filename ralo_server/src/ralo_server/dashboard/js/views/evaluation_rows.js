@@ -11,7 +11,7 @@ const SHOWN = 100;
 
 /** Draw the rows of `benchmark` at `version` into `root`. */
 export function mountRows(root, benchmark, version) {
-  const list = h("div", {}, empty("Fetching the answers …"));
+  const list = h("div", {}, empty("Fetching the responses …"));
   const tools = h("div", { class: "toolbar" });
   const back = h("a", { href: link(["evaluations"]) }, "← All evaluations");
   root.append(
@@ -31,7 +31,7 @@ export function mountRows(root, benchmark, version) {
         list,
         empty(
           error instanceof NotThere
-            ? "The answers of this evaluation are not there."
+            ? "The responses of this evaluation are not stored."
             : error.message,
         ),
       ),

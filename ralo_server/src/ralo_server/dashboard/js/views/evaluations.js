@@ -81,7 +81,7 @@ class Evaluations {
     const metrics = metricsOf(this.#evaluations, name);
     const rows = this.#evaluations.filter((one) => one.benchmark === name).reverse();
     const [{ items, samples }] = rows;
-    const note = `${count(items)} problems, ${samples === 1 ? "one answer" : `${samples} answers`} each`;
+    const note = `${count(items)} problems, ${samples === 1 ? "one response" : `${samples} responses`} each`;
     const chart = this.#chart(name);
     chart.show(
       metrics.map((metric, index) => ({
@@ -131,7 +131,7 @@ function resultTable(benchmark, metrics, rows) {
             "a",
             {
               href: link(["evaluations", benchmark, String(row.version)]),
-              title: "What was asked and answered",
+              title: "Prompts and responses",
             },
             `v${row.version}${row.abandoned ? " (rolled back)" : ""}`,
           ),

@@ -105,8 +105,8 @@ function rolloutTable(rows, { problem, step }) {
   return table({
     caption: "Rollouts, newest first",
     none: filtered
-      ? "No rollout that is kept fits."
-      : "No rollout yet: the first tree is still growing.",
+      ? "No kept rollout matches."
+      : "No rollout yet: the first tree is still being sampled.",
     rows,
     columns: [
       {

@@ -74,7 +74,7 @@ function settings(config, sources, prefix = "") {
 function settingTable(rows) {
   return table({
     caption: "Settings",
-    none: "No setting fits.",
+    none: "No setting matches.",
     rows,
     columns: [
       { title: "Setting", cell: (row) => h("code", {}, row.path) },

@@ -21,7 +21,7 @@ export function timeSpent(stats, learnerShare) {
 /** Return the seconds of the phases of all trainers. */
 export function trainerPhases(stats) {
   const phases = phaseSeconds(stats, "trainer");
-  if (!phases.length) return empty("No trainer has told of its phases yet.");
+  if (!phases.length) return empty("No trainer has reported its phases yet.");
   const most = phases[0][1];
   const rows = phases.flatMap(([name, seconds]) => [
     h("dt", {}, name),

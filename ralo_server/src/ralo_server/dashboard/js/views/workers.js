@@ -80,7 +80,7 @@ function columns(newest) {
     },
     {
       title: "Paused",
-      hint: "stood still to take new weights",
+      hint: "paused to take new weights",
       number: true,
       cell: (worker) => duration(worker.weights?.pause_seconds),
     },

@@ -1,10 +1,9 @@
-"""Files that are whole or not there: written aside, synced, renamed.
+"""Files and folders that are there as a whole or not at all: written aside, synced, renamed.
 
-Neighbours: the web side stores trees and gradients with it, the learner weights and state.
-A row of the store points at a blob only after it got its name here.
+A row of the store may point at a file only once it has its name from here: then the file outlives
+a power cut.
 """
 
-import hashlib
 import os
 import shutil
 import uuid
@@ -12,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_BLOCK = 1 << 20
 UNFINISHED = ".part"
 """Ending of the name of what is not whole yet."""
 
@@ -30,20 +28,23 @@ def write_blob(path: Path, data: bytes, *, mode: int = 0o666) -> None:
 
 
 @contextmanager
-def new_directory(path: Path, spare: Path | None = None) -> Iterator[Path]:
-    """Yield a folder that becomes `path`, synced, when the block ends without error.
+def new_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes `path`, synced, when the block ends without error.
 
-    It is empty, or the folder `spare` with the files in it, which is gone afterwards.
+    After an error nothing of it is left. What was at `path` before is removed first. One process
+    at a time may do this for the same `path`.
     """
     partial = path.with_name(f"{path.name}{UNFINISHED}")
     for stale in (partial, path):
         if stale.exists():
             shutil.rmtree(stale)
-    if spare is None:
-        partial.mkdir(parents=True)
-    else:
-        spare.rename(partial)
-    yield partial
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial)
+        raise
+    # The files and their names in the folder must be on the disk before the folder has its name.
     for file in [*partial.iterdir(), partial]:
         sync(file)
     partial.rename(path)
@@ -57,12 +58,3 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal, reading it once in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
