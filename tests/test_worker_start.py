@@ -9,8 +9,6 @@ import time
 import pytest
 from served_run import ServedRun
 
-__all__ = ["model"]  # a fixture
-
 
 def ignore_interrupts():
     """What nohup, ``&`` in a script and some CI runners do to the processes that they start."""
