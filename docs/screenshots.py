@@ -5,8 +5,7 @@
     nox -s screenshots -- --runs runs     # keep the runs there, and go on with them another time
 
 Two real runs of the embedded model in one directory: GRPO, finished, and TreePO, which is looked at
-while it works. Neighbours: `tests/dashboard/chromium.py` has the browser; docs/dashboard.md shows
-the pictures.
+while it works.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """Reads a ``.wandb`` file: LevelDB's log format around wandb's own protocol buffers.
 
-Neighbours: tests of the tracker. wandb's Python package has no reader of its own files any more;
+wandb's Python package has no reader of its own files any more;
 its records are parsed with the classes that it ships.
 """
 

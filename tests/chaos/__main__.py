@@ -1,6 +1,6 @@
 """``python -m chaos [KILLS] [SEED] [KILLS_PER_RUN]``: the long form of the chaos test.
 
-Neighbours: ``nox -s chaos`` calls it. Every run has a seed of its own, counted up from SEED; the
+Every run has a seed of its own, counted up from SEED; the
 directory of one that fails is kept.
 """
 

@@ -1,6 +1,6 @@
 """The balance of a run that has ended: nothing acknowledged is lost, nothing counts twice.
 
-Neighbours: `ledger` has both sides of the books. Every check raises `AssertionError` naming what
+Every check raises `AssertionError` naming what
 is wrong.
 """
 

@@ -1,6 +1,6 @@
 """The contents of models, trees and gradients, so that everybody can make them again.
 
-Neighbours: workers send these, `replay` recomputes them from the ids in the journals.
+Each is a function of an id, so that `replay` can recompute what a killed worker sent.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """The worker processes: so many samplers and trainers, each replaced when it is gone.
 
-Neighbours: `workers` is what runs in them, `faults` kills them. They are forked from a process
+They are forked from a process
 that has imported everything, so that a thousand of them cost little; each has a name of its own.
 """
 

@@ -1,7 +1,4 @@
-"""Who is killed next: drawn from a seed, so that a run can be repeated as far as time allows.
-
-Neighbours: `harness` asks for one kill after the other.
-"""
+"""Who is killed next: drawn from a seed, so that a run can be repeated as far as time allows."""
 
 import random
 from collections import Counter

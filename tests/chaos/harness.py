@@ -1,8 +1,4 @@
-"""One run of the chaos test: start all, injure, heal, drain, stop; then everybody is audited.
-
-Neighbours: `orchestrator`, `crew`, `proxy` and `faults` are its parts; `audit` reads what it
-leaves behind.
-"""
+"""One run of the chaos test: start all, injure, heal, drain, stop; then everybody is audited."""
 
 import time
 

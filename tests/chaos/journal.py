@@ -1,6 +1,6 @@
 """What a process knows for certain, in a file that survives kill -9 of it.
 
-Neighbours: every worker has one; `audit` reads them all. A line is on the disk before the process
+Every worker has one. A line is on the disk before the process
 goes on; the last one may be torn.
 """
 

@@ -1,6 +1,6 @@
 """What became of everything: the rows of a run's store beside what its workers wrote down.
 
-Neighbours: `audit` draws the balance, `replay` recomputes the steps. A grant or an upload is
+A grant or an upload is
 known by its id, so the two sides meet without trusting each other.
 """
 

@@ -1,6 +1,6 @@
 """The orchestrator under attack: ``ralo serve`` on one run directory, and the pids of its parts.
 
-Neighbours: `harness` starts it, `faults` kills its parts. It is started again with the same
+It is started again with the same
 command whenever it is gone.
 """
 

@@ -1,6 +1,6 @@
 """A bad network: an HTTP proxy that cuts, delays, drops answers, and sends requests twice.
 
-Neighbours: `harness` puts it between workers and orchestrator. It knows HTTP/1.1 with a
+It stands between workers and orchestrator. It knows HTTP/1.1 with a
 Content-Length and nothing of RALO: one request per connection, its bytes forwarded as they are.
 """
 

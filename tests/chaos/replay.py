@@ -1,7 +1,6 @@
 """The run once more without any accident: the committed steps, computed one after the other.
 
-Neighbours: `ledger` says which gradients each step consumed, `content` makes them again. Once
-with the learner's own code, which must give the same bits, and once with torch's AdamW.
+Every step is computed twice from gradients that are made again: once with the learner's own code, which must give the same bits, and once with torch's AdamW.
 """
 
 from pathlib import Path

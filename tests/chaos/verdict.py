@@ -1,6 +1,6 @@
 """Whether a chaos run came through: all checks of it, and a report of what it went through.
 
-Neighbours: the short test and the long form both let `harness` run and ask here.
+The short test and the long form share it.
 """
 
 import torch

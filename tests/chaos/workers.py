@@ -1,6 +1,6 @@
 """Samplers and trainers without a model: they lease, make up what they owe, send it, write down.
 
-Neighbours: `crew` starts and kills them; they know the orchestrator through `Client` alone and
+They know the orchestrator through `Client` alone and
 go through the proxy. What is about to be sent is written before, what was answered behind.
 """
 

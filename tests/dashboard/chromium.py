@@ -1,7 +1,4 @@
-"""A headless Chromium of this machine, pages in it, and what went wrong in them.
-
-Neighbours: the tests of the dashboard, and `docs/screenshots.py`, which makes the pictures.
-"""
+"""A headless Chromium of this machine, pages in it, and what went wrong in them."""
 
 import os
 import shutil

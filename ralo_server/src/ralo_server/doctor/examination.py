@@ -1,6 +1,6 @@
 """Runs every check on a run directory, and mends what is safe to mend.
 
-Looking changes nothing; mending needs the lock of the run.
+Looking changes nothing; a repair needs the lock of the run.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -74,7 +74,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]
     def announce(self, server: Any) -> None:
         """Guard against half-sent requests and write down where the server listens."""
         listener = server.LISTENERS[0].sock
-        # A client that stops in the middle of a request must not hold a thread for ever;
+        # A client that stops in the middle of a request must not hold a thread until it is killed;
         # accepted sockets inherit the limit. It bounds silence, not the length of a transfer.
         limit = struct.pack("ll", _SOCKET_SECONDS, 0)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)

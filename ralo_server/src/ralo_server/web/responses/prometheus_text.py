@@ -87,7 +87,7 @@ def _gradients(gradients: GradientCounts) -> Iterator[Metric]:
     ended = _counts(gradients, "applied left_out abandoned discarded")
     text = "Gradient uploads that are over, by outcome."
     yield _counter("gradients_ended", text, "outcome", ended)
-    text = "Gradient uploads refused at the door, by reason."
+    text = "Gradient uploads that were refused when they came in, by reason."
     yield _counter("gradients_refused", text, "reason", gradients.refused_by_reason)
 
 
