@@ -1,6 +1,7 @@
 """The run once more without any accident: the committed steps, computed one after the other.
 
-Every step is computed twice from gradients that are made again: once with the learner's own code, which must give the same bits, and once with torch's AdamW.
+Every step is computed twice from gradients that are made again: with the learner's own code, which
+must give the same bits, and with torch's AdamW.
 """
 
 from pathlib import Path

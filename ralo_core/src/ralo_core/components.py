@@ -52,7 +52,7 @@ class Recipe:
 
     `defaults` is a nested mapping in the shape of the config file; it is the lowest layer.
     `tiny` lies on top of it where the run uses the embedded tiny model, whose responses have
-    twenty tokens and not thousands.
+    some thirty tokens and not thousands.
     """
 
     name: str = attrs.field(validator=_NAME)
