@@ -96,7 +96,7 @@ def first_host(nodes: str) -> str:
 
 
 def cancel_jobs(run_dir: Path) -> None:
-    """Cancel the workers' jobs: jobs that run have left the run, jobs that wait have nothing to do."""
+    """Cancel the workers' jobs: those that run have left the run, those that wait are not needed."""
     path = run_dir / JOBS_FILE
     if path.exists():
         subprocess.run(["scancel", *path.read_text(encoding="utf-8").split()], check=True)
