@@ -96,7 +96,7 @@ def first_host(nodes: str) -> str:
 
 
 def cancel_jobs(run_dir: Path) -> None:
-    """Cancel the workers' jobs: those that run have left the run, those that wait are not needed."""
+    """Cancel the workers' jobs: workers that ran have left, jobs that wait are not needed."""
     path = run_dir / JOBS_FILE
     if path.exists():
         subprocess.run(["scancel", *path.read_text(encoding="utf-8").split()], check=True)
