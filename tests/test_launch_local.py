@@ -61,11 +61,11 @@ def test_it_outlives_its_terminal_is_found_by_its_directory_and_stops(model, tmp
     assert os.getsid(launcher) == launcher, "no terminal's hang-up reaches it"
     logs = lambda: ralo("logs", str(run_dir))  # noqa: E731
     wait_until(lambda: (run_dir / "server.url").exists(), logs)
-    wait_until(lambda: stats_of(run_dir)["step"] >= 2, logs)
+    wait_until(lambda: stats_of(run_dir).step >= 2, logs)
     # One worker is killed; the launcher starts it again.
     (sampler,) = [pid for line, pid in children_of(launcher).items() if "sample" in line][:1]
     os.kill(sampler, signal.SIGKILL)
-    wait_until(lambda: len(stats_of(run_dir)["workers"]) >= 4, logs)
+    wait_until(lambda: len(stats_of(run_dir).workers) >= 4, logs)
     assert "finished" in ralo("stop", str(run_dir), "--wait")
     wait_until(lambda: not launcher_of(run_dir), logs)
     assert steps_of(run_dir)
@@ -111,13 +111,13 @@ def test_workers_that_join_leave_and_die_lose_nothing_and_count_nothing_twice(
     for role in ("sample", "train", "sample"):
         join(role)
     for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1, signal.SIGKILL):
-        before = stats_of(run_dir)["step"]
-        wait_until(lambda before=before: stats_of(run_dir)["step"] >= before + 2, logs)
+        before = stats_of(run_dir).step
+        wait_until(lambda before=before: stats_of(run_dir).step >= before + 2, logs)
         for role in ("sample", "train"):
             join(role)
             leave(role, number)
-    before = stats_of(run_dir)["step"]
-    wait_until(lambda: stats_of(run_dir)["step"] >= before + 2, logs)
+    before = stats_of(run_dir).step
+    wait_until(lambda: stats_of(run_dir).step >= before + 2, logs)
     assert "finished" in ralo("stop", str(run_dir), "--wait")
     for _, process in crew:
         process.wait(PATIENCE)

@@ -180,9 +180,9 @@ def test_a_run_on_a_real_slurm_survives_preemption(model, tmp_path, own_reward, 
         wait_for_steps(run_dir, 3)
         subprocess.run(["scancel", "--signal=USR1", f"{samplers}_0"], check=True)
         wait_until(lambda: "Requeued job" in (run_dir / f"jobs/{samplers}_0_0_log.out").read_text())
-        workers = stats_of(run_dir)["workers"]
-        assert sorted(w["state"] for w in workers if w["role"] == "sampler") == ["alive", "left"]
-        wait_for_steps(run_dir, stats_of(run_dir)["step"] + 3)
+        workers = stats_of(run_dir).workers
+        assert sorted(w.state for w in workers if w.role == "sampler") == ["alive", "left"]
+        wait_for_steps(run_dir, stats_of(run_dir).step + 3)
         # An orchestrator that is requeued comes back, and does not take its workers with it.
         subprocess.run(["scontrol", "requeue", serve], check=True)
         wait_until(lambda: f"{serve} PENDING" in queued("%i %T", serve))

@@ -155,16 +155,16 @@ def test_what_workers_report_is_what_was_sampled(serve, sample_in_thread):
 
     stats = run.wait_for(settled)
     workers = {worker.role: worker for worker in stats.workers}
-    engine, weights = workers["sampler"]["engine"], workers["sampler"]["weights"]
+    engine, weights = workers["sampler"].engine, workers["sampler"].weights
     assert engine.decoded_tokens == stats.tokens.decoded, "every token is in a tree"
     assert (engine.capacity, engine.running, engine.waiting) == (CAPACITY, 0, 0)
     assert 0 < engine.cached_tokens < engine.prompt_tokens
     assert 1 <= weights.activations <= stats.version
     assert 0 < weights.last_pause_seconds <= weights.pause_seconds
-    assert 0 < workers["trainer"]["weights"]["activations"] <= stats.version
+    assert 0 < workers["trainer"].weights.activations <= stats.version
     check_delays(sampler, weights, stats)
     size = sum(file.size for file in run.client.manifest(stats.version).files)
-    fetched = weights.bytes + workers["trainer"]["weights"]["bytes"]
+    fetched = weights.bytes + workers["trainer"].weights.bytes
     assert 0 < fetched <= (stats.version + 1) * size, "once for both, they share a machine"
 
 

@@ -131,6 +131,12 @@ def test_a_config_survives_the_wire_and_needs_only_the_sections_of_a_role():
         from_data(data, REGISTRY, ["sampling"])
 
 
+def test_a_config_of_before_a_kind_has_the_default_of_its_section():
+    data = {**resolve([], REGISTRY).data}
+    before = data.pop("correction")
+    assert from_data(data, REGISTRY, ["correction"]).data["correction"] == before
+
+
 @pytest.mark.parametrize("cls", FIXED.values())
 def test_every_key_has_a_help_text(cls):
     for field in attrs.fields(cls):

@@ -1,9 +1,11 @@
 """Leases end, and whoever comes late with an old one is refused or deduplicated, never counted."""
 
+import threading
 import time
 
 import falcon.testing
 import pytest
+from patience import PATIENCE
 
 from ralo_core import wire
 from ralo_core.files.atomic import write_blob
@@ -219,3 +221,19 @@ def test_a_request_whose_leases_ended_gets_new_ones(run):
     again = run.http.simulate_get("/problem/get", headers=headers).json["problems"]
     assert again[0]["problem"] == first[0]["problem"]
     assert again[0]["lease_id"] != first[0]["lease_id"]
+
+
+def test_who_waits_is_given_what_expires_meanwhile(server):
+    run = server("trainer.batch_trees=1", "server.queued_trees=1", "server.lease_seconds=3")
+    (first,) = run.lease()  # the queue has no room for another problem
+
+    def wait():
+        params, headers = {"wait": 25}, {"X-Ralo-Worker": "w2"}
+        replies.append(run.http.simulate_get("/problem/get", params=params, headers=headers))
+
+    replies = []
+    waiting = threading.Thread(target=wait)
+    waiting.start()  # no other request comes, and no learner is there to end the lease
+    waiting.join(PATIENCE)
+    assert replies[0].status_code == 200
+    assert replies[0].json["problems"][0]["problem"] == first["problem"]

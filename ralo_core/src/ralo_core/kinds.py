@@ -1,9 +1,10 @@
 """The table of component kinds: everything that makes a kind, in one place.
 
 Derived from it are the default and the form of each section of the config, the sections that a
-process builds (`sections_of`), the plugins that a worker must have, what the registry accepts,
-the conformance kit and the table of docs/hooks.md. A new kind is a row here, a protocol in
-`protocols` (which `ralo_core` exports), a hook in `hookspecs` and a checker in `ralo_core.testing`.
+process builds (`sections_of`), the plugins that a worker must have, what the registry accepts
+and the conformance kit; tests compare it with the tables of docs/hooks.md and
+docs/architecture.md. A new kind is a row here, a protocol in `protocols` (exported by
+`ralo_core`), a hook in `hookspecs` and a checker in `ralo_core.testing`.
 """
 
 import attrs
@@ -11,6 +12,7 @@ import attrs
 from ralo_core import protocols
 from ralo_core.components import Command, Component, Recipe
 
+# The processes that build components; ORCHESTRATOR is a web process and what prepares a run.
 ORCHESTRATOR, LEARNER, SAMPLER, TRAINER, CLI = (
     "orchestrator",
     "learner",

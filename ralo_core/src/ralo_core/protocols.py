@@ -166,7 +166,7 @@ class LossBatch:
 
     def log_ratio(self, policy_logprobs: Any) -> Any:
         """Return ``log pi - log mu`` float32[rows, tokens], with the gradient of the policy: 0
-        outside the mask, and within +-20, for exp of more is no ratio any more but an overflow."""
+        outside the mask, and within +-20: exp of more would overflow."""
         ratio = (policy_logprobs - self.behaviour_logprobs).masked_fill(~self.mask, 0.0)
         return ratio.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
 
@@ -297,7 +297,8 @@ class ScalingOptimizerFactory(OptimizerFactory, Protocol):
 
 @runtime_checkable
 class GradientCodec(Protocol):
-    """Encodes one gradient tensor for the wire. Runs in the trainer and the learner."""
+    """Encodes one gradient tensor for the wire. Runs in the trainer; web processes decode what they
+    validate, the learner what it steps."""
 
     def encode(self, name: str, value: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
         """Return the arrays to send; keys are suffixes, ``""`` for the main one."""

@@ -28,11 +28,16 @@ _KEY = "ralo"
 Tensors = Mapping[str, npt.NDArray[Any]]
 
 _TREE_ARRAYS = {
-    field.name: np.float32 if field.name in ("logprobs", "rewards") else np.int32
-    for field in attrs.fields(RolloutTree)
-    if field.name
-    in ("prompt", "parents", "offsets", "tokens", "logprobs", "versions", "leaves", "rewards")
+    "prompt": np.int32,
+    "parents": np.int32,
+    "offsets": np.int32,
+    "tokens": np.int32,
+    "logprobs": np.float32,
+    "versions": np.int32,
+    "leaves": np.int32,
+    "rewards": np.float32,
 }
+"""The arrays of a tree, each required; a reader passes over arrays that it does not know."""
 
 
 def pack(header: Mapping[str, Any], tensors: Tensors) -> bytes:

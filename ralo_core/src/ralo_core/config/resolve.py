@@ -82,8 +82,11 @@ def resolve(layers: Iterable[Layer], registry: Registry) -> Config:
 
 
 def from_data(data: Mapping[str, Any], registry: Registry, sections: Iterable[str]) -> Config:
-    """Rebuild a config that another process resolved, checking only the `sections` needed here."""
-    return _check(dict(data), {}, registry, set(sections))
+    """Rebuild a config that another process resolved, checking only the `sections` needed here.
+
+    A section that the data lacks has its default: it was resolved before that kind was there.
+    """
+    return _check({**DEFAULTS, **data}, {}, registry, set(sections))
 
 
 def _check(

@@ -1,4 +1,4 @@
-"""Checks an installed component by kind and name, built as a run builds it.
+"""Checks an installed component by kind and name, built from its options as the registry builds it.
 
 Which function checks a kind is written in the table of `ralo_core.kinds`.
 """

@@ -18,7 +18,7 @@ from ralo_server.store.uploads import Uploads
 from ralo_server.store.workers import LostWorker, Workers
 
 _PAUSE_SECONDS = 1.0
-"""What is overdue is noticed that much later at the most, while any process works."""
+"""What is overdue is noticed at the next request, poll or turn of the learner after this."""
 
 
 @attrs.define
@@ -44,7 +44,7 @@ class Expiry:
         """End everything that is overdue; return the workers that are lost since the last time,
         which the caller tells plugins of."""
         now = self.terms.clock()
-        # Mostly there is nothing, and a look needs no turn as a writer.
+        # Mostly there is nothing to end, and reading does not wait for those who write.
         if self._anything_overdue(now):
             with self.database.write() as connection:
                 leases.take_back(connection, WhichLeases.overdue(now))

@@ -58,7 +58,8 @@ TREES = Lifecycle(
 
 
 class BatchState(StrEnum):
-    """A batch is leased to a trainer; each of the other states is an end of that lease."""
+    """A batch is leased to a trainer, and ends by its gradient, by time, or because it is returned;
+    one whose gradient a rollback discards ends too, as `EXPIRED`: its trees are queued again."""
 
     LEASED = "leased"
     DONE = "done"

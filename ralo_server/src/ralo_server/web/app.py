@@ -10,7 +10,6 @@ from typing import Any
 import attrs
 import falcon
 
-from ralo_server.expiry import end_overdue
 from ralo_server.web.access import (
     ANYBODY,
     NOBODY,
@@ -49,7 +48,7 @@ from ralo_server.web.resources.weights import (
     WeightVersions,
 )
 from ralo_server.web.resources.workers import WorkerHeartbeat, WorkerLeave, WorkerRegister
-from ralo_server.web.responses import problem_documents as problems_json
+from ralo_server.web.responses import problem_documents
 from ralo_server.web.services import Services
 
 
@@ -67,7 +66,7 @@ class EndOverdue:
         params: Mapping[str, Any],
     ) -> None:
         """Expire leases, uploads and workers, at most once a second."""
-        end_overdue(self.services.store, self.services.host)
+        self.services.end_overdue()
 
 
 def routes(services: Services) -> Mapping[str, tuple[object, Roles]]:
@@ -137,9 +136,9 @@ def make_app(
     if tokens is not None:
         middleware.insert(0, TokenCheck(tokens, allowed))
     app = falcon.App(middleware=middleware)
-    app.set_error_serializer(problems_json.serialise)
-    for kind in problems_json.BAD_DATA:
-        app.add_error_handler(kind, problems_json.refuse_bad_data)
+    app.set_error_serializer(problem_documents.serialise)
+    for kind in problem_documents.BAD_DATA:
+        app.add_error_handler(kind, problem_documents.refuse_bad_data)
     for path, (resource, _) in table.items():
         app.add_route(path, resource)
     return app

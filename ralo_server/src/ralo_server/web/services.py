@@ -13,6 +13,7 @@ from ralo_core.kinds import ORCHESTRATOR, sections_of
 from ralo_core.protocols import GradientCodec
 from ralo_server.evaluation.results import Concluder
 from ralo_server.evaluation.run_benchmarks import benchmarks_of
+from ralo_server.expiry import end_overdue
 from ralo_server.models.object_store import ObjectStore
 from ralo_server.preparation import make_provider
 from ralo_server.rundir.directory import RunDirectory
@@ -54,6 +55,10 @@ class Services:
     def notify(self, event: str, **fields: Any) -> None:
         """Tell every plugin of an event."""
         self.host.notify(event, **fields)
+
+    def end_overdue(self) -> None:
+        """End what has run out of time, at most once a second."""
+        end_overdue(self.store, self.host)
 
     def lacks_disk(self, wanted: int = 0) -> bool:
         """Say whether less than ``server.min_free_mb`` would be free with `wanted` bytes more."""

@@ -1,6 +1,6 @@
 """One problem from prompt to scored tree: render, sample, score.
 
-It knows neither leases nor HTTP.
+It makes no request: who leased the problem and uploads the tree is `in_flight`.
 """
 
 import asyncio

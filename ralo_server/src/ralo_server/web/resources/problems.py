@@ -28,6 +28,8 @@ class ProblemQueue:
                 raise run_over()
             if not self.services.hands_out_problems:
                 return None
+            # Asked again and again while a worker waits: what comes back meanwhile is for it.
+            self.services.end_overdue()
             queue = self.services.store.problems
             granted = queue.lease(worker, count, self.services.source, key)
             leased = [

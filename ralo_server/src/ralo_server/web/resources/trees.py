@@ -77,6 +77,7 @@ class BatchQueue:
                 raise run_over()
             if not self.services.hands_out_batches:
                 return None
+            self.services.end_overdue()  # also while a trainer waits, as for problems
             return self.services.store.batches.lease(
                 worker, self.services.batch_trees, self.services.draining, key
             )
