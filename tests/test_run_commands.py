@@ -34,6 +34,7 @@ def refused(*arguments):
 @pytest.mark.slow
 def test_a_run_is_shown_followed_and_stopped_by_its_directory(run):
     where = str(run.directory)
+    assert "starting: waiting for a sampler and a trainer\n" in ralo("status", where)
     for role in ("sample", "train"):
         run.start(role, "--server", where)
     run.wait_for(lambda: run.stats().step >= 2)
@@ -51,7 +52,9 @@ def test_a_run_is_shown_followed_and_stopped_by_its_directory(run):
     jsonschema.validate(stats, STATS)
     assert "token missing" in refused("status", "--server", run.url)
     assert "the run is finished" in ralo("stop", where, "--wait")
-    assert "finished" in ralo("status", where).splitlines()[0]
+    shown = ralo("status", where)
+    assert "finished" in shown.splitlines()[0]
+    assert run.stats().bottleneck in shown
     for name in [name for name in run.processes if not name.startswith("serve")]:
         assert run.processes.pop(name).wait(PATIENCE) == 0, run.logs()
 

@@ -8,7 +8,6 @@ from rich.console import Console
 from ralo.run import stats as stats_module
 from ralo.run.stats import History
 from ralo.run.summary import summary
-from ralo.views.bottleneck import bottleneck
 from ralo.views.chart import chart
 from ralo.views.sparkline import sparkline
 from ralo.views.top import screen
@@ -53,7 +52,7 @@ def document(**changes):
         ],
         "evaluation": {"waiting": 0, "leased": 0, "reported": 9},
         "trackers": {"jsonl": {"waiting": 0, "seconds": 0.0}},
-        "last_error": "",
+        "bottleneck": "trainer-bound: the queue is full; add a trainer", "last_error": "",
     }  # fmt: skip
     return {**stats, **changes}
 
@@ -94,109 +93,6 @@ def history_of(*points):
     for point in points:
         history.add(point)
     return history
-
-
-@pytest.mark.parametrize(
-    ("sampler", "trainer", "expected"),
-    [((1.0, 9.0), (10.0, 0.0), "trainer-bound"), ((10.0, 0.0), (2.0, 8.0), "sampler-bound"),
-     ((9.0, 1.0), (9.0, 1.0), "balanced")],
-)  # fmt: skip
-def test_who_waits_tells_the_bottleneck(ticking, sampler, trainer, expected):
-    later = [worker("s", "sampler", *sampler), worker("t", "trainer", *trainer)]
-    half_full = {**TREES, "queued": 32}
-    sentence = bottleneck(history_of(make_stats(), make_stats(workers=later, trees=half_full)))
-    assert sentence.startswith(expected)
-
-
-@pytest.mark.parametrize(
-    ("used", "out", "expected"),
-    [(0.95, 4, "add a sampler"), (0.2, 60, "raise server.queued_trees"),
-     (0.2, 4, "raise sampler.problems_in_flight")],
-)  # fmt: skip
-def test_a_sampler_that_is_not_full_needs_something_else_than_another(ticking, used, out, expected):
-    trees = {**TREES, "queued": 0}
-    later = [
-        worker("s", "sampler", 10.0, 0.0, engine=engine(used)), worker("t", "trainer", 2.0, 8.0)
-    ]  # fmt: skip
-    problems = {**document()["problems"], "leased": out}
-    history = history_of(make_stats(), make_stats(workers=later, trees=trees, problems=problems))
-    assert bottleneck(history).startswith("sampler-bound")
-    assert expected in bottleneck(history)
-
-
-@pytest.mark.parametrize(
-    ("trainer", "out", "expected"),
-    [((8.0, 2.0), 40, "queue-bound"), ((10.0, 0.0), 40, "trainer-bound"),
-     ((8.0, 2.0), 4, "trainer-bound")],
-)  # fmt: skip
-def test_a_queue_that_is_too_short_for_both_sides_is_named(ticking, trainer, out, expected):
-    later = [worker("s", "sampler", 5.0, 5.0), worker("t", "trainer", *trainer)]
-    trees = {**TREES, "queued": 20}
-    problems = {**document()["problems"], "leased": out}
-    history = history_of(make_stats(), make_stats(workers=later, trees=trees, problems=problems))
-    assert bottleneck(history).startswith(expected)
-
-
-def test_the_utilisation_of_samplers_is_that_of_their_places(ticking):
-    gone = {**worker("c", "sampler", engine=engine(0.9)), "alive": False}
-    workers = [
-        worker("a", "sampler", engine=engine(1.0, 300)), worker("t", "trainer"),
-        worker("b", "sampler", engine=engine(0.2, 100)), gone,
-    ]  # fmt: skip
-    assert history_of(make_stats(workers=workers)).utilisation() == pytest.approx(0.8)
-    assert history_of(make_stats()).utilisation() is None
-
-
-def test_waiting_gradients_make_the_learner_the_bottleneck(ticking):
-    history = history_of(make_stats(gradients={**GRADIENTS, "pending": 5}))
-    assert "learner.gradients_per_step" in bottleneck(history)
-
-
-def test_before_the_first_step_the_missing_worker_is_named(ticking):
-    history = history_of(make_stats(step=0, workers=[worker("s", "sampler")]))
-    assert bottleneck(history) == "starting: waiting for a trainer"
-
-
-def test_a_role_that_nobody_has_any_more_is_named():
-    gone = {**worker("t", "trainer"), "alive": False}
-    sentence = bottleneck(history_of(make_stats(workers=[worker("s", "sampler"), gone])))
-    assert sentence.startswith("no trainer is connected: start one")
-
-
-def test_batches_without_a_gradient_are_said_to_carry_no_signal(ticking):
-    for step in (0, 7):
-        stats = make_stats(step=step, batches={"leased": 0, "empty": 3})
-        assert bottleneck(history_of(stats)).startswith("no signal: the last 3 batches gave no")
-    assert "no signal" not in bottleneck(history_of(make_stats()))
-
-
-def silence(skipped, queued, leased=0, pending=0, step=7):
-    trees = {**TREES, "queued": queued, "skipped": skipped, "skipped_since_step": skipped}
-    stats = make_stats(
-        step=step, trees=trees, batches={"leased": leased, "empty": 0},
-        gradients={**GRADIENTS, "pending": pending},
-    )  # fmt: skip
-    return bottleneck(history_of(stats)).partition(":")[::2]
-
-
-def test_skipped_trees_without_a_batch_are_said_to_carry_no_signal(ticking):
-    for step in (0, 7):
-        said, why = silence(96, 0, step=step)
-        assert said == "no signal"
-        assert why.startswith(
-            " all 96 trees since the last step were skipped, because all rollouts"
-        )
-    said, why = silence(96, 31)
-    assert said == "little signal"
-    assert why.startswith(" 96 trees were skipped since the last step, 31 of 32 for the next")
-
-
-@pytest.mark.parametrize(
-    "under_way", [(95, 0), (960, 32), (960, 0, 1), (960, 0, 0, 1)],
-    ids=["few", "a batch waits", "a batch is trained", "a step is due"],
-)  # fmt: skip
-def test_skipped_trees_beside_a_batch_are_no_silence(ticking, under_way):
-    assert "signal" not in silence(*under_way)[0]
 
 
 def drawn(stats):
@@ -253,6 +149,31 @@ def test_panel_and_plain_line_name_what_the_user_looks_for(ticking):
         "trainer",
     ):
         assert word in text
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda console, stats: PlainView(console).show(history_of(stats)),
+        lambda console, stats: console.print(panel(history_of(stats), console.width)),
+        lambda console, stats: console.print(screen(history_of(stats), console)),
+        lambda console, stats: console.print(status_view(stats)),
+    ],
+    ids=["ralo run --plain", "ralo run", "ralo top", "ralo status"],
+)
+def test_every_view_shows_the_sentence_of_the_server(ticking, draw):
+    console = Console(file=io.StringIO(), width=160, height=50)
+    draw(console, make_stats(bottleneck="upload-bound: as the server says it"))
+    assert console.file.getvalue().count("upload-bound: as the server says it") == 1
+
+
+def test_a_plain_view_says_the_sentence_again_when_it_is_another(ticking):
+    console = Console(file=io.StringIO(), width=160)
+    view = PlainView(console)
+    for said in ("balanced: 1%", "balanced: 2%", "trainer-bound: 3%"):
+        view.show(history_of(make_stats(bottleneck=said)))
+    text = console.file.getvalue()
+    assert [said in text for said in ("1%", "2%", "3%")] == [True, False, True]
 
 
 def test_a_line_says_how_the_trees_of_the_last_step_grew(ticking):

@@ -54,6 +54,7 @@ def run_stats(**changes):
         "workers": (),
         "evaluations": (),
         "evaluation": ShardCounts(waiting=0, leased=0, reported=0),
+        "bottleneck": "",
         "last_error": "",
     }
     return RunStats(**{**fields, **changes})

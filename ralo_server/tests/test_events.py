@@ -72,6 +72,7 @@ def test_first_the_state_then_what_happens_then_the_end(web):
         expected = requests.get(f"{web.url}/stats", timeout=PATIENCE).json()
         del expected["steps"]
         assert (kind, state) == ("stats", expected)
+        assert state["bottleneck"].startswith("no sampler and no trainer is connected")
         commit_step(web.store, 2, reward=0.2, **{"stop/eos": 0.5})
         kind, step, number = until(stream, "step")
         metrics = {"step": 2, "reward": 0.2, "stop/eos": 0.5}

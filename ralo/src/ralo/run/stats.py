@@ -51,25 +51,3 @@ class History:
     def step_rate(self) -> float:
         """Return optimizer steps per second."""
         return self.rate(lambda stats: stats.step)
-
-    def waiting_share(self, role: str) -> float | None:
-        """Return the share of time that workers of `role` waited, None where unknown."""
-        if len(self._points) < 2:
-            return None
-        old, new = self._points[0][1], self._points[-1][1]
-        before = {worker.id: worker for worker in old.workers}
-        waited = worked = 0.0
-        for worker in new.workers:
-            earlier = before.get(worker.id)
-            if worker.role == role and earlier is not None:
-                waited += worker.waiting_seconds - earlier.waiting_seconds
-                worked += worker.working_seconds - earlier.working_seconds
-        total = waited + worked
-        return waited / total if total > 0.5 else None
-
-    def utilisation(self) -> float | None:
-        """Return how full the engines of living samplers are on average, None where unknown."""
-        engines = self.latest.engines() if self else []
-        places = sum(engine.capacity for engine in engines)
-        used = sum(engine.utilisation * engine.capacity for engine in engines)
-        return used / places if places else None

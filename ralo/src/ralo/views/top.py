@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ralo.run.stats import History
-from ralo.views.bottleneck import bottleneck
 from ralo.views.chart import chart
 from ralo.views.results import newest, title
 from ralo.views.sparkline import sparkline
@@ -49,7 +48,7 @@ def screen(history: History, console: Console, trouble: str = "") -> RenderableT
         *_lines(stats),
         *_results(stats),
     ]
-    end: list[RenderableType] = [Text(bottleneck(history), "cyan")]
+    end: list[RenderableType] = [Text(stats.bottleneck, "cyan")]
     if stats.last_error:
         end.append(Text(f"last error: {stats.last_error}", "red", no_wrap=True))
     if trouble:

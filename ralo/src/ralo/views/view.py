@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ralo.run.stats import History
-from ralo.views.bottleneck import bottleneck
 from ralo.views.chart import chart
 from ralo.views.results import HELD_OUT, headline, newest
 from ralo.views.worker_table import worker_table
@@ -54,7 +53,7 @@ class PlainView:
             return
         self._next = time.monotonic() + self.seconds
         self.console.print(plain_line(history), highlight=False, soft_wrap=True)
-        sentence = bottleneck(history)
+        sentence = history.latest.bottleneck
         if sentence.split(":")[0] != self._shown:
             self._shown = sentence.split(":")[0]
             self.console.print(f"  {sentence}", highlight=False, soft_wrap=True)
@@ -105,7 +104,7 @@ def panel(history: History, width: int) -> RenderableType:
             Text(tree_line(stats), no_wrap=True, overflow="ellipsis"),
             Text(benchmark_line(stats), no_wrap=True, overflow="ellipsis"),
             worker_table(stats.workers),
-            Text(bottleneck(history), "cyan"),
+            Text(stats.bottleneck, "cyan"),
         ),
         title=f"RALO {stats.run} ({stats.recipe or 'no recipe'})",
         subtitle=f"{stats.state}  {clock(stats.elapsed_seconds)}  ETA {eta(history)}",
@@ -120,7 +119,7 @@ def status_view(stats: Stats) -> RenderableType:
         f"reward {_last(stats, 'reward')}",
         _queues(stats),
     ]
-    lines += filter(None, [benchmark_line(stats), late_trackers(stats)])
+    lines += filter(None, [benchmark_line(stats), late_trackers(stats), stats.bottleneck])
     if stats.last_error:
         lines.append(f"last error: {stats.last_error}")
     return Group(*map(Text, lines), worker_table(stats.workers, hosts=True))

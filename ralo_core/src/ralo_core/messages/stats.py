@@ -128,7 +128,7 @@ class RunStats:
     `version` is -1 before the first; `elapsed_seconds` are those of work, pauses between starts not
     counted; `started` is unix time in seconds. Of each benchmark `evaluations` has at most 200
     results, evenly spread, the first and the last among them. `trackers` has what each has not
-    taken yet.
+    taken yet. `bottleneck` is a sentence: what limits the run, and what helps; every view shows it.
     """
 
     run: str
@@ -152,6 +152,7 @@ class RunStats:
     workers: tuple[WorkerStats, ...]
     evaluations: tuple[Evaluation, ...]
     evaluation: ShardCounts
+    bottleneck: str
     last_error: str
 
     def engines(self) -> list[EngineReport]:

@@ -22,6 +22,7 @@ from ralo_server.store import Store
 from ralo_server.store.problems import ProblemSource
 from ralo_server.store.run_state import DRAINING, FINISHED, RUNNING
 from ralo_server.store.views.step_history import StepHistory
+from ralo_server.web.live.current_stats import CurrentStats
 from ralo_server.web.live.waiting import Waiting
 from ralo_server.web.responses.advantages import Advantages
 from ralo_server.web.responses.stats_text import StatsText
@@ -37,7 +38,8 @@ class Services:
         self.config, registry = directory.load_config(sections_of(ORCHESTRATOR))
         self.host = registry.host
         self.store = Store(directory, self.config)
-        self.stats = StatsText(self.store)
+        self.current = CurrentStats(self.store)
+        self.stats = StatsText(self.store, self.current)
         self.texts = TokenTexts(directory.model / "tokenizer.json")
         self.advantages = Advantages(self.config)
         self.history = StepHistory(self.store.database.rows)

@@ -44,7 +44,8 @@ _GRADIENT_STATES = tuple(state for state in GradientState if state != GradientSt
 
 
 def present_state(store: Store) -> RunStats:
-    """Return the reply of ``/stats`` without its steps."""
+    """Return the reply of ``/stats`` without its steps and, as it needs more than the store has,
+    with an empty `bottleneck`."""
     database = store.database
     run = store.config.section(RunSettings)
     results = store.evaluations.shown(_SHOWN_RESULTS)
@@ -77,6 +78,7 @@ def present_state(store: Store) -> RunStats:
         workers=structure_reply(store.workers.all(), tuple[WorkerStats, ...]),
         evaluations=tuple(map(_evaluation, results)),
         evaluation=ShardCounts(**store.shards.counts()),
+        bottleneck="",
         last_error=get_value(database, "last_error", ""),
     )
 

@@ -6,7 +6,6 @@ import attrs
 import falcon
 
 from ralo_core.messages.stats import RunStats
-from ralo_server.store.views.statistics import present_state
 from ralo_server.web.live.feed import Feed
 from ralo_server.web.live.waiting import Waiting
 from ralo_server.web.responses.problem_documents import busy
@@ -71,7 +70,7 @@ class Events:
         response.stream = stream
 
     def _look(self) -> tuple[RunStats, bool]:
-        return present_state(self._services.store), self._services.finished
+        return self._services.current.now(), self._services.finished
 
     def _steps(self, after: int) -> list[tuple[int, dict[str, float]]]:
         return self._services.store.steps.after(after, _CAUGHT_UP)

@@ -4,7 +4,6 @@ import attrs
 import falcon
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from ralo_server.store.views.statistics import present_state
 from ralo_server.web.responses.prometheus_text import exposition
 from ralo_server.web.services import Services
 
@@ -20,4 +19,4 @@ class PrometheusMetrics:
         store = self.services.store
         last = [metrics for _, metrics in store.steps.after(0, 1)]
         response.content_type = CONTENT_TYPE_LATEST
-        response.data = exposition(present_state(store), last[0] if last else {})
+        response.data = exposition(self.services.current.now(), last[0] if last else {})

@@ -1,19 +1,19 @@
 /* Where the time goes: what the run waits for, how busy each part is, the trainers' phases. */
 
-import { bottleneck, busyShares, phaseSeconds } from "../bottleneck.js";
+import { busyShares, phaseSeconds } from "../busy_shares.js";
 import { empty, h } from "../dom.js";
 import { duration, number } from "../format.js";
 import { meter } from "../meter.js";
 import { table } from "../table.js";
 
-/** Return the sentence and the bars; `learnerShare` as in bottleneck.js. */
+/** Return the sentence and the bars; `learnerShare` as in busy_shares.js. */
 export function timeSpent(stats, learnerShare) {
   const rows = busyShares(stats, learnerShare).map(({ name, share, note }) => [
     h("dt", { title: note }, name),
     h("dd", {}, meter(share), h("small", {}, note)),
   ]);
   return [
-    h("p", { class: "verdict" }, bottleneck(stats, learnerShare)),
+    h("p", { class: "verdict" }, stats.bottleneck),
     h("dl", { class: "bars" }, ...rows.flat()),
   ];
 }

@@ -1,7 +1,7 @@
 /* Every worker in a row: who it is, what weights it has, how fast and how busy it is. */
 
 import { phasesCell } from "./worker_phases.js";
-import { workingShare } from "../bottleneck.js";
+import { workingShare } from "../busy_shares.js";
 import { h } from "../dom.js";
 import { UNKNOWN, bytes, count, duration, number } from "../format.js";
 import { meter } from "../meter.js";

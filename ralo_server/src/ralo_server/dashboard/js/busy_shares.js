@@ -1,7 +1,4 @@
-/* Which part of the loop the others wait for, out of stats; in words and as busy shares.
- * Neighbour: `views/time_spent.js` shows it. */
-
-import { percent } from "./format.js";
+/* How busy the parts of the loop are, out of stats. */
 
 /** Return [{ name, share, note }]: how busy samplers, trainers and the learner are, each share in
  * [0, 1] or null. `learnerShare` is the part of the last steps' time spent in the step itself. */
@@ -25,27 +22,6 @@ export function busyShares(stats, learnerShare) {
       note: "time in optimizer steps, of the time between them",
     },
   ];
-}
-
-/** Return one sentence on what the run waits for. */
-export function bottleneck(stats, learnerShare) {
-  const samplers = alive(stats, "sampler");
-  const trainers = alive(stats, "trainer");
-  if (stats.state !== "running") return `The run is ${stats.state}.`;
-  if (!samplers.length) return "No sampler is connected: start `ralo sample`.";
-  if (!trainers.length) return "No trainer is connected: start `ralo train`.";
-  const { pending } = stats.gradients;
-  if (pending >= 2 * stats.gradients_per_step || learnerShare > 0.8) {
-    return `The learner limits the run: ${pending} gradients are pending.`;
-  }
-  const { queued, capacity } = stats.trees;
-  if (queued + stats.problems.leased >= capacity && queued >= stats.batch_trees) {
-    return `Trainers limit the run: ${queued} trees are queued, samplers are held back.`;
-  }
-  const waiting = 1 - (workingShare(trainers) ?? 1);
-  if (waiting > 0.15)
-    return `Samplers limit the run: trainers have waited ${percent(waiting, 0)} of their time.`;
-  return "Balanced: neither samplers nor trainers wait long.";
 }
 
 /** Return the seconds of each phase, summed over the workers of a role, largest first. */
