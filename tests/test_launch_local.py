@@ -45,9 +45,18 @@ def options(model, run_dir, *settings):
     return ["--plugin", "grpo", "--tiny", "--run-dir", str(run_dir), *assignments]
 
 
+@pytest.fixture
+def run_dir(tmp_path):
+    """Return where a run is launched; a test that fails must not leave it running."""
+    directory = tmp_path / "run"
+    yield directory
+    if launcher := launcher_of(directory):
+        os.kill(launcher, signal.SIGTERM)
+        wait_until(lambda: not launcher_of(directory))
+
+
 @pytest.mark.slow
-def test_it_outlives_its_terminal_is_found_by_its_directory_and_stops(model, tmp_path, own_reward):
-    run_dir = tmp_path / "run"
+def test_it_outlives_its_terminal_is_found_by_its_directory_and_stops(model, run_dir, own_reward):
     arguments = options(model, run_dir, "launch.samplers.count=2", "server.lease_seconds=4.0",
                         *own_reward)  # fmt: skip
     dry = ralo("launch", "local", *arguments, "--dry-run")
@@ -84,11 +93,11 @@ def test_several_machines_are_refused_on_one(tmp_path):
 
 @pytest.mark.slow
 def test_workers_that_join_leave_and_die_lose_nothing_and_count_nothing_twice(
-    model, tmp_path, own_reward, monkeypatch
+    model, run_dir, tmp_path, own_reward, monkeypatch
 ):
     """Every tree that a step consumed was sampled once, and each problem has one tree."""
     monkeypatch.setenv("RALO_CACHE", str(tmp_path / "cache"))
-    run_dir, dice = tmp_path / "run", random.Random(7)
+    dice = random.Random(7)
     # The orchestrator alone; everybody else comes and goes from here.
     none = ("launch.samplers.count=0", "launch.trainers.count=0", "server.lease_seconds=4.0")
     ralo("launch", "local", *options(model, run_dir, *none, *own_reward))
