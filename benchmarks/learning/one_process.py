@@ -106,7 +106,7 @@ class OneProcess:
             lease_id="",
             version=self.version,
             benchmark="held_out",
-            answering=Plan(judge=name, settings=BenchmarkSettings()).answering,
+            answering=Plan(grader=name, settings=BenchmarkSettings()).answering,
             problems=tuple(self.held_out(count)),
         )
         self._load(self.version)

@@ -15,8 +15,9 @@ from ralo_server.evaluation.results import Concluder
 from ralo_server.preparation import prepare
 from ralo_server.rollback import roll_back
 from ralo_server.store.evaluation.benchmarks import Plan
+from ralo_server.store.evaluation.evaluations import use_benchmarks
 
-QUIZ = ("benchmarks.pipeline=['jsonl']", "evaluation.problems=0", "benchmarks.jsonl.judge=exact",
+QUIZ = ("benchmarks.pipeline=['jsonl']", "evaluation.problems=0", "benchmarks.jsonl.grader=exact",
         "benchmarks.jsonl.shard_items=2", "benchmarks.jsonl.samples=2",
         "benchmarks.jsonl.temperature=0.7", "benchmarks.jsonl.system=Be brief.",
         "benchmarks.jsonl.max_tokens=9", "benchmarks.jsonl.top_k=5",
@@ -65,7 +66,7 @@ def test_an_evaluation_is_shared_by_samplers_and_each_is_told_how_to_ask(quiz):
     assert len(set(ids)) == ITEMS
     for job in jobs:
         assert job["answering"] == {
-            "judge": "exact", "samples": 2, "temperature": 0.7, "top_p": 1.0, "top_k": 5,
+            "grader": "exact", "samples": 2, "temperature": 0.7, "top_p": 1.0, "top_k": 5,
             "max_tokens": 9, "system": "Be brief.",
         }  # fmt: skip
     assert run.http.simulate_get("/stats").json["evaluation"] == {
@@ -226,13 +227,14 @@ def test_a_resumed_run_keeps_its_items_and_may_have_other_benchmarks(quiz, tmp_p
     resume("benchmarks.pipeline=['arithmetic']", "benchmarks.arithmetic.limit=3")
     assert list(run.store.benchmarks.plans()) == ["arithmetic"]
     assert run.store.benchmarks.size("arithmetic") == 3
-    judges = run.directory.settings()["plugins"]["sampler"]
-    assert {"ralo-core"} <= {plugin["distribution"] for plugin in judges}
+    graders = run.directory.settings()["plugins"]["sampler"]
+    assert {"ralo-tasks"} <= {plugin["distribution"] for plugin in graders}
 
 
 def test_a_benchmark_that_is_dropped_gives_up_what_is_open_of_it(quiz):
     run = quiz("evaluation.problems=2")
-    run.store.benchmarks.use({"held_out": run.store.benchmarks.plans()["held_out"]})
+    held_out = run.store.benchmarks.plans()["held_out"]
+    use_benchmarks(run.store.benchmarks.database, {"held_out": held_out})
     assert {job["benchmark"] for job in iter(run.claim, None)} == {"held_out"}
     assert run.store.evaluations.open() == 1
 
@@ -240,11 +242,11 @@ def test_a_benchmark_that_is_dropped_gives_up_what_is_open_of_it(quiz):
 @pytest.mark.parametrize(
     ("setting", "fault"),
     [
-        ("benchmarks.jsonl.judge=nonesuch", "benchmarks.jsonl: its judge: no reward is called"),
+        ("benchmarks.jsonl.grader=nonesuch", "benchmarks.jsonl: its grader: no reward is called"),
         ("benchmarks.jsonl.metrics=['no_module_of_mine:f']", "no_module_of_mine"),
         ("benchmarks.jsonl.metrics=['pass@3']", "pass@3 needs 3 samples"),
         (
-            ["benchmarks.jsonl.judge=math", "reward.pipeline=['math']", "reward.math.correct=0.5"],
+            ["benchmarks.jsonl.grader=math", "reward.pipeline=['math']", "reward.math.correct=0.5"],
             "from 1 on, and reward.math.correct is 0.5: leave that at 1",
         ),
     ],
@@ -266,8 +268,8 @@ def test_a_metric_of_ones_own_that_fails_costs_neither_the_others_nor_the_answer
     assert list(result["metrics"]) == ["accuracy"]
 
 
-def test_samplers_must_have_the_plugin_of_a_judge_that_no_rollout_is_scored_by(quiz):
-    run = quiz("benchmarks.jsonl.judge=math", learn=False)
+def test_samplers_must_have_the_plugin_of_a_grader_that_no_rollout_is_scored_by(quiz):
+    run = quiz("benchmarks.jsonl.grader=math", learn=False)
     names = {plugin["name"] for plugin in run.http.simulate_get("/config").json["plugins"]}
     assert any("worker" in name for name in names)
     needed = {p["distribution"] for p in run.directory.settings()["plugins"]["sampler"]}
@@ -313,10 +315,10 @@ def test_stats_show_few_of_many_results_the_first_and_the_last(quiz):
 @pytest.mark.parametrize(("samples", "items"), [(1, 64), (16, 4), (64, 1), (100, 1)])
 def test_a_shard_has_about_so_many_answers_unless_it_says_its_items(samples, items):
     settings = BenchmarkSettings(samples=samples, temperature=1.0)
-    assert Plan(judge="exact", settings=settings).shard_items == items
+    assert Plan(grader="exact", settings=settings).shard_items == items
     own = attrs.evolve(settings, shard_items=7)
-    assert Plan(judge="exact", settings=own).shard_items == 7
-    assert Plan.load(Plan(judge="exact", settings=own).dump()).settings == own
+    assert Plan(grader="exact", settings=own).shard_items == 7
+    assert Plan.load(Plan(grader="exact", settings=own).dump()).settings == own
 
 
 def test_items_come_back_as_they_were_drawn(quiz):

@@ -69,7 +69,7 @@ def test_majority_looks_at_the_first_k_only():
     assert [majority(votes, k) for k in (1, 2, 3, 4)] == [1, 0.5, 0, 0]
 
 
-def test_majority_takes_the_share_where_the_judge_does_not_agree_with_itself():
+def test_majority_takes_the_share_where_the_grader_does_not_agree_with_itself():
     assert majority(item([1, 0, 0, 1], ["a", "a", "a", "b"]), 4) == pytest.approx(1 / 3)
 
 
@@ -187,8 +187,8 @@ def test_more_than_there_are_samples_is_refused_when_the_config_is_read():
     assert fine.metrics == ["pass@4", "maj@k"]
 
 
-def test_the_same_answer_several_times_is_refused_when_the_config_is_read():
-    with pytest.raises(ConfigError, match="4 answers at temperature 0 would all be the same"):
+def test_the_same_response_several_times_is_refused_when_the_config_is_read():
+    with pytest.raises(ConfigError, match="4 responses at temperature 0 would all be the same"):
         structure({"samples": 4}, BenchmarkSettings, "benchmarks.x")
 
 

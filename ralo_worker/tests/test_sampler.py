@@ -118,7 +118,7 @@ def test_a_prompt_longer_than_the_model_is_named(model):
 def job(problems, version=0, **changes):
     """Return a job that asks for two greedy answers each, unless `changes` say otherwise."""
     greedy = ResponseSettings(
-        judge="judge", samples=2, temperature=0.0, top_p=1.0, top_k=0, max_tokens=0, system=""
+        grader="strict", samples=2, temperature=0.0, top_p=1.0, top_k=0, max_tokens=0, system=""
     )
     return EvaluationShard(
         job_id="eval-0-quiz-0", lease_id="l", version=version, benchmark="quiz",
@@ -141,7 +141,7 @@ def evaluated(made, asked, score):
     return graded(made, Scores(score), asked, asyncio.run(answer()))
 
 
-def test_a_job_is_answered_as_often_as_it_says_and_judged_item_by_item(model):
+def test_a_job_is_answered_as_often_as_it_says_and_graded_item_by_item(model):
     def second(problem, answers):
         return [float(problem.id == "p1"), 2.0]
 
@@ -184,7 +184,7 @@ def test_an_item_that_cannot_be_asked_is_answered_wrong_with_the_reason(model):
 
 
 @pytest.mark.parametrize("score", [[1.0], [1.0, float("nan")], None])
-def test_a_judge_that_fails_costs_its_item_only(model, score):
+def test_a_grader_that_fails_costs_its_item_only(model, score):
     def odd(problem, answers):
         if problem.id != "p1":
             return [1.0, 0.0]

@@ -35,7 +35,7 @@ def majority(item: ItemResult, k: int) -> float:
 
     Between predictions with equally many votes the lot decides, so the mean over them is
     returned. Answers without a prediction have no vote, unless all of the `k` are so. Where the
-    judge does not agree with itself on a prediction, its share of correct answers counts.
+    grader does not agree with itself on a prediction, its share of correct answers counts.
     """
     verdicts: dict[str, list[bool]] = {}
     for prediction, correct in zip(item.predictions[:k], item.correct[:k], strict=True):

@@ -82,7 +82,7 @@ class Evaluations:
         shard = first or await self._another(share, version)
         while shard is not None:
             asked = await respond(self.pipeline, share, shard)
-            grader = await asyncio.to_thread(self.graders.get, shard.answering.judge)
+            grader = await asyncio.to_thread(self.graders.get, shard.answering.grader)
             items = await asyncio.to_thread(graded, self.pipeline, grader, shard, asked)
             try:
                 await asyncio.to_thread(self.client.report_eval, shard, items)

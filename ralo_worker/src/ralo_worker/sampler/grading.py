@@ -66,7 +66,7 @@ def _item(
     correct, reason = (False,) * len(responses), ""
     try:
         scores = grader.score(problem, responses)
-        scores = checked_scores(shard.answering.judge, scores, len(responses))
+        scores = checked_scores(shard.answering.grader, scores, len(responses))
         correct = tuple(bool(score >= CORRECT) for score in scores)
     except Exception as error:  # noqa: BLE001 (graders are plugins)
         log.warning("the responses to %s cannot be graded", problem.id, exc_info=error)

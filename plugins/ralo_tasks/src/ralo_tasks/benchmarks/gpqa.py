@@ -36,7 +36,7 @@ class Gpqa(DataSetBenchmark):
     """Every question with its choices in an order of its own, drawn by seed and number."""
 
     name = "gpqa"
-    judge = "choice"
+    grader = "choice"
     extract = "choice"
     published = (HuggingFaceSource(path="Idavidrein/gpqa", config="gpqa_diamond", split="train"),)
     mapping = FieldMapping(prompt_field="Question", answer_field="Correct Answer")

@@ -23,15 +23,15 @@ SHARD_ANSWERS = 64
 class Plan:
     """How a benchmark is answered and computed; `settings.every_steps` is not negative."""
 
-    judge: str
+    grader: str
     settings: BenchmarkSettings
 
     @property
     def answering(self) -> ResponseSettings:
         """What a sampler must know."""
-        names = attrs.fields_dict(ResponseSettings).keys() - {"judge"}
+        names = attrs.fields_dict(ResponseSettings).keys() - {"grader"}
         return ResponseSettings(
-            judge=self.judge, **{name: getattr(self.settings, name) for name in names}
+            grader=self.grader, **{name: getattr(self.settings, name) for name in names}
         )
 
     @property
