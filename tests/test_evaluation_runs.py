@@ -1,5 +1,5 @@
-"""Evaluations by real processes, on the fake engine: its greedy answer is a function of weights and
-prompt, so every text in a result says which version wrote it."""
+"""Evaluations by real processes, on the fake engine: its greedy response is a function of weights
+and prompt, so every text in a result says which version wrote it."""
 
 import asyncio
 import json

@@ -48,7 +48,7 @@ def benchmarks_of(config: Config) -> Mapping[str, Benchmark]:
 
 
 def plan_of(config: Config, benchmark: Benchmark) -> Plan:
-    """Return how a benchmark is answered, without the options that are its own."""
+    """Return how a benchmark is asked and graded, without the options that are its own."""
     names = attrs.fields_dict(BenchmarkSettings)
     common = BenchmarkSettings(**{name: getattr(benchmark.settings, name) for name in names})
     if common.every_steps < 0:

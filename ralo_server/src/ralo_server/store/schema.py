@@ -171,5 +171,6 @@ MIGRATIONS: tuple[str, ...] = (
     UPDATE evaluations SET plan = json_remove(
             json_set(plan, '$.grader', json_extract(plan, '$.judge')), '$.judge')
         WHERE json_extract(NULLIF(plan, ''), '$.judge') IS NOT NULL;
+    ALTER TABLE evaluation_shards RENAME COLUMN answers TO responses;
     """,
 )

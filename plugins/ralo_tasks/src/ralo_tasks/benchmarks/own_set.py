@@ -27,7 +27,7 @@ class OwnSetSettings(DataSetSettings):
     )
     extract: str = setting(
         "boxed",
-        "what an answer comes down to: the last 'boxed' (or number), the last 'number', the "
+        "what a response comes down to: the last 'boxed' (or number), the last 'number', the "
         "letter of a 'choice', or the 'whole' text",
         one_of(*EXTRACTIONS),
     )
