@@ -1,5 +1,5 @@
-"""Evaluations by real processes, on the fake engine: its greedy answer is a function of weights and
-prompt, so every text in a result says which version wrote it."""
+"""Evaluations by real processes, on the fake engine: its greedy response is a function of weights
+and prompt, so every text in a result says which version wrote it."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ def settings(model, tmp_path, monkeypatch):
         "trainer.threads=1", "trainer.batch_trees=4", "learner.keep_last_versions=99",
         "reward.pipeline=['function']", "reward.function.path=own:score",
         "benchmarks.pipeline=['jsonl']", "benchmarks.jsonl.path=quiz.jsonl",
-        "benchmarks.jsonl.judge=function", "benchmarks.jsonl.shard_items=1",
+        "benchmarks.jsonl.grader=function", "benchmarks.jsonl.shard_items=1",
         f"benchmarks.jsonl.max_tokens={MOST}",
     )  # fmt: skip
 

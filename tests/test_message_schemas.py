@@ -42,14 +42,10 @@ NO_CLASS = {
     "Problem": "a problem document, as RFC 9457 has it",
     "WeightManifest": "the version and its tensors, which are not described further",
 }
-OTHER_NAMES = {
-    "Task": Problem,
-    "Answering": ResponseSettings,
-    "ItemAnswers": ItemResponses,
-}
+OTHER_NAMES = {"Task": Problem}
 OF_DATA = (
-    DeltaLink, EngineReport, GradientUpload, VersionDelay, WeightDelta, WeightFile, WeightsReport,
-    WeightVersion,
+    DeltaLink, EngineReport, GradientUpload, ItemResponses, ResponseSettings, VersionDelay,
+    WeightDelta, WeightFile, WeightsReport, WeightVersion,
 )  # fmt: skip
 NAMES = {str: "string", bool: "boolean", int: "integer", float: "number", NoneType: "null"}
 FREE = {"type": "object"}

@@ -210,8 +210,8 @@ def test_answers_match_their_schemas(services):
     publish_a_delta(services.store)
     assert call("GET", "/weights/delta", params={"from": 0, "to": 1}).json["links"]
     job = call("POST", "/eval/job/claim", json={"worker_id": "w"}).json
-    answers = {"texts": ["5"], "correct": [True], "tokens": [3], "finish_reasons": ["eos"]}
-    report = {"job_id": job["job_id"], "lease_id": job["lease_id"], "answers": [answers] * 2}
+    responses = {"texts": ["5"], "correct": [True], "tokens": [3], "finish_reasons": ["eos"]}
+    report = {"job_id": job["job_id"], "lease_id": job["lease_id"], "responses": [responses] * 2}
     jsonschema.validate(report, schemas("EvalReport"))
     call("POST", "/eval/job/report", json=report)
     assert call("GET", "/eval/rows", params={"benchmark": "held_out", "version": 0}).json["rows"]

@@ -106,7 +106,7 @@ class OneProcess:
             lease_id="",
             version=self.version,
             benchmark="held_out",
-            answering=Plan(judge=name, settings=BenchmarkSettings()).answering,
+            response_settings=Plan(grader=name, settings=BenchmarkSettings()).response_settings,
             problems=tuple(self.held_out(count)),
         )
         self._load(self.version)

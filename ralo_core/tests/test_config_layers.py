@@ -12,7 +12,7 @@ from ralo_core.config import (
     resolve,
     set_layer,
 )
-from ralo_core.config.renamed import RENAMED
+from ralo_core.config.renamed import RENAMED, with_new_names, with_new_paths
 from ralo_core.config.settings import FIXED
 from ralo_core.errors import ConfigError
 from ralo_core.kinds import SECTIONS
@@ -71,6 +71,30 @@ def test_a_key_with_another_name_now_is_refused_with_the_new_one(monkeypatch):
     monkeypatch.setitem(RENAMED, "trainer.batch_size", "trainer.batch_trees")
     (fault,) = faults_of("trainer.batch_size=3").splitlines()
     assert fault == "trainer.batch_size (from --set): it is called trainer.batch_trees now"
+
+
+@pytest.mark.parametrize("name", ["jsonl", "huggingface"])
+def test_the_judge_of_a_benchmark_is_called_its_grader_now(name):
+    fault = faults_of(f"benchmarks.{name}.judge='exact'")
+    assert f"benchmarks.{name}.judge (from --set): it is called benchmarks.{name}.grader" in fault
+
+
+def test_the_config_of_an_earlier_version_gets_the_names_of_today():
+    earlier = {
+        "run": {"seed": 1},
+        "evaluators": {"pipeline": ["jsonl"], "jsonl": {"judge": "exact", "path": "a.jsonl"}},
+    }
+    today = {
+        "run": {"seed": 1},
+        "benchmarks": {"pipeline": ["jsonl"], "jsonl": {"grader": "exact", "path": "a.jsonl"}},
+    }
+    assert with_new_names(earlier) == with_new_names(today) == today
+    assert with_new_names({"benchmarks": {"jsonl": {"judge": "math", "grader": "exact"}}}) == {
+        "benchmarks": {"jsonl": {"grader": "exact"}}
+    }
+    sources = {"evaluators.jsonl.judge": "--set", "run.seed": "default"}
+    today = {"benchmarks.jsonl.grader": "--set", "run.seed": "default"}
+    assert with_new_paths(sources) == today
 
 
 def test_what_is_called_otherwise_now_does_not_exist_under_its_old_name():

@@ -98,7 +98,7 @@ class Asking:
     def __init__(self, fault="", **options):
         self.fault, self.asked = fault, 0
         self.settings = {} if fault == "settings" else BenchmarkSettings(**options)
-        self.judge = {"no judge": None, "no name": "the judge"}.get(fault, "exact")
+        self.grader = {"no grader": None, "no name": "the grader"}.get(fault, "exact")
 
     def items(self):
         self.asked += 1
@@ -124,8 +124,8 @@ class Asking:
     ("fault", "message"),
     [
         ("settings", "BenchmarkSettings or inherit from it, not dict"),
-        ("no judge", "the name of a reward component"),
-        ("no name", "the name of a reward component, got 'the judge'"),
+        ("no grader", "the name of a reward component"),
+        ("no name", "the name of a reward component, got 'the grader'"),
         ("no item", "at least one item"),
         ("no reference", r"reference\(\) must return text"),
         ("no prompt", "item 'p0' asks nothing"),

@@ -100,7 +100,7 @@ class Server:
         return answer.json if answer.status_code == 200 else None
 
     def report(self, job, correct, worker="w1"):
-        """Hand in an answer of three tokens per item; `correct` has a truth per item, or a list of
+        """Hand in a response of three tokens per item; `correct` has a truth per item, or a list of
         one per sample."""
         return self.http.simulate_post(
             "/eval/job/report",
@@ -112,19 +112,19 @@ class Server:
     def shard_report(job, correct):
         """Return the JSON of ``POST /eval/job/report``."""
         truths = [list(c) if isinstance(c, list | tuple) else [c] for c in correct]
-        answers = [
+        responses = [
             {
                 "texts": ["yes" if truth else "no" for truth in row], "correct": row,
                 "tokens": [3] * len(row), "finish_reasons": ["eos"] * len(row), "reason": "",
             }
             for row in truths
         ]  # fmt: skip
-        return {"job_id": job["job_id"], "lease_id": job["lease_id"], "answers": answers}
+        return {"job_id": job["job_id"], "lease_id": job["lease_id"], "responses": responses}
 
     def evaluate(self, truth=True):
-        """Answer all there is to be evaluated, each alike."""
+        """Report all there is to be evaluated, each alike."""
         while (job := self.claim()) is not None:
-            samples = job["answering"]["samples"]
+            samples = job["response_settings"]["samples"]
             self.report(job, [[truth] * samples] * len(job["problems"]))
 
     def open_versions(self):

@@ -29,13 +29,13 @@ class EvaluationCalls(MortalStore):
     def report_evaluation(self, shard, late):
         model, (version, benchmark) = self.model, of(shard)
         lease = "another" if late or shard.lease is None else shard.lease
-        answer = ItemResponses(texts=("",), correct=(True,), tokens=(1,), finish_reasons=("eos",))
-        alive, answered = self.survives(
-            lambda: self.store.shards.report(shard.id, lease, [answer], self.conclude)
+        item = ItemResponses(texts=("",), correct=(True,), tokens=(1,), finish_reasons=("eos",))
+        alive, reported = self.survives(
+            lambda: self.store.shards.report(shard.id, lease, [item], self.conclude)
         )
         if not alive:
             return
-        outcome, result = answered
+        outcome, result = reported
         there = shard in model.evaluations  # a rollback may have given it up
         holds = there and shard.state == "leased" and lease == shard.lease
         reported = there and shard.state == "reported"
@@ -45,13 +45,13 @@ class EvaluationCalls(MortalStore):
             model.count("evaluation_shards_reported", 1)
         shards = model.shards(version, benchmark)
         last = holds and all(other.state == "reported" for other in shards)
-        assert result == ({"answers": len(shards), "version": version} if last else None)
+        assert result == ({"responses": len(shards), "version": version} if last else None)
         if last:
             model.asked[version, benchmark] = "reported"
 
     @staticmethod
-    def conclude(answered):
-        result = {"answers": len(answered.answers), "version": answered.version}
+    def conclude(evaluation):
+        result = {"responses": len(evaluation.responses), "version": evaluation.version}
         return Conclusion(result=result, keep=lambda: None)
 
     def request_evaluation(self, benchmarks, version):

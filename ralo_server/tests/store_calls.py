@@ -334,12 +334,12 @@ class CheckedStore(EvaluationCalls):
             assert (batch.step is not None) == any(
                 model.uploads[u][0] != "pending" for u in gradients
             ) or batch.state == "empty"
-        for row in self.store.database.rows(_ANSWERS):
-            version, benchmark, report, shards, answers = row
+        for row in self.store.database.rows(_RESPONSES):
+            version, benchmark, report, shards, responses = row
             result = self.model.asked[version, benchmark] == "reported"
-            assert (report is not None) == result, "a result is there when all answers are"
-            assert not (result and answers), "the file has the answers then"
-            assert result or answers < shards
+            assert (report is not None) == result, "a result is there when all responses are"
+            assert not (result and responses), "the file has the responses then"
+            assert result or responses < shards
         leases = [thing.lease for thing in model.leased()]
         assert len(set(leases)) == len(leases)
 
@@ -349,7 +349,7 @@ def held(name, state, owner, expires, extra):
     return (state, extra) if state != "leased" else (state, extra, owner, expires)
 
 
-_ANSWERS = """SELECT e.version, e.benchmark, e.report, COUNT(*), COUNT(s.answers)
+_RESPONSES = """SELECT e.version, e.benchmark, e.report, COUNT(*), COUNT(s.responses)
     FROM evaluations e JOIN evaluation_shards s ON s.evaluation = e.id GROUP BY e.id"""
 
 

@@ -15,8 +15,9 @@ from ralo_server.evaluation.results import Concluder
 from ralo_server.preparation import prepare
 from ralo_server.rollback import roll_back
 from ralo_server.store.evaluation.benchmarks import Plan
+from ralo_server.store.evaluation.evaluations import use_benchmarks
 
-QUIZ = ("benchmarks.pipeline=['jsonl']", "evaluation.problems=0", "benchmarks.jsonl.judge=exact",
+QUIZ = ("benchmarks.pipeline=['jsonl']", "evaluation.problems=0", "benchmarks.jsonl.grader=exact",
         "benchmarks.jsonl.shard_items=2", "benchmarks.jsonl.samples=2",
         "benchmarks.jsonl.temperature=0.7", "benchmarks.jsonl.system=Be brief.",
         "benchmarks.jsonl.max_tokens=9", "benchmarks.jsonl.top_k=5",
@@ -46,8 +47,8 @@ def take_steps(run, random_gradient, count):
         run.the_learner.step(run.the_learner.due())
 
 
-def answer_all(run, truths=((True, False),)):
-    """Answer every shard, the items in turn as `truths` says; return the jobs."""
+def report_all(run, truths=((True, False),)):
+    """Report every shard, the items in turn as `truths` says; return the jobs."""
     jobs = []
     while (job := run.claim(f"w{len(jobs)}")) is not None:
         wanted = [truths[n % len(truths)] for n in range(len(job["problems"]))]
@@ -64,8 +65,8 @@ def test_an_evaluation_is_shared_by_samplers_and_each_is_told_how_to_ask(quiz):
     ids = [problem["id"] for job in jobs for problem in job["problems"]]
     assert len(set(ids)) == ITEMS
     for job in jobs:
-        assert job["answering"] == {
-            "judge": "exact", "samples": 2, "temperature": 0.7, "top_p": 1.0, "top_k": 5,
+        assert job["response_settings"] == {
+            "grader": "exact", "samples": 2, "temperature": 0.7, "top_p": 1.0, "top_k": 5,
             "max_tokens": 9, "system": "Be brief.",
         }  # fmt: skip
     assert run.http.simulate_get("/stats").json["evaluation"] == {
@@ -143,7 +144,7 @@ def test_each_benchmark_is_asked_as_often_as_it_says(quiz, random_gradient):
 def test_trackers_get_every_metric_once_at_the_step_of_the_version(quiz, random_gradient):
     run = quiz("trainer.batch_trees=1", "benchmarks.jsonl.every_steps=1")
     take_steps(run, random_gradient, 1)
-    answer_all(run)
+    report_all(run)
     for _ in range(2):
         run.the_learner.trackers.tell()
     assert run.the_learner.trackers.close()
@@ -155,7 +156,7 @@ def test_trackers_get_every_metric_once_at_the_step_of_the_version(quiz, random_
         assert row["eval/jsonl/accuracy/low"] == row["eval/jsonl/accuracy/high"] == 1.0
 
 
-def test_a_version_stays_until_the_last_shard_of_it_is_answered(quiz, random_gradient):
+def test_a_version_stays_until_the_last_shard_of_it_is_reported(quiz, random_gradient):
     run = quiz("trainer.batch_trees=1", "benchmarks.jsonl.every_steps=2",
                "learner.keep_last_versions=1", "learner.checkpoint_every=1")  # fmt: skip
     take_steps(run, random_gradient, 2)
@@ -164,7 +165,7 @@ def test_a_version_stays_until_the_last_shard_of_it_is_answered(quiz, random_gra
     take_steps(run, random_gradient, 2)
     assert run.store.versions.published() == [0, 2, 4], "one of its shards is out, two wait"
     run.report(job, [(True, True)] * 2)
-    answer_all(run)
+    report_all(run)
     take_steps(run, random_gradient, 1)
     assert run.store.versions.published() == [0, 5]
 
@@ -178,11 +179,11 @@ def test_asked_on_demand_twice_it_is_asked_once(quiz, random_gradient):
         return run.http.simulate_post("/eval/request", json=wish)
 
     for _ in range(2):
-        answer = ask(None, "jsonl")
-        assert answer.json == {
+        reply = ask(None, "jsonl")
+        assert reply.json == {
             "evaluations": [{"version": 1, "benchmark": "jsonl", "state": "open"}]
         }
-    jobs = answer_all(run)
+    jobs = report_all(run)
     assert [job["version"] for job in jobs] == [0, 0, 0, 1, 1, 1]
     assert ask(1, "jsonl", "jsonl").json["evaluations"][0]["state"] == "reported"
     assert run.claim() is None
@@ -198,13 +199,13 @@ def test_what_a_rollback_leaves_behind_is_not_evaluated_and_marked(quiz, random_
     run = quiz("trainer.batch_trees=1", "benchmarks.jsonl.every_steps=1",
                "learner.keep_last_versions=9")  # fmt: skip
     take_steps(run, random_gradient, 1)
-    answer_all(run)
+    report_all(run)
     take_steps(run, random_gradient, 1)
     late = run.claim()
     assert late["version"] == 2
     roll_back(run.store, 0)
     assert run.report(late, [(True, True)] * 2).status_code == 409
-    assert {job["version"] for job in answer_all(run)} == {3}
+    assert {job["version"] for job in report_all(run)} == {3}
     marks = {result["version"]: result["abandoned"] for result in run.results()}
     assert marks == {0: False, 1: True, 3: False}
 
@@ -222,17 +223,18 @@ def test_a_resumed_run_keeps_its_items_and_may_have_other_benchmarks(quiz, tmp_p
 
     resume("benchmarks.jsonl.samples=4")
     assert run.store.benchmarks.items("jsonl") == before
-    assert run.store.benchmarks.plans()["jsonl"].answering.samples == 4
+    assert run.store.benchmarks.plans()["jsonl"].response_settings.samples == 4
     resume("benchmarks.pipeline=['arithmetic']", "benchmarks.arithmetic.limit=3")
     assert list(run.store.benchmarks.plans()) == ["arithmetic"]
     assert run.store.benchmarks.size("arithmetic") == 3
-    judges = run.directory.settings()["plugins"]["sampler"]
-    assert {"ralo-core"} <= {plugin["distribution"] for plugin in judges}
+    graders = run.directory.settings()["plugins"]["sampler"]
+    assert {"ralo-tasks"} <= {plugin["distribution"] for plugin in graders}
 
 
 def test_a_benchmark_that_is_dropped_gives_up_what_is_open_of_it(quiz):
     run = quiz("evaluation.problems=2")
-    run.store.benchmarks.use({"held_out": run.store.benchmarks.plans()["held_out"]})
+    held_out = run.store.benchmarks.plans()["held_out"]
+    use_benchmarks(run.store.benchmarks.database, {"held_out": held_out})
     assert {job["benchmark"] for job in iter(run.claim, None)} == {"held_out"}
     assert run.store.evaluations.open() == 1
 
@@ -240,11 +242,11 @@ def test_a_benchmark_that_is_dropped_gives_up_what_is_open_of_it(quiz):
 @pytest.mark.parametrize(
     ("setting", "fault"),
     [
-        ("benchmarks.jsonl.judge=nonesuch", "benchmarks.jsonl: its judge: no reward is called"),
+        ("benchmarks.jsonl.grader=nonesuch", "benchmarks.jsonl: its grader: no reward is called"),
         ("benchmarks.jsonl.metrics=['no_module_of_mine:f']", "no_module_of_mine"),
         ("benchmarks.jsonl.metrics=['pass@3']", "pass@3 needs 3 samples"),
         (
-            ["benchmarks.jsonl.judge=math", "reward.pipeline=['math']", "reward.math.correct=0.5"],
+            ["benchmarks.jsonl.grader=math", "reward.pipeline=['math']", "reward.math.correct=0.5"],
             "from 1 on, and reward.math.correct is 0.5: leave that at 1",
         ),
     ],
@@ -255,40 +257,40 @@ def test_a_benchmark_that_cannot_work_is_refused_before_the_run_begins(quiz, set
     assert isinstance(refused.value, ConfigError) or "no_module_of_mine" in str(refused.value)
 
 
-def test_a_metric_of_ones_own_that_fails_costs_neither_the_others_nor_the_answers(
+def test_a_metric_of_ones_own_that_fails_costs_neither_the_others_nor_the_responses(
     quiz, tmp_path, monkeypatch
 ):
     (tmp_path / "failing_metric.py").write_text("def half(item):\n    return 1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
     run = quiz("benchmarks.jsonl.metrics=['failing_metric:half', 'accuracy']")
-    answer_all(run)
+    report_all(run)
     (result,) = run.results()
     assert list(result["metrics"]) == ["accuracy"]
 
 
-def test_samplers_must_have_the_plugin_of_a_judge_that_no_rollout_is_scored_by(quiz):
-    run = quiz("benchmarks.jsonl.judge=math", learn=False)
+def test_samplers_must_have_the_plugin_of_a_grader_that_no_rollout_is_scored_by(quiz):
+    run = quiz("benchmarks.jsonl.grader=math", learn=False)
     names = {plugin["name"] for plugin in run.http.simulate_get("/config").json["plugins"]}
     assert any("worker" in name for name in names)
     needed = {p["distribution"] for p in run.directory.settings()["plugins"]["sampler"]}
     assert "ralo-worker" in needed
 
 
-def test_the_doctor_tells_of_answers_that_are_gone(quiz):
+def test_the_doctor_tells_of_responses_that_are_gone(quiz):
     run = quiz()
-    answer_all(run)
+    report_all(run)
     path = run.directory.evaluation_file(0, "jsonl")
     path.write_text("{")
     found = examine(run.directory, running=False)
     assert [finding.what.split(":")[0] for finding in found] == ["eval/v000000/jsonl.json"]
     chosen = {"benchmark": "jsonl", "version": 0}
-    answer = run.http.simulate_get("/eval/rows", params=chosen)
-    assert answer.status_code == 404
-    assert "ralo doctor" in answer.json["detail"]
+    reply = run.http.simulate_get("/eval/rows", params=chosen)
+    assert reply.status_code == 404
+    assert "ralo doctor" in reply.json["detail"]
     for finding in found:
         finding.action(run.store)
     assert run.results() == []
-    answer_all(run)
+    report_all(run)
     assert run.http.simulate_get("/eval/rows", params=chosen).status_code == 200
 
 
@@ -311,12 +313,12 @@ def test_stats_show_few_of_many_results_the_first_and_the_last(quiz):
 
 
 @pytest.mark.parametrize(("samples", "items"), [(1, 64), (16, 4), (64, 1), (100, 1)])
-def test_a_shard_has_about_so_many_answers_unless_it_says_its_items(samples, items):
+def test_a_shard_has_about_so_many_responses_unless_it_says_its_items(samples, items):
     settings = BenchmarkSettings(samples=samples, temperature=1.0)
-    assert Plan(judge="exact", settings=settings).shard_items == items
+    assert Plan(grader="exact", settings=settings).shard_items == items
     own = attrs.evolve(settings, shard_items=7)
-    assert Plan(judge="exact", settings=own).shard_items == 7
-    assert Plan.load(Plan(judge="exact", settings=own).dump()).settings == own
+    assert Plan(grader="exact", settings=own).shard_items == 7
+    assert Plan.load(Plan(grader="exact", settings=own).dump()).settings == own
 
 
 def test_items_come_back_as_they_were_drawn(quiz):

@@ -34,7 +34,7 @@ def item(correct, predictions=None, answer="x", name="p"):
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=8), st.data())
-def test_pass_at_k_is_the_share_of_subsets_with_a_correct_answer(correct, data):
+def test_pass_at_k_is_the_share_of_subsets_with_a_correct_response(correct, data):
     k = data.draw(st.integers(1, len(correct)))
     subsets = list(itertools.combinations(correct, k))
     assert pass_at(item(correct), k) == pytest.approx(np.mean([any(some) for some in subsets]))
@@ -55,13 +55,13 @@ def drawn_winners(predictions, correct):
     return [verdict[p] for p in tied]
 
 
-@pytest.mark.parametrize("answers", range(1, 6))
-def test_majority_of_every_possible_vote(answers):
-    for predictions in itertools.product(["", "a", "b", "c"], repeat=answers):
+@pytest.mark.parametrize("samples", range(1, 6))
+def test_majority_of_every_possible_vote(samples):
+    for predictions in itertools.product(["", "a", "b", "c"], repeat=samples):
         for right in ("", "a", "b"):
             correct = [p == right for p in predictions]
             expected = np.mean(drawn_winners(predictions, correct))
-            assert majority(item(correct, predictions), answers) == expected
+            assert majority(item(correct, predictions), samples) == expected
 
 
 def test_majority_looks_at_the_first_k_only():
@@ -69,7 +69,7 @@ def test_majority_looks_at_the_first_k_only():
     assert [majority(votes, k) for k in (1, 2, 3, 4)] == [1, 0.5, 0, 0]
 
 
-def test_majority_takes_the_share_where_the_judge_does_not_agree_with_itself():
+def test_majority_takes_the_share_where_the_grader_does_not_agree_with_itself():
     assert majority(item([1, 0, 0, 1], ["a", "a", "a", "b"]), 4) == pytest.approx(1 / 3)
 
 
@@ -99,7 +99,7 @@ def test_exact_match_compares_with_the_reference_as_the_benchmark_writes_it():
     assert estimates(["exact_match"], [result], 0)["exact_match"].value == 1
 
 
-def test_accuracy_is_that_of_the_first_answer():
+def test_accuracy_is_that_of_the_first_response():
     results = [item([1, 0, 0]), item([0, 1, 1])]
     found = estimates(["accuracy", "mean@k", "pass@1"], results, 0)
     assert found["accuracy"].value == 0.5
@@ -187,8 +187,8 @@ def test_more_than_there_are_samples_is_refused_when_the_config_is_read():
     assert fine.metrics == ["pass@4", "maj@k"]
 
 
-def test_the_same_answer_several_times_is_refused_when_the_config_is_read():
-    with pytest.raises(ConfigError, match="4 answers at temperature 0 would all be the same"):
+def test_the_same_response_several_times_is_refused_when_the_config_is_read():
+    with pytest.raises(ConfigError, match="4 responses at temperature 0 would all be the same"):
         structure({"samples": 4}, BenchmarkSettings, "benchmarks.x")
 
 
@@ -200,7 +200,7 @@ def test_the_letter_k_stands_for_all_samples():
 
 
 def test_results_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="same number of answers of every item, got 1, 2"):
+    with pytest.raises(ValueError, match="same number of responses to every item, got 1, 2"):
         estimates(["accuracy"], [item([1]), item([1, 0])], 0)
     with pytest.raises(ValueError, match="got no items"):
         estimates(["accuracy"], [], 0)

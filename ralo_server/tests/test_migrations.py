@@ -9,6 +9,7 @@ import pytest
 from ralo_core import BenchmarkSettings
 from ralo_core.errors import RaloError
 from ralo_server.store.database import Database
+from ralo_server.store.evaluation import shard_rows
 from ralo_server.store.evaluation.benchmarks import Benchmarks, Plan
 from ralo_server.store.evaluation.evaluations import Evaluations, use_benchmarks
 from ralo_server.store.evaluation.shards import Shards
@@ -35,6 +36,8 @@ _RENAMED = {"run_values": "facts", "version_holds": "readers"}
 _OLD_NAMES = 13
 _WHOLE_EVALUATIONS = 9
 """With so many migrations an evaluation was one job."""
+_JUDGES = 14
+"""With so many migrations a plan had a judge, and a shard answers."""
 EVALUATION = """INSERT INTO evaluations (id, version, state, worker_id, expires)
     VALUES ('eval-1', 1, 'leased', 'w', 9.0)"""
 SHARDED = """INSERT INTO evaluations (id, version, benchmark, state, plan)
@@ -108,10 +111,45 @@ def test_evaluations_of_before_shards_are_results_or_one_shard(tmp_path):
     (result,) = Evaluations(database, benchmarks, versions).results()
     assert result["metrics"]["accuracy"] == {"value": 0.25, "low": 0.0, "high": 1.0}
     assert (result["benchmark"], result["items"], result["time"]) == ("held_out", 3, 7.0)
-    use_benchmarks(database, {"held_out": Plan(judge="exact", settings=BenchmarkSettings())})
+    use_benchmarks(database, {"held_out": Plan(grader="exact", settings=BenchmarkSettings())})
     job = Shards(database, LeaseTerms(9.0), benchmarks).claim("w")
-    assert (job.version, job.answering.judge) == (1, "exact")
+    assert (job.version, job.response_settings.grader) == (1, "exact")
     assert [item.id for item in job.items] == ["p0", "p1", "p2"]
+
+
+def test_plans_of_before_graders_name_their_judge_as_the_grader(tmp_path):
+    database_of(tmp_path / "old.db", _JUDGES)
+    plan = json.loads(Plan(grader="exact", settings=BenchmarkSettings(limit=4)).dump())
+    plan["judge"] = plan.pop("grader")
+    text = json.dumps(plan)
+    with sqlite3.connect(tmp_path / "old.db") as old:
+        old.execute("INSERT INTO benchmarks VALUES ('quiz', 0, ?)", (text,))
+        old.execute(
+            """INSERT INTO evaluations (id, version, benchmark, state, plan)
+               VALUES ('eval-1-quiz', 1, 'quiz', 'open', ?)""",
+            (text,),
+        )
+    database = Database(tmp_path / "old.db")
+    plan = Benchmarks(database).plans()["quiz"]
+    assert (plan.grader, plan.settings.limit) == ("exact", 4)
+    stored = dict(database.rows("SELECT id, plan FROM evaluations"))
+    assert Plan.load(stored["eval-1-quiz"]) == plan
+    assert stored["eval-1-held_out"] == "", "it has no plan of its own"
+
+
+def test_responses_of_shards_that_were_reported_before_are_kept(tmp_path):
+    database_of(tmp_path / "old.db", _JUDGES)
+    one = {"texts": ["5"], "correct": [True], "tokens": [3], "finish_reasons": ["eos"]}
+    with sqlite3.connect(tmp_path / "old.db") as old:
+        old.execute(
+            """INSERT INTO evaluation_shards (id, evaluation, first, items, state, answers)
+               VALUES ('s', 'eval-1-held_out', 0, 1, 'reported', ?)""",
+            (json.dumps([one]),),
+        )
+    database = Database(tmp_path / "old.db")
+    text = database.value("SELECT responses FROM evaluation_shards WHERE id = 's'")
+    (item,) = shard_rows.load_responses(text)
+    assert (item.texts, item.correct) == (("5",), (True,))
 
 
 def test_what_was_being_received_with_digests_of_the_old_kind_is_abandoned(tmp_path):

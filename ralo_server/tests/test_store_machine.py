@@ -248,7 +248,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 def ask_in_shards(benchmarks):
     """Let the benchmarks have as many shards as `BENCHMARKS` says."""
-    plan = Plan(judge="arithmetic", settings=BenchmarkSettings(shard_items=1))
+    plan = Plan(grader="arithmetic", settings=BenchmarkSettings(shard_items=1))
     benchmarks.draw("quiz", [Problem(id="q", prompt="?", answer="!")])
     use_benchmarks(benchmarks.database, dict.fromkeys(BENCHMARKS, plan))
     assert {name: benchmarks.size(name) for name in BENCHMARKS} == BENCHMARKS

@@ -87,8 +87,8 @@ async def tree_of(made):
 def test_a_tree_is_scored_by_the_weighted_sum_of_its_rewards(model):
     made = rollouts(
         model,
-        length=lambda problem, answers: [float(answer.tokens) for answer in answers],
-        half=lambda problem, answers: [0.5] * len(answers),
+        length=lambda problem, responses: [float(response.tokens) for response in responses],
+        half=lambda problem, responses: [0.5] * len(responses),
     )
     tree = asyncio.run(tree_of(made))
     asyncio.run(made.engine.close())
@@ -101,7 +101,7 @@ def test_a_tree_is_scored_by_the_weighted_sum_of_its_rewards(model):
 
 @pytest.mark.parametrize("score", [[1.0], [1.0, float("nan")], [1.0, 2.0, 3.0]])
 def test_a_reward_that_gives_something_else_is_named(model, score):
-    made = rollouts(model, odd=lambda problem, answers: score)
+    made = rollouts(model, odd=lambda problem, responses: score)
     with pytest.raises(RaloError, match="reward 'odd' must give one finite number"):
         asyncio.run(tree_of(made))
     asyncio.run(made.engine.close())
@@ -116,13 +116,13 @@ def test_a_prompt_longer_than_the_model_is_named(model):
 
 
 def job(problems, version=0, **changes):
-    """Return a job that asks for two greedy answers each, unless `changes` say otherwise."""
+    """Return a job that asks for two greedy responses each, unless `changes` say otherwise."""
     greedy = ResponseSettings(
-        judge="judge", samples=2, temperature=0.0, top_p=1.0, top_k=0, max_tokens=0, system=""
+        grader="strict", samples=2, temperature=0.0, top_p=1.0, top_k=0, max_tokens=0, system=""
     )
     return EvaluationShard(
         job_id="eval-0-quiz-0", lease_id="l", version=version, benchmark="quiz",
-        answering=attrs.evolve(greedy, **changes), problems=tuple(problems),
+        response_settings=attrs.evolve(greedy, **changes), problems=tuple(problems),
     )  # fmt: skip
 
 
@@ -130,23 +130,23 @@ ITEMS = [Problem(id=f"p{n}", prompt=f"{n}+1", answer="x") for n in range(3)]
 
 
 def evaluated(made, asked, score):
-    """Return the answers to the job `asked` by the engine of `made`, graded by `score`."""
+    """Return the responses to the job `asked` by the engine of `made`, graded by `score`."""
 
-    async def answer():
+    async def asking():
         try:
             return await respond(made, made.engine, asked)
         finally:
             await made.engine.close()
 
-    return graded(made, Scores(score), asked, asyncio.run(answer()))
+    return graded(made, Scores(score), asked, asyncio.run(asking()))
 
 
-def test_a_job_is_answered_as_often_as_it_says_and_judged_item_by_item(model):
-    def second(problem, answers):
+def test_a_job_is_asked_as_often_as_it_says_and_graded_item_by_item(model):
+    def second(problem, responses):
         return [float(problem.id == "p1"), 2.0]
 
     once, again = (evaluated(rollouts(model), job(ITEMS), second) for _ in range(2))
-    assert once == again, "greedy answers are the same every time"
+    assert once == again, "greedy responses are the same every time"
     assert [item.correct for item in once] == [(False, True), (True, True), (False, True)]
     for item in once:
         assert item.counts() == {2}
@@ -175,7 +175,7 @@ def test_the_options_of_a_benchmark_reach_the_engine(model):
     assert max(items[0].tokens) <= 2
 
 
-def test_an_item_that_cannot_be_asked_is_answered_wrong_with_the_reason(model):
+def test_an_item_that_cannot_be_asked_is_wrong_with_the_reason(model):
     long = Problem(id="long", prompt="1" * 600, answer="2")
     items = evaluated(rollouts(model), job([ITEMS[0], long, ITEMS[1]]), lambda *_: [1.0, 1.0])
     assert [item.correct for item in items] == [(True, True), (False, False), (True, True)]
@@ -184,8 +184,8 @@ def test_an_item_that_cannot_be_asked_is_answered_wrong_with_the_reason(model):
 
 
 @pytest.mark.parametrize("score", [[1.0], [1.0, float("nan")], None])
-def test_a_judge_that_fails_costs_its_item_only(model, score):
-    def odd(problem, answers):
+def test_a_grader_that_fails_costs_its_item_only(model, score):
+    def odd(problem, responses):
         if problem.id != "p1":
             return [1.0, 0.0]
         return score if score else 1 / 0
@@ -196,7 +196,7 @@ def test_a_judge_that_fails_costs_its_item_only(model, score):
     assert items[1].texts[0]
 
 
-def test_answers_of_another_version_are_never_handed_in(model):
+def test_responses_of_another_version_are_never_handed_in(model):
     with pytest.raises(RaloError, match="version 7 was to be evaluated, but .* with {0}"):
         evaluated(rollouts(model), job(ITEMS, version=7), lambda *_: [1.0, 1.0])
 
@@ -282,7 +282,7 @@ def sampler_with(made, client):
 
 
 def test_five_failures_in_a_row_end_the_sampler_with_the_reason(model):
-    def broken(problem, answers):
+    def broken(problem, responses):
         raise ValueError("my reward is broken")
 
     client = FakeClient()
@@ -300,7 +300,7 @@ def test_five_failures_in_a_row_end_the_sampler_with_the_reason(model):
 
 def test_a_stopped_sampler_leaves_and_loses_nothing_that_it_began(model):
     client = FakeClient()
-    made = rollouts(model, fine=lambda problem, answers: np.ones(len(answers)))
+    made = rollouts(model, fine=lambda problem, responses: np.ones(len(responses)))
 
     async def scenario():
         sampler = sampler_with(made, client)
@@ -323,10 +323,10 @@ def test_a_stopped_sampler_leaves_and_loses_nothing_that_it_began(model):
 def test_a_stopped_sampler_hands_in_what_was_sampled_and_begins_no_more(model):
     client, scoring, go_on = FakeClient(), threading.Event(), threading.Event()
 
-    def slow(problem, answers):
+    def slow(problem, responses):
         scoring.set()
         assert go_on.wait(PATIENCE)
-        return np.ones(len(answers))
+        return np.ones(len(responses))
 
     made = rollouts(model, slow=slow)
     handed_in = []

@@ -95,14 +95,14 @@ class Sampler(Worker):
             )  # fmt: skip
         job = self.client.eval_job()
         if job is not None:
-            answers = [
+            responses = [
                 ItemResponses(
                     texts=("",), correct=(self.chance(0.5),), tokens=(1,), finish_reasons=("eos",)
                 )
                 for _ in job.problems
             ]
             try:
-                self.client.report_eval(job, answers)
+                self.client.report_eval(job, responses)
             except ServerError as error:
                 _check_lost(error)
 

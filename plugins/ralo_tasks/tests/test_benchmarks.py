@@ -189,7 +189,7 @@ def test_a_set_of_the_users_own_says_what_its_fields_mean(benchmark_of, tmp_path
         "answer_field": "gold.text",
         "answer_pattern": r"= (\d+)",
         "metadata_fields": ["topic"],
-        "judge": "exact",
+        "grader": "exact",
         "extract": "number",
     }
     for name in ("jsonl", "huggingface"):
@@ -197,7 +197,7 @@ def test_a_set_of_the_users_own_says_what_its_fields_mean(benchmark_of, tmp_path
         (item,) = benchmark.items()
         assert (item.id, item.prompt, item.answer) == (f"{name}-0", "Q: 2+2?", "4")
         assert item.metadata == {"topic": "sums", "extract": "number"}
-        assert benchmark.judge == "exact"
+        assert benchmark.grader == "exact"
         assert benchmark.prediction(item, "it is 4.0") == "4"
 
 
@@ -245,7 +245,7 @@ def test_an_option_that_cannot_work_is_named(benchmark_of, name, options, compla
     ],
 )
 def test_a_record_that_does_not_fit_is_named(benchmark_of, tmp_path, name, row, complaint):
-    options = {"judge": "choice"} if name == "jsonl" else {}
+    options = {"grader": "choice"} if name == "jsonl" else {}
     path = write_lines(tmp_path / "rows.jsonl", [row])
     with pytest.raises(RaloError, match=complaint):
         benchmark_of(name, path=path, **options).items()

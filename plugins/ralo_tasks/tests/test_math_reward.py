@@ -1,4 +1,4 @@
-"""The math reward: LaTeX, boxes, references of real data sets, and judgements that never end."""
+"""The math reward: LaTeX, boxes, references of real data sets, and comparisons that never end."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ ENDLESS = r"\boxed{9^{9^{9^{9}}} + \frac{1}{9^{9^{9}}}}"
 
 @pytest.fixture(scope="module")
 def reward():
-    """One judge for all: its process takes long to start."""
+    """One grader for all: its process takes long to start."""
     made = MathReward(MathSettings(timeout_seconds=60.0), BuildContext(role="sampler"))
     yield made
     made.close()
@@ -73,13 +73,13 @@ def test_the_last_whole_box_counts(text, content):
     assert last_boxed(text) == content
 
 
-def test_a_judgement_that_never_ends_is_wrong_and_stops_nobody():
+def test_a_comparison_that_never_ends_is_wrong_and_stops_nobody():
     hasty = MathReward(MathSettings(timeout_seconds=3.0), BuildContext(role="sampler"))
     assert score(hasty, "1", ENDLESS, r"\boxed{1}", ENDLESS, r"\boxed{2}") == [0, 1, 0, 0]
     hasty.close()
 
 
-def test_many_threads_share_one_judge(reward):
+def test_many_threads_share_one_grader(reward):
     with ThreadPoolExecutor(8) as pool:
         verdicts = pool.map(
             lambda n: score(reward, str(n), rf"\boxed{{{n}}}", r"\boxed{-1}"), range(40)
@@ -94,7 +94,7 @@ def test_configured_rewards_are_given():
     reward.close()
 
 
-def test_the_judge_ends_with_its_parent():
+def test_the_grading_process_ends_with_its_parent():
     code = (
         "from ralo_tasks.rewards.math import MathReward\n"
         "from ralo_tasks.rewards.settings import MathSettings\n"
@@ -103,7 +103,7 @@ def test_the_judge_ends_with_its_parent():
         "r = MathReward(MathSettings(), BuildContext(role='sampler'))\n"
         "r.score(Problem(id='p', prompt='', answer='1'),"
         " [Response(text='1', finish_reason='eos', tokens=1)])\n"
-        "print(r._judge.pid, flush=True)\n"
+        "print(r._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -115,7 +115,7 @@ def test_the_judge_ends_with_its_parent():
         except (FileNotFoundError, ProcessLookupError):
             return True
 
-    wait_for(gone, lambda: "the judge is still there")
+    wait_for(gone, lambda: "the grading process is still there")
 
 
 SETS = {

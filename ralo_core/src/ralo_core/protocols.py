@@ -327,7 +327,7 @@ class Benchmark(Protocol):
     settings: BenchmarkSettings
     """How often and how each item is asked, and what is computed of the responses."""
 
-    judge: str
+    grader: str
     """The reward component that grades: it gives at least 1 to a correct response, e.g. "math"."""
 
     def items(self) -> Sequence[Problem]:

@@ -10,13 +10,13 @@ from ralo_core.config import Config
 from ralo_core.kinds import SAMPLER, SECTIONS, WORKERS, sections_of
 
 
-def needed_plugins(config: Config, judges: Iterable[str]) -> dict[str, list[dict[str, str]]]:
+def needed_plugins(config: Config, graders: Iterable[str]) -> dict[str, list[dict[str, str]]]:
     """Return per role the plugins as ``{"name", "distribution", "version"}``.
 
-    `judges` are the reward components by which samplers grade the responses to benchmarks.
+    `graders` are the reward components by which samplers grade the responses to benchmarks.
     """
     named = {role: _components(config, sections_of(role)) for role in WORKERS}
-    named[SAMPLER] += [("reward", judge) for judge in judges]
+    named[SAMPLER] += [("reward", grader) for grader in graders]
     return {role: _plugins(config, components) for role, components in named.items()}
 
 

@@ -80,7 +80,7 @@ def prepare(directory: RunDirectory, config: Config, recipe: str) -> None:
     settings = {
         "config": {**config.data, "run": {**config.data["run"], "model": model_path}},
         "sources": dict(config.sources),
-        "plugins": needed_plugins(config, benchmarks.judges),
+        "plugins": needed_plugins(config, benchmarks.graders),
         "recipe": recipe,
     }
     text = json.dumps(settings, indent=1, ensure_ascii=False)

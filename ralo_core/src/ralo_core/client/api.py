@@ -239,7 +239,7 @@ class Client:
 
     def report_eval(self, shard: EvaluationShard, responses: Sequence[ItemResponses]) -> None:
         """Hand in the responses to each item of a shard, in order."""
-        body = EvalReport(job_id=shard.job_id, lease_id=shard.lease_id, answers=tuple(responses))
+        body = EvalReport(job_id=shard.job_id, lease_id=shard.lease_id, responses=tuple(responses))
         with self._giving_up(shard.lease_id):
             self._post("/eval/job/report", body, Accepted)
 

@@ -10,11 +10,11 @@ import attrs
 class ResponseSettings:
     """How responses to the items of a benchmark are sampled and graded, from `BenchmarkSettings`.
 
-    `judge` is the reward component that gives at least 1 to a correct response. `max_tokens` 0
+    `grader` is the reward component that gives at least 1 to a correct response. `max_tokens` 0
     means as many as in training; `system` ``""`` means the system message of the run.
     """
 
-    judge: str
+    grader: str
     samples: int
     temperature: float
     top_p: float

@@ -20,14 +20,14 @@ class Claim:
 
 @attrs.frozen(kw_only=True)
 class EvaluationShard:
-    """Reply of ``POST /eval/job/claim``: items of `benchmark` to be answered with the weights of
-    exactly `version`, under a lease that the report must quote."""
+    """Reply of ``POST /eval/job/claim``: items of `benchmark`, to be asked of exactly `version`,
+    under a lease that the report must quote."""
 
     job_id: str
     lease_id: str
     version: int
     benchmark: str
-    answering: ResponseSettings
+    response_settings: ResponseSettings
     problems: tuple[Problem, ...]
 
 
@@ -37,7 +37,7 @@ class EvalReport:
 
     job_id: str = attrs.field(validator=identifier)
     lease_id: str = attrs.field(validator=identifier)
-    answers: tuple[ItemResponses, ...]
+    responses: tuple[ItemResponses, ...]
 
 
 @attrs.frozen(kw_only=True)

@@ -15,9 +15,9 @@ def check_benchmark(benchmark: Benchmark) -> None:
     assert isinstance(settings, BenchmarkSettings), (
         f"settings must be BenchmarkSettings or inherit from it, not {type(settings).__name__}"
     )
-    judge: object = benchmark.judge
-    assert isinstance(judge, str), "judge must be the name of a reward component"
-    assert judge.isidentifier(), f"judge must be the name of a reward component, got {judge!r}"
+    grader: object = benchmark.grader
+    assert isinstance(grader, str), "grader must be the name of a reward component"
+    assert grader.isidentifier(), f"grader must be the name of a reward component, got {grader!r}"
     items = list(benchmark.items())
     _check_items(items, settings)
     assert list(benchmark.items()) == items, "items() must return the same every time"

@@ -8,8 +8,8 @@ from ralo_server.evaluation.results import read_rows
 from ralo_server.store import Store
 
 
-def answers_are_whole(patient: RunUnderTest) -> Iterator[Finding]:
-    """The answers of every evaluation that has a result can be read."""
+def responses_are_whole(patient: RunUnderTest) -> Iterator[Finding]:
+    """The responses of every evaluation that has a result can be read."""
     kept = set(patient.store.versions.published())
     for version, benchmark in patient.store.evaluations.reported():
         path = patient.directory.evaluation_file(version, benchmark)

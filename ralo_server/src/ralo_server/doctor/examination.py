@@ -6,7 +6,7 @@ Looking changes nothing; a repair needs the lock of the run.
 from collections.abc import Callable, Iterator, Sequence
 
 from ralo_core.components import BuildContext
-from ralo_server.doctor.evaluations import answers_are_whole
+from ralo_server.doctor.evaluations import responses_are_whole
 from ralo_server.doctor.finding import Finding, RunUnderTest
 from ralo_server.doctor.orphans import orphans
 from ralo_server.doctor.queues import (
@@ -38,7 +38,7 @@ CHECKS: Sequence[Callable[[RunUnderTest], Iterator[Finding]]] = (
     versions_are_whole,
     versions_can_be_gone_back_to,
     newest_state_is_whole,
-    answers_are_whole,
+    responses_are_whole,
     orphans,
 )
 

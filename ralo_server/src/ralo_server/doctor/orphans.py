@@ -30,8 +30,8 @@ def orphans(patient: RunUnderTest) -> Iterator[Finding]:
 
 
 def remove_unqueued(store: Store) -> None:
-    """Remove trees, gradients and answers that were cut off on their way to their row, of a run in
-    which no process works."""
+    """Remove trees, gradients and evaluation files that were cut off on their way to their row,
+    of a run in which no process works."""
     for path in _unqueued(store):
         path.unlink()
 
@@ -41,9 +41,9 @@ def _unqueued(store: Store) -> Iterator[Path]:
     yield from _unknown(store.directory.samples, "*", blobs)
     yield from _unknown(store.directory.gradients, "*", blobs)
     directory = store.directory
-    answers = {directory.evaluation_file(*known) for known in store.evaluations.reported()}
+    known_files = {directory.evaluation_file(*known) for known in store.evaluations.reported()}
     files = sorted(directory.evaluations.glob("v*/*"))
-    yield from (path for path in files if path not in answers)
+    yield from (path for path in files if path not in known_files)
 
 
 def _unknown(folder: Path, pattern: str, known: set[str]) -> Iterator[Path]:

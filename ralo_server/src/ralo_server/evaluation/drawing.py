@@ -27,9 +27,9 @@ class Drawn:
     items: Mapping[str, Sequence[Problem]]
 
     @property
-    def judges(self) -> list[str]:
-        """The reward components that samplers judge by, each once."""
-        return list(dict.fromkeys(plan.judge for plan in self.plans.values()))
+    def graders(self) -> list[str]:
+        """The reward components that samplers grade by, each once."""
+        return list(dict.fromkeys(plan.grader for plan in self.plans.values()))
 
     def write(self, benchmarks: Benchmarks) -> None:
         """Let the run have these benchmarks."""
@@ -42,7 +42,7 @@ class Drawn:
 def checked_benchmarks(directory: RunDirectory, config: Config) -> Drawn:
     """Return the benchmarks of `config` for the run in `directory`, new or not.
 
-    Raises `ConfigError` for a judge or a metric that there is not and for a benchmark without
+    Raises `ConfigError` for a grader or a metric that there is not and for a benchmark without
     items, and whatever a benchmark raises whose data cannot be had.
     """
     benchmarks = dict(benchmarks_of(config))
@@ -83,14 +83,14 @@ def _check_metrics(config: Config, benchmarks: Mapping[str, Benchmark]) -> None:
 def _faults(config: Config, plan: Plan, items: Sequence[Problem] | None) -> list[str]:
     faults = []
     try:
-        config.registry.find("reward", plan.judge)
+        config.registry.find("reward", plan.grader)
     except UnknownComponentError as error:
-        faults.append(f"its judge: {error}")
-    correct = (config.data["reward"].get(plan.judge) or {}).get("correct", 1.0)
+        faults.append(f"its grader: {error}")
+    correct = (config.data["reward"].get(plan.grader) or {}).get("correct", 1.0)
     if correct < 1.0:
         faults.append(
-            f"its judge calls an answer correct from 1 on, and reward.{plan.judge}.correct is "
-            f"{correct}: leave that at 1 and set reward.weights.{plan.judge} = {correct}"
+            f"its grader calls a response correct from 1 on, and reward.{plan.grader}.correct is "
+            f"{correct}: leave that at 1 and set reward.weights.{plan.grader} = {correct}"
         )
     if items is not None and not items:
         faults.append("it has no items")

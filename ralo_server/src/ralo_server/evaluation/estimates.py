@@ -36,9 +36,9 @@ _BUILT_IN: dict[str, Callable[[ItemResult, int], float]] = {
 def estimates(
     names: Sequence[str], results: Sequence[ItemResult], seed: int
 ) -> dict[str, Estimate]:
-    """Return the metrics of `names`, with k filled in ("pass@k" of 8 answers is "pass@8").
+    """Return the metrics of `names`, with k filled in ("pass@k" of 8 responses is "pass@8").
 
-    Raises `ValueError` for a name of no metric, for items with unequally many answers or fewer
+    Raises `ValueError` for a name of no metric, for items with unequally many responses or fewer
     than a metric needs, and for no items; `DataError` for a function whose score is no number.
     """
     scores = load_scores(names, common_samples(results))

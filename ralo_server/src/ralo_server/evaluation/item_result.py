@@ -29,6 +29,6 @@ class ItemResult:
         if len(counts) > 1 or 0 in counts:
             msg = (
                 f"item {self.problem.id!r} has {len(self.predictions)} predictions, "
-                f"{len(self.correct)} verdicts and {len(self.texts)} texts; each answer has one"
+                f"{len(self.correct)} verdicts and {len(self.texts)} texts; each response has one"
             )
             raise ValueError(msg)

@@ -17,7 +17,7 @@ from ralo_core.files.atomic import sync, write_blob
 from ralo_core.protocols import Benchmark
 from ralo_server.evaluation import Estimate, ItemResult, estimates
 from ralo_server.rundir.directory import RunDirectory
-from ralo_server.store.evaluation.shards import Answered, Conclusion
+from ralo_server.store.evaluation.shards import CompletedEvaluation, Conclusion
 
 log = logging.getLogger(__name__)
 
@@ -29,32 +29,37 @@ class Concluder:
     benchmarks: Mapping[str, Benchmark]
     directory: RunDirectory
 
-    def __call__(self, answered: Answered) -> Conclusion:
-        """Return the result of `answered`; nothing is written before `keep` is called."""
-        items = [self._item(answered, *pair) for pair in _pairs(answered)]
-        metrics = _metrics(answered, items)
+    def __call__(self, evaluation: CompletedEvaluation) -> Conclusion:
+        """Return the result of `evaluation`; nothing is written before `keep` is called."""
+        items = [self._item(evaluation, *pair) for pair in _pairs(evaluation)]
+        metrics = _metrics(evaluation, items)
         result = {
-            "version": answered.version,
-            "step": answered.step,
-            "benchmark": answered.benchmark,
+            "version": evaluation.version,
+            "step": evaluation.step,
+            "benchmark": evaluation.benchmark,
             "items": len(items),
-            "samples": answered.plan.settings.samples,
+            "samples": evaluation.plan.settings.samples,
             "time": time.time(),
-            "seconds": time.time() - answered.started,
-            "tokens": sum(sum(answers.tokens) for answers in answered.answers),
+            "seconds": time.time() - evaluation.started,
+            "tokens": sum(sum(responses.tokens) for responses in evaluation.responses),
             "metrics": {name: attrs.asdict(estimate) for name, estimate in metrics.items()},
         }
-        rows = [_row(item, answers) for item, answers in zip(items, answered.answers, strict=True)]
+        rows = [
+            _row(item, responses)
+            for item, responses in zip(items, evaluation.responses, strict=True)
+        ]
         return Conclusion(result=result, keep=lambda: self._keep(result, rows))
 
-    def _item(self, answered: Answered, problem: Problem, answers: ItemResponses) -> ItemResult:
-        benchmark = self.benchmarks[answered.benchmark]
+    def _item(
+        self, evaluation: CompletedEvaluation, problem: Problem, responses: ItemResponses
+    ) -> ItemResult:
+        benchmark = self.benchmarks[evaluation.benchmark]
         return ItemResult(
             problem=problem,
             reference=_reference(benchmark, problem),
-            predictions=tuple(_prediction(benchmark, problem, text) for text in answers.texts),
-            correct=answers.correct,
-            texts=answers.texts,
+            predictions=tuple(_prediction(benchmark, problem, text) for text in responses.texts),
+            correct=responses.correct,
+            texts=responses.texts,
         )
 
     def _keep(self, result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -66,27 +71,29 @@ class Concluder:
 
 
 def read_rows(directory: RunDirectory, version: int, benchmark: str) -> list[dict[str, Any]]:
-    """Return the answers of an evaluation item by item; raises `OSError` or `ValueError` where the
-    file is gone or damaged."""
+    """Return the responses of an evaluation item by item; raises `OSError` or `ValueError` where
+    the file is gone or damaged."""
     path = directory.evaluation_file(version, benchmark)
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
     return rows
 
 
-def _pairs(answered: Answered) -> Sequence[tuple[Problem, ItemResponses]]:
-    return list(zip(answered.items, answered.answers, strict=True))
+def _pairs(evaluation: CompletedEvaluation) -> Sequence[tuple[Problem, ItemResponses]]:
+    return list(zip(evaluation.items, evaluation.responses, strict=True))
 
 
-def _metrics(answered: Answered, items: Sequence[ItemResult]) -> Mapping[str, Estimate]:
+def _metrics(
+    evaluation: CompletedEvaluation, items: Sequence[ItemResult]
+) -> Mapping[str, Estimate]:
     """Return every metric that can be computed: one that fails must not cost the others, nor the
-    answers."""
-    settings = answered.plan.settings
+    responses."""
+    settings = evaluation.plan.settings
     found: dict[str, Estimate] = {}
     for name in settings.metrics:
         try:
             found |= estimates([name], items, settings.seed)
         except Exception:  # noqa: BLE001 (a metric may be a function of the user's own)
-            log.exception("metric %s of %s cannot be computed", name, answered.benchmark)
+            log.exception("metric %s of %s cannot be computed", name, evaluation.benchmark)
     return found
 
 
@@ -94,7 +101,7 @@ def _prediction(benchmark: Benchmark, problem: Problem, text: str) -> str:
     try:
         return benchmark.prediction(problem, text)
     except Exception:  # noqa: BLE001 (benchmarks are plugins)
-        log.exception("no prediction of an answer to %s", problem.id)
+        log.exception("no prediction of a response to %s", problem.id)
         return ""
 
 
@@ -106,7 +113,7 @@ def _reference(benchmark: Benchmark, problem: Problem) -> str:
         return problem.answer
 
 
-def _row(item: ItemResult, answers: ItemResponses) -> dict[str, Any]:
+def _row(item: ItemResult, responses: ItemResponses) -> dict[str, Any]:
     return {
         "problem_id": item.problem.id,
         "prompt": item.problem.prompt,
@@ -114,7 +121,7 @@ def _row(item: ItemResult, answers: ItemResponses) -> dict[str, Any]:
         "predictions": list(item.predictions),
         "correct": list(item.correct),
         "texts": list(item.texts),
-        "tokens": list(answers.tokens),
-        "finish_reasons": list(answers.finish_reasons),
-        "reason": answers.reason,
+        "tokens": list(responses.tokens),
+        "finish_reasons": list(responses.finish_reasons),
+        "reason": responses.reason,
     }

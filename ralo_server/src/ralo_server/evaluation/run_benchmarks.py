@@ -16,10 +16,10 @@ HELD_OUT = "held_out"
 
 @attrs.define(kw_only=True)
 class HeldOut:
-    """Problems that training never sees, answered greedily, judged by the run's first reward."""
+    """Problems that training never sees, asked greedily, graded by the run's first reward."""
 
     config: Config
-    judge: str
+    grader: str
     settings: BenchmarkSettings = attrs.field(factory=BenchmarkSettings)
 
     def items(self) -> Sequence[Problem]:
@@ -42,16 +42,16 @@ def benchmarks_of(config: Config) -> Mapping[str, Benchmark]:
         "benchmarks", BuildContext(role="orchestrator")
     )
     if config.section(EvaluationSettings).problems:
-        judge = config.data["reward"]["pipeline"][0]
-        benchmarks = {HELD_OUT: HeldOut(config=config, judge=judge), **benchmarks}
+        grader = config.data["reward"]["pipeline"][0]
+        benchmarks = {HELD_OUT: HeldOut(config=config, grader=grader), **benchmarks}
     return benchmarks
 
 
 def plan_of(config: Config, benchmark: Benchmark) -> Plan:
-    """Return how a benchmark is answered, without the options that are its own."""
+    """Return how a benchmark is asked and graded, without the options that are its own."""
     names = attrs.fields_dict(BenchmarkSettings)
     common = BenchmarkSettings(**{name: getattr(benchmark.settings, name) for name in names})
     if common.every_steps < 0:
         every = config.section(EvaluationSettings).every_steps
         common = attrs.evolve(common, every_steps=every)
-    return Plan(judge=benchmark.judge, settings=common)
+    return Plan(grader=benchmark.grader, settings=common)

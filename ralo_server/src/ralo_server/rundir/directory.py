@@ -13,6 +13,7 @@ import attrs
 from ralo_core.access import FINISHED_FILE, TOKENS_FILE, URL_FILE
 from ralo_core.builtin.trackers import METRICS_FILE
 from ralo_core.config import Config, from_data
+from ralo_core.config.renamed import with_new_names, with_new_paths
 from ralo_core.errors import RaloError
 from ralo_core.plugins import PluginHost
 from ralo_core.registry import Registry
@@ -115,12 +116,17 @@ class RunDirectory:
         return self.root / "logs"
 
     def settings(self) -> Mapping[str, Any]:
-        """Return what `preparation` wrote: ``{"config", "sources", "plugins", "recipe"}``."""
+        """Return what `preparation` wrote: ``{"config", "sources", "plugins", "recipe"}``.
+
+        Names in the config that an older ralo-server wrote are today's.
+        """
         try:
-            settings: Mapping[str, Any] = json.loads(self.config_file.read_text(encoding="utf-8"))
+            settings: dict[str, Any] = json.loads(self.config_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             msg = f"{self.root} is not a run directory: it has no config.json; ralo serve makes one"
             raise RaloError(msg) from None
+        settings["config"] = with_new_names(settings["config"])
+        settings["sources"] = with_new_paths(settings["sources"])
         return settings
 
     def load_config(self, sections: tuple[str, ...]) -> tuple[Config, Registry]:

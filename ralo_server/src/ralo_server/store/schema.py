@@ -164,4 +164,13 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE trees RENAME COLUMN facts TO summary;
     ALTER TABLE workers RENAME COLUMN facts TO fields;
     """,
+    """
+    UPDATE benchmarks SET plan = json_remove(
+            json_set(plan, '$.grader', json_extract(plan, '$.judge')), '$.judge')
+        WHERE json_extract(NULLIF(plan, ''), '$.judge') IS NOT NULL;
+    UPDATE evaluations SET plan = json_remove(
+            json_set(plan, '$.grader', json_extract(plan, '$.judge')), '$.judge')
+        WHERE json_extract(NULLIF(plan, ''), '$.judge') IS NOT NULL;
+    ALTER TABLE evaluation_shards RENAME COLUMN answers TO responses;
+    """,
 )

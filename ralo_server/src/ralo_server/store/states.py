@@ -157,7 +157,7 @@ EVALUATIONS = Lifecycle(
 
 
 class ShardState(StrEnum):
-    """A shard of an evaluation waits for a sampler, is leased to one, and has its answers."""
+    """A shard of an evaluation waits for a sampler, is leased to one, and has its responses."""
 
     WAITING = "waiting"
     LEASED = "leased"

@@ -82,7 +82,7 @@ class Evaluations:
         shard = first or await self._another(share, version)
         while shard is not None:
             asked = await respond(self.pipeline, share, shard)
-            grader = await asyncio.to_thread(self.graders.get, shard.answering.judge)
+            grader = await asyncio.to_thread(self.graders.get, shard.response_settings.grader)
             items = await asyncio.to_thread(graded, self.pipeline, grader, shard, asked)
             try:
                 await asyncio.to_thread(self.client.report_eval, shard, items)
@@ -91,7 +91,7 @@ class Evaluations:
                     raise
                 log.warning("the responses to %s came too late: %s", shard.job_id, error)
             correct = sum(sum(item.correct) for item in items)
-            count = len(items) * shard.answering.samples
+            count = len(items) * shard.response_settings.samples
             log.info(
                 "%s, version %d: %d of %d responses are correct",
                 shard.job_id, version, correct, count,

@@ -48,7 +48,7 @@ def graded(
 ) -> list[ItemResponses]:
     """Return the responses to each item of `shard`, each graded by `grader`."""
     return [
-        ItemResponses.without(shard.answering.samples, found)
+        ItemResponses.without(shard.response_settings.samples, found)
         if isinstance(found, str)
         else _item(pipeline, grader, shard, problem, found)
         for problem, found in zip(shard.problems, asked, strict=True)
@@ -66,7 +66,7 @@ def _item(
     correct, reason = (False,) * len(responses), ""
     try:
         scores = grader.score(problem, responses)
-        scores = checked_scores(shard.answering.judge, scores, len(responses))
+        scores = checked_scores(shard.response_settings.grader, scores, len(responses))
         correct = tuple(bool(score >= CORRECT) for score in scores)
     except Exception as error:  # noqa: BLE001 (graders are plugins)
         log.warning("the responses to %s cannot be graded", problem.id, exc_info=error)

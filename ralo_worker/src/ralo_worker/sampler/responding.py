@@ -28,10 +28,10 @@ async def respond(
 
     Raises `RaloError` if the engine decoded with another version.
     """
-    prompting = pipeline.prompting.with_system(shard.answering.system)
+    prompting = pipeline.prompting.with_system(shard.response_settings.system)
     asking = attrs.evolve(pipeline, prompting=prompting)
-    requests = [_request(asking, problem, shard.answering) for problem in shard.problems]
-    samples = shard.answering.samples
+    requests = [_request(asking, problem, shard.response_settings) for problem in shard.problems]
+    samples = shard.response_settings.samples
     wanted = [request for request in requests if not isinstance(request, str)]
     completions = await share.generate([request for request in wanted for _ in range(samples)])
     others = {done.version for done in completions} - {shard.version}
@@ -43,7 +43,7 @@ async def respond(
 
 
 def _request(
-    pipeline: RolloutPipeline, problem: Problem, answering: ResponseSettings
+    pipeline: RolloutPipeline, problem: Problem, settings: ResponseSettings
 ) -> GenerationRequest | str:
     """Return what asks `problem`, or why nothing can."""
     try:
@@ -51,13 +51,13 @@ def _request(
     except Exception as error:  # noqa: BLE001 (a template may be a function of the user's own)
         log.warning("item %s cannot be asked: %s", problem.id, error)
         return str(error) if isinstance(error, RaloError) else f"{type(error).__name__}: {error}"
-    most = answering.max_tokens or pipeline.algorithm.max_response_tokens
+    most = settings.max_tokens or pipeline.algorithm.max_response_tokens
     return GenerationRequest(
         prompt=context.prompt,
         max_tokens=min(most, context.max_tokens),
-        temperature=answering.temperature,
-        top_p=answering.top_p,
-        top_k=answering.top_k,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
     )
 
 

@@ -43,9 +43,9 @@ class ArithmeticBenchmarkSettings(BenchmarkSettings):
 
 
 class ArithmeticBenchmark:
-    """Held-out sums, judged by the number behind the last ``#``, as in training."""
+    """Held-out sums, graded by the number behind the last ``#``, as in training."""
 
-    judge = "arithmetic"
+    grader = "arithmetic"
 
     def __init__(self, settings: ArithmeticBenchmarkSettings, context: BuildContext) -> None:
         self.settings = settings

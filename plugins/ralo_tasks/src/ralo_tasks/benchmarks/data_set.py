@@ -34,7 +34,7 @@ class DataSetBenchmark:
     """Items made of records; a subclass names its set and may override `item`."""
 
     name: str
-    judge = "math"
+    grader = "math"
     extract = "boxed"
     letters = "ABCD"
     published: Sequence[HuggingFaceSource]
@@ -83,7 +83,7 @@ class DataSetBenchmark:
         problem = records.problem(index, "item")
         try:
             problem = self.item(records.records[index], number, problem)
-            if self.judge == "choice" and letter_of(problem.answer) is None:
+            if self.grader == "choice" and letter_of(problem.answer) is None:
                 msg = f"the reference {problem.answer!r} is not the letter of a choice"
                 raise DataError(msg)
         except DataError as error:

@@ -21,7 +21,7 @@ _WRONG = ("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
 
 @attrs.frozen(kw_only=True)
 class GpqaSettings(DataSetSettings):
-    """Four sampled answers to each question; the seed orders the choices."""
+    """Four sampled responses to each question; the seed orders the choices."""
 
     samples: int = with_default(DataSetSettings, "samples", 4)
     temperature: float = with_default(DataSetSettings, "temperature", 0.6)
@@ -36,7 +36,7 @@ class Gpqa(DataSetBenchmark):
     """Every question with its choices in an order of its own, drawn by seed and number."""
 
     name = "gpqa"
-    judge = "choice"
+    grader = "choice"
     extract = "choice"
     published = (HuggingFaceSource(path="Idavidrein/gpqa", config="gpqa_diamond", split="train"),)
     mapping = FieldMapping(prompt_field="Question", answer_field="Correct Answer")

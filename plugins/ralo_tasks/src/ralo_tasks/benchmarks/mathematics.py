@@ -19,14 +19,14 @@ IN_A_BOX = r"Please reason step by step, and put your final answer within \boxed
 
 @attrs.frozen(kw_only=True)
 class MathSettings(DataSetSettings):
-    """One greedy answer to each problem."""
+    """One greedy response to each problem."""
 
     instruction: str = with_default(DataSetSettings, "instruction", IN_A_BOX)
 
 
 @attrs.frozen(kw_only=True)
 class CompetitionSettings(MathSettings):
-    """Sixteen sampled answers to each of few problems."""
+    """Sixteen sampled responses to each of few problems."""
 
     samples: int = with_default(MathSettings, "samples", 16)
     temperature: float = with_default(MathSettings, "temperature", 0.6)

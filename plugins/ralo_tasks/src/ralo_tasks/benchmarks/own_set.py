@@ -14,20 +14,20 @@ from ralo_tasks.records.huggingface import HuggingFaceSource
 
 @attrs.frozen(kw_only=True)
 class OwnSetSettings(DataSetSettings):
-    """What a set's fields mean, and how answers are judged."""
+    """What a set's fields mean, and how responses are graded."""
 
     prompt_field: str = setting("prompt", "field, dotted path or template with {field}")
     answer_field: str = setting("answer", "field, dotted path or template with {field}")
     answer_pattern: str = setting(
         "", "regex that takes the reference (group 1) out of the answer, e.g. '#### (.+)'", regex
     )
-    metadata_fields: list[str] = setting([], "fields that travel with the item to its judge")
-    judge: str = setting(
-        "math", "reward that gives at least 1 to a correct answer: 'math', 'exact', 'choice', ..."
+    metadata_fields: list[str] = setting([], "fields that travel with the item to its grader")
+    grader: str = setting(
+        "math", "reward that gives at least 1 to a correct response: 'math', 'exact', 'choice', ..."
     )
     extract: str = setting(
         "boxed",
-        "what an answer comes down to: the last 'boxed' (or number), the last 'number', the "
+        "what a response comes down to: the last 'boxed' (or number), the last 'number', the "
         "letter of a 'choice', or the 'whole' text",
         one_of(*EXTRACTIONS),
     )
@@ -52,7 +52,8 @@ class JsonlBenchmark(DataSetBenchmark):
         super().__init__(settings, context)
         if not settings.path:
             raise ConfigError([f"benchmarks.{self.name}.path is not set: name the data set"])
-        self.judge, self.extract, self.letters = settings.judge, settings.extract, settings.letters
+        self.grader = settings.grader
+        self.extract, self.letters = settings.extract, settings.letters
         self.published = (HuggingFaceSource(path=settings.path),)
         self.mapping = FieldMapping(
             prompt_field=settings.prompt_field,

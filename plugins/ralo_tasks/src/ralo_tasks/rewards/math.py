@@ -1,8 +1,8 @@
 r"""The `math` reward: LaTeX-aware comparison with the reference, ``\boxed{}`` answers included.
 
 The sampler calls `score` from worker threads. The comparison itself runs in a child process
-(`ralo_tasks.rewards.judge`), which is killed when it takes too long or fails, and started again for
-the next one.
+(`ralo_tasks.rewards.grading_process`), which is killed when it takes too long or fails, and started
+again for the next one.
 """
 
 import json
@@ -27,10 +27,10 @@ class MathReward:
     def __init__(self, settings: MathSettings, context: BuildContext) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._judge: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[str] | None = None
 
     def score(self, problem: Problem, responses: Sequence[Response]) -> list[float]:
-        """Return `correct` or `wrong` per response; one that cannot be judged in time is wrong."""
+        """Return `correct` or `wrong` per response; one that cannot be graded in time is wrong."""
         verdicts: dict[str, bool] = {}  # a group often has the same response many times
         for response in responses:
             if response.text not in verdicts:
@@ -59,36 +59,36 @@ class MathReward:
 
     def _exchange(self, request: str, seconds: float) -> str:
         """Send one line and return the child's line; raises `TimeoutError` or `OSError`."""
-        if self._judge is None or self._judge.poll() is not None:
-            self._judge = self._start()
-        assert self._judge.stdin is not None
-        assert self._judge.stdout is not None
-        self._judge.stdin.write(request + "\n")
-        self._judge.stdin.flush()
-        ready, _, _ = select.select([self._judge.stdout], [], [], seconds)
+        if self._process is None or self._process.poll() is not None:
+            self._process = self._start()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(request + "\n")
+        self._process.stdin.flush()
+        ready, _, _ = select.select([self._process.stdout], [], [], seconds)
         if not ready:
             msg = f"no verdict within {seconds:g} s"
             raise TimeoutError(msg)
-        line = self._judge.stdout.readline()
+        line = self._process.stdout.readline()
         if not line:
             msg = "the comparison ended its process (see the log above)"
             raise OSError(msg)
         return line
 
     def _start(self) -> subprocess.Popen[str]:
-        """Return a judge that has imported everything, so that only judging is timed."""
-        self._judge = subprocess.Popen(
-            [sys.executable, "-m", "ralo_tasks.rewards.judge"],
+        """Return a process that has imported everything, so that only grading is timed."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "ralo_tasks.rewards.grading_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
         )
         self._exchange(json.dumps({"reference": "1", "text": r"\boxed{1}"}), _START_SECONDS)
-        return self._judge
+        return self._process
 
     def _end(self) -> None:
-        if self._judge is not None:
-            self._judge.kill()
-            self._judge.wait()
-        self._judge = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = None

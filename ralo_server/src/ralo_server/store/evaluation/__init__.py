@@ -1,2 +1,2 @@
 """Benchmarks that are asked of versions: their items, the evaluations, and the shards that samplers
-answer."""
+lease."""

@@ -1,4 +1,4 @@
-"""The tables of benchmarks: how each is answered, and its items.
+"""The tables of benchmarks: how each is asked and graded, and its items.
 
 Items are drawn once, when the run is made, so results of different versions can be compared.
 """
@@ -15,29 +15,29 @@ from ralo_core.data import Problem, ResponseSettings
 from ralo_core.structuring import structure, unstructure
 from ralo_server.store.database import Database
 
-SHARD_ANSWERS = 64
-"""Answers of a shard, where a benchmark does not say how many items one has."""
+SHARD_RESPONSES = 64
+"""Responses of a shard, where a benchmark does not say how many items one has."""
 
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """How a benchmark is answered and computed; `settings.every_steps` is not negative."""
+    """How a benchmark is asked, graded and computed; `settings.every_steps` is not negative."""
 
-    judge: str
+    grader: str
     settings: BenchmarkSettings
 
     @property
-    def answering(self) -> ResponseSettings:
+    def response_settings(self) -> ResponseSettings:
         """What a sampler must know."""
-        names = attrs.fields_dict(ResponseSettings).keys() - {"judge"}
+        names = attrs.fields_dict(ResponseSettings).keys() - {"grader"}
         return ResponseSettings(
-            judge=self.judge, **{name: getattr(self.settings, name) for name in names}
+            grader=self.grader, **{name: getattr(self.settings, name) for name in names}
         )
 
     @property
     def shard_items(self) -> int:
         """How many items a sampler is given at a time."""
-        return self.settings.shard_items or max(1, SHARD_ANSWERS // self.settings.samples)
+        return self.settings.shard_items or max(1, SHARD_RESPONSES // self.settings.samples)
 
     def due(self, step: int) -> bool:
         """Say whether the version that `step` makes is evaluated."""

@@ -1,6 +1,6 @@
 """The table of evaluations: a benchmark asked of a version, from the request to its result.
 
-The learner schedules them, people request them; samplers answer them in shards, and the report of
+The learner schedules them, people request them; samplers lease them in shards, and the report of
 the last shard closes an evaluation with its result.
 """
 
@@ -66,7 +66,7 @@ class Evaluations:
             ]
 
     def reported(self) -> list[tuple[int, str]]:
-        """Return version and benchmark of every result whose answers are in a file; an older
+        """Return version and benchmark of every result whose responses are in a file; an older
         ralo-server kept none."""
         rows = self.database.rows(
             f"""SELECT version, benchmark FROM evaluations
@@ -216,7 +216,7 @@ def close(connection: sqlite3.Connection, evaluation: str, result: Mapping[str, 
         evaluation=evaluation,
         report=json.dumps(result, ensure_ascii=False),
     )
-    shard_rows.drop_answers(connection, evaluation)
+    shard_rows.drop_responses(connection, evaluation)
 
 
 def untracked(connection: sqlite3.Connection) -> list[tuple[int, dict[str, float]]]:

@@ -1,4 +1,4 @@
-"""The table of evaluation shards: consecutive items of a benchmark that one sampler answers."""
+"""The table of evaluation shards: consecutive items of a benchmark that one sampler leases."""
 
 import json
 import sqlite3
@@ -67,26 +67,28 @@ def take_back(connection: sqlite3.Connection, which: WhichLeases) -> int:
     )
 
 
-def report(connection: sqlite3.Connection, shard_id: str, answers: Sequence[ItemResponses]) -> None:
+def report(
+    connection: sqlite3.Connection, shard_id: str, responses: Sequence[ItemResponses]
+) -> None:
     """Store the responses to the items of a leased shard, and count it."""
     SHARDS.move(
         connection,
         ShardState.REPORTED,
         "id = :shard",
-        sets="answers = :answers",
+        sets="responses = :responses",
         shard=shard_id,
-        answers=json.dumps(unstructure(list(answers))),
+        responses=json.dumps(unstructure(list(responses))),
     )
     count(connection, REPORTED_TOTAL)
 
 
-def drop_answers(connection: sqlite3.Connection, evaluation: str) -> None:
+def drop_responses(connection: sqlite3.Connection, evaluation: str) -> None:
     """Forget the responses of an evaluation that has its result: from now on a file has them."""
     connection.execute(
-        "UPDATE evaluation_shards SET answers = NULL WHERE evaluation = ?", (evaluation,)
+        "UPDATE evaluation_shards SET responses = NULL WHERE evaluation = ?", (evaluation,)
     )
 
 
-def load_answers(text: str) -> list[ItemResponses]:
+def load_responses(text: str) -> list[ItemResponses]:
     """Return the responses that `report` stored."""
     return list(structure(json.loads(text), tuple[ItemResponses, ...]))

@@ -1,4 +1,4 @@
-"""Shards of evaluations as samplers see them: claimed under a lease, answered, reported.
+"""Shards of evaluations as samplers see them: claimed under a lease, and reported.
 
 Every grant has a lease id of its own; the first report under the lease that holds counts. The
 report of the last shard closes the evaluation: its result is computed before that transaction, for
@@ -41,13 +41,13 @@ class Job:
     lease_id: str
     version: int
     benchmark: str
-    answering: ResponseSettings
+    response_settings: ResponseSettings
     items: list[Problem]
 
 
 @attrs.frozen(kw_only=True)
-class Answered:
-    """An evaluation whose answers are all there, in the order of the items. `started` is the unix
+class CompletedEvaluation:
+    """An evaluation whose responses are all there, in the order of the items. `started` is the unix
     time of the first grant."""
 
     version: int
@@ -56,13 +56,13 @@ class Answered:
     plan: Plan
     started: float
     items: list[Problem]
-    answers: list[ItemResponses]
+    responses: list[ItemResponses]
 
 
 @attrs.frozen(kw_only=True)
 class Conclusion:
     """What comes of an evaluation: `result`, the row that everybody sees, and `keep`, which makes
-    the answers durable in a file and is called inside the transaction."""
+    the responses durable in a file and is called inside the transaction."""
 
     result: dict[str, Any]
     keep: Callable[[], None]
@@ -81,7 +81,7 @@ class Shards:
     ) -> Job | None:
         """Lease the next shard, of the oldest version or of `version`, or None.
 
-        A `request` that was granted before gets the same shard again: its answer was lost.
+        A `request` that was granted before gets the same shard again: the reply was lost.
         """
         if not SHARDS.count(self.database, ShardState.WAITING, ShardState.LEASED):
             return None
@@ -100,23 +100,25 @@ class Shards:
             lease_id=lease,
             version=row["version"],
             benchmark=row["benchmark"],
-            answering=Plan.load(row["plan"]).answering,
+            response_settings=Plan.load(row["plan"]).response_settings,
             items=self.benchmarks.items(row["benchmark"], row["first"], row["items"]),
         )
 
     def size(self, shard_id: str) -> tuple[int, int] | None:
-        """Return how many items a shard has and how many answers each, None for no shard."""
+        """Return how many items a shard has and how many responses each, None for no shard."""
         rows = self.database.rows(f"{_SHARD} WHERE s.id = ?", shard_id)
-        return (rows[0]["items"], Plan.load(rows[0]["plan"]).answering.samples) if rows else None
+        if not rows:
+            return None
+        return rows[0]["items"], Plan.load(rows[0]["plan"]).settings.samples
 
     def report(
         self,
         shard_id: str,
         lease_id: str,
-        answers: Sequence[ItemResponses],
-        conclude: Callable[[Answered], Conclusion],
+        responses: Sequence[ItemResponses],
+        conclude: Callable[[CompletedEvaluation], Conclusion],
     ) -> tuple[str, dict[str, Any] | None]:
-        """Store the answers of a shard; return `STORED`, `DUPLICATE` for one that has some, or
+        """Store the responses of a shard; return `STORED`, `DUPLICATE` for one that has some, or
         `LOST` where the lease is not the one that holds. Beside it stands the result of the
         evaluation, where this was its last shard: what `conclude` makes of it is stored, too.
         """
@@ -129,7 +131,7 @@ class Shards:
                     return outcome, None
                 last = not _others_open(connection, row)
                 if not last or conclusion:
-                    shard_rows.report(connection, row["id"], answers)
+                    shard_rows.report(connection, row["id"], responses)
                 if not last:
                     return STORED, None
                 if conclusion:
@@ -137,7 +139,7 @@ class Shards:
                     evaluations.close(connection, row["evaluation"], conclusion.result)
                     return STORED, conclusion.result
             # Of an evaluation whose other shards are all in nothing changes any more.
-            conclusion = conclude(self._answered(row, answers))
+            conclusion = conclude(self._completed(row, responses))
 
     def counts(self) -> dict[str, int]:
         """Return how many shards are waiting, leased and, since the run began, reported."""
@@ -147,28 +149,29 @@ class Shards:
             "reported": total(self.database, shard_rows.REPORTED_TOTAL),
         }
 
-    def _answered(self, row: sqlite3.Row, answers: Sequence[ItemResponses]) -> Answered:
+    def _completed(
+        self, row: sqlite3.Row, responses: Sequence[ItemResponses]
+    ) -> CompletedEvaluation:
         gathered: list[ItemResponses] = []
         for other in self.database.rows(
-            "SELECT id, answers FROM evaluation_shards WHERE evaluation = ? ORDER BY first",
+            "SELECT id, responses FROM evaluation_shards WHERE evaluation = ? ORDER BY first",
             row["evaluation"],
         ):
-            gathered += (
-                answers if other["id"] == row["id"] else shard_rows.load_answers(other["answers"])
-            )
+            last = other["id"] == row["id"]
+            gathered += responses if last else shard_rows.load_responses(other["responses"])
         version, benchmark = row["version"], row["benchmark"]
         step = self.database.value("SELECT step FROM versions WHERE number = ?", version)
         started = self.database.value(
             "SELECT started FROM evaluations WHERE id = ?", row["evaluation"]
         )
-        return Answered(
+        return CompletedEvaluation(
             version=version,
             step=int(step),
             benchmark=benchmark,
             plan=Plan.load(row["plan"]),
             started=float(started),
             items=self.benchmarks.items(benchmark, count=len(gathered)),
-            answers=gathered,
+            responses=gathered,
         )
 
 

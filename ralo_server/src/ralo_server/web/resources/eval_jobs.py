@@ -33,7 +33,7 @@ class EvalClaim:
             lease_id=job.lease_id,
             version=job.version,
             benchmark=job.benchmark,
-            answering=job.answering,
+            response_settings=job.response_settings,
             problems=tuple(job.items),
         )
         response.media = unstructure(shard)
@@ -52,7 +52,7 @@ class EvalReports:
         self._check(body)
         shards = self.services.store.shards
         outcome, result = shards.report(
-            body.job_id, body.lease_id, body.answers, self.services.conclude
+            body.job_id, body.lease_id, body.responses, self.services.conclude
         )
         if outcome == LOST:
             raise lease_lost(f"evaluation {body.job_id}")
@@ -71,9 +71,9 @@ class EvalReports:
         if size is None:
             return  # a rollback has ended it, and its lease
         items, samples = size
-        if len(body.answers) != items:
-            raise invalid(f"'answers' must have {items} entries, got {len(body.answers)}")
-        for place, responses in enumerate(body.answers):
+        if len(body.responses) != items:
+            raise invalid(f"'responses' must have {items} entries, got {len(body.responses)}")
+        for place, responses in enumerate(body.responses):
             if responses.counts() != {samples}:
                 found = sorted(responses.counts())
-                raise invalid(f"answers[{place}]: every list must have {samples}, got {found}")
+                raise invalid(f"responses[{place}]: every list must have {samples}, got {found}")

@@ -1,4 +1,4 @@
-/* The problems of one benchmark at one version: what was asked, expected and answered. */
+/* The problems of one benchmark at one version: what was asked, expected and written. */
 
 import { NotThere, get } from "../api.js";
 import { empty, fill, h } from "../dom.js";
@@ -68,8 +68,8 @@ function showRows(tools, list, rows) {
 function item(row) {
   const right = row.correct.filter(Boolean).length;
   const share = row.correct.length ? right / row.correct.length : 0;
-  const answers = row.texts.map((text, index) =>
-    answer(text, row.predictions[index], row.correct[index]),
+  const responses = row.texts.map((text, index) =>
+    response(text, row.predictions[index], row.correct[index]),
   );
   return h(
     "details",
@@ -92,17 +92,17 @@ function item(row) {
       ),
     ),
     h("p", { class: "text" }, row.prompt),
-    h("ol", { class: "answers" }, ...answers),
+    h("ol", { class: "responses" }, ...responses),
   );
 }
 
-/** Return what was answered: what is compared, or else how the text ends. */
+/** Return what the policy wrote: what is compared, or else how the text ends. */
 function given({ predictions: [prediction], texts: [text] }) {
   const line = (text ?? "").trim().split("\n").at(-1);
   return prediction || (line.length > 28 ? `… ${line.slice(-26)}` : line) || "nothing";
 }
 
-function answer(text, prediction, correct) {
+function response(text, prediction, correct) {
   const verdict = `${correct ? "right" : "wrong"}${prediction ? `: ${prediction}` : ""}`;
   return h(
     "li",

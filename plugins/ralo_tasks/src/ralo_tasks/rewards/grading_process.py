@@ -1,4 +1,4 @@
-"""``python -m ralo_tasks.rewards.judge``: compares answers with references by math-verify.
+"""``python -m ralo_tasks.rewards.grading_process``: compares responses by math-verify.
 
 `math` starts it as a child process, because some comparisons never end and only killing a process
 stops them. It reads one JSON object per line and writes one per line. It ends when its input ends,
@@ -17,10 +17,10 @@ from ralo_tasks.final_answer import last_boxed
 _TARGETS = (LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig())
 
 
-def judge(reference: str, text: str) -> bool:
-    """Say whether the answer in `text` equals `reference`.
+def is_correct(reference: str, text: str) -> bool:
+    """Say whether the result in `text` equals `reference`.
 
-    The last box is the answer; without one math-verify looks for an expression itself. Equal
+    The last box is the result; without one math-verify looks for an expression itself. Equal
     strings are equal whatever they mean, so that references which are no mathematics work.
     """
     boxed = last_boxed(text)
@@ -29,8 +29,8 @@ def judge(reference: str, text: str) -> bool:
     if boxed is not None and _plain(boxed) == _plain(expected):
         return True
     gold = _parsed(_in_box(expected)) or _parsed(expected)
-    answer = _parsed(_in_box(boxed)) or _parsed(boxed) if boxed is not None else _parsed(text)
-    return bool(gold and answer and verify(gold, answer, timeout_seconds=None))
+    found = _parsed(_in_box(boxed)) or _parsed(boxed) if boxed is not None else _parsed(text)
+    return bool(gold and found and verify(gold, found, timeout_seconds=None))
 
 
 def _in_box(content: str) -> str:
@@ -48,11 +48,11 @@ def _parsed(text: str) -> Any:
 
 
 def main() -> None:
-    """Answer every line until the input ends."""
+    """Compare what each line holds until the input ends."""
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     for line in sys.stdin:
         request = json.loads(line)
-        correct = judge(request["reference"], request["text"])
+        correct = is_correct(request["reference"], request["text"])
         sys.stdout.write(json.dumps({"correct": correct}) + "\n")
         sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""Benchmarks of the server and judges of core and worker agree on what a correct answer is."""
+"""Benchmarks of the server and graders of core and worker agree on which response is correct."""
 
 from pathlib import Path
 
@@ -24,18 +24,18 @@ def build(kind, name, **options):
 
 
 @pytest.fixture(scope="module")
-def judges():
+def graders():
     found = {name: build("reward", name) for name in ("math", "exact", "choice", "arithmetic")}
     yield found
     found["math"].close()
 
 
-def verdicts(judge, item, *texts):
-    return judge.score(item, [Response(text=t, finish_reason="eos", tokens=1) for t in texts])
+def verdicts(grader, item, *texts):
+    return grader.score(item, [Response(text=t, finish_reason="eos", tokens=1) for t in texts])
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_references_of_published_sets_are_correct_answers(judges, name):
+def test_references_of_published_sets_are_correct_answers(graders, name):
     path = DATA / f"{FILES[name]}.jsonl"
     if not path.exists():
         pytest.skip(f"the problem sets are not at {DATA}")
@@ -45,7 +45,7 @@ def test_references_of_published_sets_are_correct_answers(judges, name):
         right = rf"I get \boxed{{{item.answer}}}."
         wrong = r"I get \boxed{98765.4321}."
         bare = f"So the answer is ${item.answer}$."
-        found = verdicts(judges[benchmark.judge], item, right, wrong, bare)
+        found = verdicts(graders[benchmark.grader], item, right, wrong, bare)
         assert found[:2] == [1, 0], item.id
         assert found[2] == 1 or name == "olympiadbench", item.id
         assert benchmark.prediction(item, right)
@@ -54,7 +54,7 @@ def test_references_of_published_sets_are_correct_answers(judges, name):
         assert (benchmark.prediction(item, right) == again) == same
 
 
-def test_the_choices_of_gpqa_are_judged_by_their_letters(judges, tmp_path):
+def test_the_choices_of_gpqa_are_graded_by_their_letters(graders, tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(
         '{"Question": "?", "Correct Answer": "x", "Incorrect Answer 1": "a", '
@@ -62,20 +62,21 @@ def test_the_choices_of_gpqa_are_judged_by_their_letters(judges, tmp_path):
     )
     benchmark = build("benchmark", "gpqa", path=str(path))
     for item in benchmark.items():
-        found = verdicts(judges[benchmark.judge], item, *(f"Answer: {x}" for x in "ABCDE"), "A man")
+        texts = (*(f"Answer: {letter}" for letter in "ABCDE"), "A man")
+        found = verdicts(graders[benchmark.grader], item, *texts)
         assert found == [float(letter == item.answer) for letter in "ABCDE"] + [0]
 
 
-def test_sums_are_judged_as_in_training(judges):
+def test_sums_are_graded_as_in_training(graders):
     benchmark = build("benchmark", "arithmetic", count=5)
     for item in benchmark.items():
         text = f"1+2=3;#{item.answer}"
-        assert verdicts(judges[benchmark.judge], item, text, "#1", item.answer) == [1, 0, 0]
+        assert verdicts(graders[benchmark.grader], item, text, "#1", item.answer) == [1, 0, 0]
         assert benchmark.prediction(item, text) == item.answer
 
 
 @pytest.mark.parametrize(
-    ("judge", "extract", "reference", "right", "wrong"),
+    ("grader", "extract", "reference", "right", "wrong"),
     [
         ("exact", "boxed", "New York", r"\boxed{new york}", "New York"),
         ("exact", "number", "12", "a dozen is 12.0", "12 and 13"),
@@ -84,11 +85,11 @@ def test_sums_are_judged_as_in_training(judges):
         ("math", "boxed", "1/2", r"\boxed{\frac{1}{2}}", r"\boxed{2}"),
     ],
 )
-def test_a_set_of_the_users_own_is_judged_as_it_says(
-    judges, tmp_path, judge, extract, reference, right, wrong
+def test_a_set_of_the_users_own_is_graded_as_it_says(
+    graders, tmp_path, grader, extract, reference, right, wrong
 ):
     path = tmp_path / "rows.jsonl"
     path.write_text(f'{{"prompt": "?", "answer": "{reference}"}}\n')
-    benchmark = build("benchmark", "jsonl", path=str(path), judge=judge, extract=extract)
+    benchmark = build("benchmark", "jsonl", path=str(path), grader=grader, extract=extract)
     (item,) = benchmark.items()
-    assert verdicts(judges[benchmark.judge], item, right, wrong) == [1, 0]
+    assert verdicts(graders[benchmark.grader], item, right, wrong) == [1, 0]
