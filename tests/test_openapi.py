@@ -159,7 +159,7 @@ def test_answers_match_their_schemas(services):
     call("POST", "/worker/heartbeat", 422, json={"worker_id": "w"})
     spent = {"session": "s", "worker_id": "w", "age_seconds": 3.0, "devices": 2, "roles": {
         role: {"working_seconds": 1.0, "waiting_seconds": 0.5, "tokens": 7}
-        for role in ("sampler", "benchmark")}}  # fmt: skip
+        for role in ("sampler", "evaluator")}}  # fmt: skip
     body = {"$ref": "#/components/schemas/ComputeReport", "components": SPEC["components"]}
     jsonschema.validate(spent, body)
     call("POST", "/compute/report", json=spent)
