@@ -106,11 +106,11 @@ def test_a_sampler_killed_in_an_evaluation_costs_time_only_while_training_goes_o
     found = results_of(run.directory, "jsonl")
     assert sorted(found) == sorted({*range(0, last + 1, 4), last})
     for version, result in found.items():
-        rows = result.rows
-        assert (result.version, result.items, len(rows)) == (version, ITEMS, ITEMS)
+        rows = result["rows"]
+        assert (result["version"], result["items"], len(rows)) == (version, ITEMS, ITEMS)
         directory = run.directory / "weights" / f"v{version:06d}"
         assert [row["texts"] for row in rows] == [[text] for text in texts_of(directory, rows)]
-    written = {tuple(row["texts"][0] for row in result.rows) for result in found.values()}
+    written = {tuple(row["texts"][0] for row in result["rows"]) for result in found.values()}
     assert len(written) == len(found), "each version answers otherwise, so texts tell them apart"
     long = found[0]["rows"][-1]
     assert "does not fit the model's context" in long["reason"]

@@ -125,7 +125,7 @@ def test_a_store_that_is_away_is_tried_again_and_said_once(make_store, uploads, 
     target.mended.set()
     wait_for(all_stored(store))
     assert names(tmp_path / "bucket") == digests(version)
-    wait_for(lambda: [r.levelname for r in caplog.records if "takes" in r.message][:1])
+    wait_for(lambda: [r.levelname for r in caplog.records if "no part" in r.message][:1])
     assert sum("no part can be put into" in record.message for record in caplog.records) == 1
 
 

@@ -89,5 +89,5 @@ def test_the_batch_is_set_aside_and_the_trainer_goes_on(store, url):
     thread.join(PATIENCE)
     stats = client.stats()
     assert stats.trees.failed == 1
-    assert stats.gradients.refused_by_reason.not_finite == 1
+    assert stats.gradients.refused_by_reason["not_finite"] == 1
     assert (stats.gradients.pending, stats.batches.leased) == (1, 0)

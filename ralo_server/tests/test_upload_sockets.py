@@ -19,7 +19,7 @@ from web_process import WebProcess, wait_for
 
 from ralo_core import wire
 from ralo_core.client import Backoff, Client, WholeBody
-from ralo_core.messages.workers import WorkerReport
+from ralo_core.messages.workers import WorkerReport, active_plugins
 
 SHAPE = (1024, 1024 + 256)
 CHUNK = 1 << 20
@@ -244,7 +244,7 @@ def test_a_client_carries_its_upload_through_kill_9_of_the_web_side(serve):
 def test_a_trainer_that_is_held_back_keeps_its_lease_by_its_heartbeat(serve):
     run, web = serve("server.pending_gradients=1", "server.lease_seconds=3.0")
     client = client_of(web)
-    client.register("trainer", installed(run), host="h", pid=1)
+    client.register("trainer", active_plugins(run.services.host), host="h", pid=1)
     assert upload(client, leased_batch(run), "first", gradient(7)).accepted
     run.fill(1)
     batch, stop = client.batch(), threading.Event()
@@ -264,10 +264,3 @@ def test_a_trainer_that_is_held_back_keeps_its_lease_by_its_heartbeat(serve):
     waiting.join(PATIENCE)
     stop.set()
     assert [upload_id for upload_id, _ in committed(run)] == ["second"]
-
-
-def installed(run):
-    return [
-        {"name": info.name, "distribution": info.distribution, "version": info.version}
-        for info in run.services.host.active()
-    ]
